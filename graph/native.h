@@ -1,0 +1,50 @@
+/* Native routines: what a CALL node runs, and host tensors.
+ *
+ * A Native is a row of a registry that the composition root hands around; nothing here is global. Files, LAPACK, sort and
+ * print are natives (stdlib/native/, repl/). They run on the host, on row-major tensors. */
+#ifndef TG_GRAPH_NATIVE_H
+#define TG_GRAPH_NATIVE_H
+#include "graph.h"
+
+#define TG_MAX_RANK 16
+
+/* A host tensor: row-major, packed, `data` 64-byte aligned. `owner` counts references when the data is shared. */
+typedef struct Tensor {
+  DType dtype;
+  int rank;
+  int64_t dim[TG_MAX_RANK];
+  void *data;
+  struct TensorBuf *owner; /* NULL: borrowed */
+} Tensor;
+struct TensorBuf { int64_t refs; size_t bytes; }; /* the data follows at 64 bytes */
+
+bool tensor_alloc(Tensor *t, DType dt, int rank, const int64_t *dim); /* false: out of memory or overflow; data not cleared */
+Tensor tensor_ref(const Tensor *t);
+void tensor_drop(Tensor *t);
+int64_t tensor_count(const Tensor *t);
+size_t tensor_bytes(const Tensor *t);
+/* Product of dims times bytes; false on overflow or over 2^62. */
+bool shape_bytes(DType t, int rank, const int64_t *dim, size_t *bytes);
+
+/* A run-time fault: status, message, place. */
+typedef struct Fault { ErrId id; Span span; char msg[512]; } Fault; /* id E_NONE: none */
+void fault_set(Fault *f, ErrId id, Span at, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+typedef struct Native {
+  const char *name;
+  bool effect;         /* ordered, run even if unused */
+  bool has_batch;      /* leading dims beyond the routine's own are looped over by the routine itself */
+  /* in: arguments; out: results, already allocated. Returns false with *fault set. `ctx` is the host's (printing, ...) */
+  bool (*run)(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *fault);
+} Native;
+
+typedef struct Natives { VEC(const Native *) row; Arena *arena; } Natives;
+void natives_add(Natives *r, const Native *n);
+const Native *natives_find(const Natives *r, const char *name);
+
+/* The oracle: evaluates a region slowly, floats in f64 and integers in i64, no fusion, no reordering.
+ * input[slot] gives INPUT nodes. Results are written in the node's dtype, or, with `wide`, floats as f64.
+ * Effects run in order. */
+typedef struct EvalOptions { bool wide; void *native_ctx; volatile int *interrupt; } EvalOptions;
+bool graph_eval(Graph *g, const Region *r, int ninput, const Tensor *input, Tensor *out, const EvalOptions *o, Fault *f);
+#endif
