@@ -1,0 +1,40 @@
+/* From a region of the graph to a plan, and running it: all that the rest of tg sees of the compiler.
+ *
+ *   Codegen  the session's compiler: JIT, kernel caches (memory, disk), thread pool
+ *   Plan     one compiled region: kernels, their order, byte offsets into one arena; nested plans for loops and branches
+ *
+ * A Plan outlives the Graph it came from (it copies what it needs) and may be run many times, not by two threads at once. */
+#ifndef TG_CODEGEN_CODEGEN_H
+#define TG_CODEGEN_CODEGEN_H
+#include "graph/native.h"
+
+typedef struct Codegen Codegen;
+typedef struct Plan Plan;
+
+typedef struct CodegenOptions {
+  int threads;            /* >= 1 */
+  const char *cache_dir;  /* compiled kernels on disk; NULL: none */
+  volatile int *interrupt;/* non-zero: stop at the next chunk of work with R_INTERRUPT; may be NULL */
+} CodegenOptions;
+
+typedef struct CodegenStats { int64_t kernels_compiled, kernels_from_memory, kernels_from_disk, plans; } CodegenStats;
+
+Codegen *codegen_new(const CodegenOptions *o); /* cheap: LLVM starts with the first kernel */
+void codegen_free(Codegen *c);
+CodegenStats codegen_stats(const Codegen *c);
+
+/* Compiles. The region has been simplified and holds no CUSTOM. NULL with *fault on failure (memory). */
+Plan *codegen_plan(Codegen *c, Graph *g, const Region *r, Fault *fault);
+void plan_free(Plan *p);
+
+/* Runs: input[slot] gives INPUT nodes; out[i] is allocated here (caller drops). Effects run in order, `native_ctx` is
+ * handed to natives. false with *fault on a run-time fault; nothing is left allocated then. */
+bool plan_run(Plan *p, int ninput, const Tensor *input, Tensor *out, void *native_ctx, Fault *fault);
+
+/* Dumps for people and structure tests: "classify" (one line a contraction: `contraction: M = .. N = .. K = .. batch = ..`),
+ * "fuse" (groups with their stages and the reason for each boundary), "plan" (steps, buffers, arena), "llvm", "asm".
+ * The first line of "fuse" is `kernels: N`. */
+bool plan_dump(Plan *p, const char *what, FILE *out);
+typedef struct PlanStats { int kernels; size_t arena_bytes, scratch_bytes; int buffers; } PlanStats;
+PlanStats plan_stats(const Plan *p);
+#endif
