@@ -24,6 +24,7 @@ typedef struct Elab Elab;
 typedef struct Env Env;
 typedef struct Fun Fun;
 typedef struct Module Module;
+typedef struct Index Index;
 
 /* Where a size came from, for notes: "4 is K of `a` (line 3)". A chain by `via`. */
 typedef struct Origin { const char *text; Span span; const struct Origin *via; } Origin;
@@ -92,7 +93,7 @@ Value *tv_select(Elab *E, Value *c, Value *a, Value *b, Span at);
 /* Makes the value a comp over its free indices and own axes, unless it is a plain view already (or rank 0). */
 Value *tv_seal(Elab *E, Value *v);
 /* The node whose axes are (free indices of v in nesting order, own axes); *nfree of them. Makes a comp if needed. */
-Node *tv_node(Elab *E, Value *v, int *nfree, struct Index **free_index);
+Node *tv_node(Elab *E, Value *v, int *nfree, Index **free_index);
 /* A closed value's node (no free indices: else bug). */
 Node *tv_closed(Elab *E, Value *v);
 /* A comp with the given reduction iterators over body: reduce the last nred own axes of `v`-shaped expression e. */
@@ -129,14 +130,14 @@ Value *call_value(Elab *E, Value *f, Call *c);                    /* any callabl
 Value *call_simple(Elab *E, Value *f, int n, Value **arg, Span at); /* positional */
 
 /* ---- indices in force ---- */
-typedef struct Index {
+struct Index {
   int64_t uid; Name name; Span span;
   int64_t extent;       /* -1: not known yet (trial) */
   int64_t lo;           /* value = VAR + lo */
   const Origin *from;   /* what fixed the extent */
   Expr *var;
-  struct Index *outer;
-} Index;
+  Index *outer;
+};
 
 /* A linear constraint met while trying: subscript `sub` of an axis of size n (X_RANGE, X_SIZES, X_BOUNDS material). */
 typedef struct Constraint { Expr *sub; Dim dim; Span span; Expr *guard; } Constraint;
