@@ -116,6 +116,7 @@ typedef struct Kernel {
 const KBuf *kernel_buf(const Kernel *k, const Node *n); /* NULL: not in the table */
 /* Fault site of a checked LOAD, an integer division/modulo (`e`), or a checked SCATTER (e NULL): equal across equal texts. */
 int kernel_site(const Kernel *k, const Expr *e);
+void kernel_sites(Kernel *k, Arena *a); /* fills nsite and site */
 int64_t kernel_points(const Kernel *k);
 /* Canonical text: equal for kernels that compile to equal code (buffers by number, expressions in SSA by order of
  * meeting, no node ids, no names). The key of the caches; and what "fuse" dumps show. */

@@ -1,0 +1,254 @@
+/* Kernels as data: look-ups, fault sites, canonical text. */
+#include "codegen/kernel.h"
+#include "codegen/map.h"
+#include <inttypes.h>
+#include <string.h>
+
+const KBuf *kernel_buf(const Kernel *k, const Node *n) {
+  for (int i = 0; i < k->nbuf; i++)
+    if (k->buf[i].node == n) return &k->buf[i];
+  return NULL;
+}
+
+int64_t kernel_points(const Kernel *k) {
+  int64_t n = 1;
+  for (int i = 0; i < k->npar; i++) n *= k->par[i];
+  return n;
+}
+
+/* ---- Walking a kernel's expressions in an order that depends on structure only --------------------------------- */
+
+/* A LIN's atoms are sorted by creation; here iterators come first, by number, so that equal kernels walk equally. */
+static void lin_order(const Expr *e, int *order) {
+  for (int i = 0; i < e->n; i++) {
+    int j = i;
+    for (; j > 0; j--) {
+      const Expr *a = e->arg[order[j - 1]], *b = e->arg[i];
+      bool swap = b->kind == EX_ITER && (a->kind != EX_ITER || a->num.i > b->num.i);
+      if (!swap) break;
+      order[j] = order[j - 1];
+    }
+    order[j] = i;
+  }
+}
+
+typedef struct Walk {
+  PtrMap seen; /* Expr -> number */
+  int n;
+  void (*fn)(void *ctx, struct Walk *w, const Expr *e);
+  void *ctx;
+} Walk;
+
+/* Each distinct expression once, arguments first. Recursion is as deep as the expression, which the fuser caps. */
+static void walk(Walk *w, const Expr *e) {
+  if (!e || ptrmap_get(&w->seen, e) >= 0) return;
+  if (e->kind == EX_LIN) {
+    int order[64], *o = e->n <= 64 ? order : arena_array(w->seen.arena, int, e->n);
+    lin_order(e, o);
+    for (int i = 0; i < e->n; i++) walk(w, e->arg[o[i]]);
+  } else {
+    for (int i = 0; i < e->n; i++) walk(w, e->arg[i]);
+  }
+  if (e->kind == EX_LOAD) walk(w, e->mask);
+  ptrmap_put(&w->seen, e, w->n++);
+  w->fn(w->ctx, w, e);
+}
+
+static void walk_stage(Walk *w, const Kernel *k, const Stage *s) {
+  if (s->kind == ST_SCATTER)
+    for (int d = 0; d < k->buf[s->out].rank; d++) walk(w, s->at[d]);
+  walk(w, s->guard);
+  walk(w, s->body);
+}
+
+/* ---- Fault sites ------------------------------------------------------------------------------------------------ */
+static bool can_fault(const Expr *e) {
+  if (e->kind == EX_LOAD) return e->checked;
+  return e->kind == EX_OP && (e->op == OP_FLOORDIV || e->op == OP_MOD) && dt_is_int((DType)e->dtype) &&
+         !(e->arg[1]->kind == EX_CONST && e->arg[1]->num.i != 0);
+}
+
+/* The site table is found anew where it is asked for: kernels are small and sites rare. */
+typedef struct Sites { const Kernel *k; const Expr *want; int n, found; Span *span; } Sites;
+
+static void site_visit(void *ctx, Walk *w, const Expr *e) {
+  Sites *s = ctx;
+  if (!can_fault(e)) return;
+  if (s->span) s->span[s->n] = e->span;
+  if (e == s->want && s->found < 0) s->found = s->n;
+  s->n++;
+}
+
+static int sites_walk(const Kernel *k, const Expr *want, Span *span, int *found) {
+  Arena *tmp = arena_new();
+  Sites s = {k, want, 0, -1, span};
+  Walk w = {{.arena = tmp}, 0, site_visit, &s};
+  for (int i = 0; i < k->nstage; i++) {
+    if (k->stage[i].kind == ST_SCATTER && k->stage[i].checked) {
+      if (span) span[s.n] = k->stage[i].span;
+      if (!want && s.found < 0) s.found = s.n;
+      s.n++;
+    }
+    walk_stage(&w, k, &k->stage[i]);
+  }
+  arena_free(tmp);
+  if (found) *found = s.found;
+  return s.n;
+}
+
+int kernel_site(const Kernel *k, const Expr *e) {
+  int found;
+  sites_walk(k, e, NULL, &found);
+  if (found < 0) bug("kernel_site: no such site");
+  return found;
+}
+
+void kernel_sites(Kernel *k, Arena *a) {
+  k->nsite = sites_walk(k, NULL, NULL, NULL);
+  k->site = arena_array(a, Span, k->nsite);
+  sites_walk(k, NULL, k->site, NULL);
+}
+
+/* ---- Text ------------------------------------------------------------------------------------------------------- */
+typedef struct Text { Arena *a; char *at; size_t n, cap; const Kernel *k; } Text;
+
+static void put(Text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void put(Text *t, const char *fmt, ...) {
+  for (;;) {
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(t->at + t->n, t->cap - t->n, fmt, ap);
+    va_end(ap);
+    if ((size_t)n < t->cap - t->n) {
+      t->n += (size_t)n;
+      return;
+    }
+    size_t cap = 2 * t->cap + (size_t)n;
+    char *at = arena_alloc(t->a, cap);
+    memcpy(at, t->at, t->n);
+    t->at = at;
+    t->cap = cap;
+  }
+}
+
+static void put_dims(Text *t, const char *label, int n, const int64_t *dim) {
+  put(t, "%s", label);
+  for (int i = 0; i < n; i++) put(t, "%s%" PRId64, i ? " " : "", dim[i]);
+}
+
+static void put_ref(Text *t, Walk *w, const Expr *e) {
+  if (e->kind == EX_ITER) put(t, "i%" PRId64, e->num.i);
+  else if (e->kind == EX_CONST && !dt_is_float((DType)e->dtype)) put(t, "%" PRId64, e->num.i);
+  else if (e->kind == EX_CONST) put(t, "%a", e->num.f);
+  else put(t, "%%%d", ptrmap_get(&w->seen, e));
+}
+
+static int buf_index(const Kernel *k, const Node *n) {
+  const KBuf *b = kernel_buf(k, n);
+  if (!b) bug("kernel: a LOAD of node %u, which has no buffer", n->id);
+  return (int)(b - k->buf);
+}
+
+static void put_expr(void *ctx, Walk *w, const Expr *e) {
+  Text *t = ctx;
+  if (e->kind == EX_ITER || e->kind == EX_CONST) return;
+  put(t, "    %%%d = ", ptrmap_get(&w->seen, e));
+  switch (e->kind) {
+  case EX_LIN: {
+    int order[64], *o = e->n <= 64 ? order : arena_array(t->a, int, e->n);
+    lin_order(e, o);
+    put(t, "%" PRId64, e->num.i);
+    for (int i = 0; i < e->n; i++) {
+      put(t, " + %" PRId64 "*", e->coef[o[i]]);
+      put_ref(t, w, e->arg[o[i]]);
+    }
+    break;
+  }
+  case EX_LOAD:
+    put(t, "b%d[", buf_index(t->k, e->node));
+    for (int i = 0; i < e->n; i++) {
+      if (i) put(t, ", ");
+      put_ref(t, w, e->arg[i]);
+    }
+    put(t, "]%s", e->checked ? " checked" : "");
+    if (e->mask) {
+      put(t, " if ");
+      put_ref(t, w, e->mask);
+    }
+    break;
+  case EX_OP:
+    put(t, "%s.%s", op_info[e->op].name, dt_name((DType)e->dtype));
+    for (int i = 0; i < e->n; i++) {
+      put(t, "%s", i ? ", " : " ");
+      put_ref(t, w, e->arg[i]);
+    }
+    if (e->op == OP_CAST || op_info[e->op].typing == 'C' || op_info[e->op].typing == 'P')
+      put(t, " : %s", dt_name((DType)e->arg[0]->dtype));
+    break;
+  default: bug("kernel: expression kind %d", e->kind);
+  }
+  put(t, "\n");
+}
+
+static const char *const stage_name[] = {"map", "reduce", "contract", "scan", "scatter"};
+static const char *const space_name[] = {"global", "row", "reg"};
+static const char *const combine_name[] = {"set", "add", "max", "min"};
+
+static void put_stage(Text *t, Walk *w, const Kernel *k, const Stage *s, int at) {
+  put(t, "  stage %d %s", at, stage_name[s->kind]);
+  if (s->kind == ST_REDUCE || s->kind == ST_CONTRACT)
+    put(t, " %s %s", red_name((Reduce)s->op), s->order == ORD_LANES ? "lanes" : "chain");
+  if (s->kind == ST_SCAN)
+    put(t, " %s%s%s", red_name((Reduce)s->op), s->reverse ? " reverse" : "", s->exclusive ? " exclusive" : "");
+  if (s->kind == ST_SCATTER) put(t, " %s%s", combine_name[s->how], s->checked ? " checked" : "");
+  put_dims(t, " | ", s->nown, s->extent);
+  put_dims(t, " ; ", s->nred, s->extent + s->nown);
+  put(t, " -> b%d", s->out);
+  if (s->kind != ST_SCATTER) {
+    put(t, "(");
+    for (int d = 0; d < k->buf[s->out].rank; d++) put(t, "%s%d", d ? " " : "", s->store[d]);
+    put(t, ")");
+  }
+  put(t, "\n");
+  walk_stage(w, k, s);
+  if (s->kind == ST_SCATTER) {
+    put(t, "    at [");
+    for (int d = 0; d < k->buf[s->out].rank; d++) {
+      if (d) put(t, ", ");
+      put_ref(t, w, s->at[d]);
+    }
+    put(t, "]\n");
+  }
+  if (s->guard) {
+    put(t, "    if ");
+    put_ref(t, w, s->guard);
+    put(t, "\n");
+  }
+  put(t, "    = ");
+  put_ref(t, w, s->body);
+  put(t, " : %s\n", dt_name((DType)s->body->dtype));
+}
+
+char *kernel_print(const Kernel *k, Arena *a) {
+  Text t = {a, arena_alloc(a, 1024), 0, 1024, k};
+  put_dims(&t, "kernel [", k->npar, k->par);
+  put(&t, "]%s\n", k->by_dest ? " by destination" : "");
+  for (int i = 0; i < k->nbuf; i++) {
+    const KBuf *b = &k->buf[i];
+    put(&t, "  b%d %s %s", i, space_name[b->space], dt_name((DType)b->dtype));
+    put_dims(&t, " [", b->rank, b->dim);
+    put(&t, "]");
+    if (b->space == SP_GLOBAL) {
+      put_dims(&t, " strides [", b->rank, b->stride);
+      put(&t, "] arg %d%s%s", b->arg, b->in ? " in" : "", b->out ? " out" : "");
+    } else {
+      put(&t, " par [");
+      for (int d = 0; d < b->rank; d++) put(&t, "%s%d", d ? " " : "", b->par[d]);
+      put(&t, "]");
+    }
+    put(&t, "\n");
+  }
+  Walk w = {{.arena = a}, 0, put_expr, &t};
+  for (int i = 0; i < k->nstage; i++) put_stage(&t, &w, k, &k->stage[i], i);
+  return t.at;
+}
