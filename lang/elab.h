@@ -33,7 +33,10 @@ typedef struct Dim { int64_t n; const Origin *from; const char *sym; /* its name
 
 typedef struct TensorV { DType dtype; bool weak; int rank; Dim dim[TG_MAX_RANK]; Expr *e; } TensorV;
 
-typedef enum { V_NONE, V_NUM, V_BOOL, V_STR, V_TUPLE, V_RECORD, V_RANGE, V_FUN, V_TENSOR, V_DTYPE, V_MODULE, V_MODEL, V_DATA } ValueKind;
+typedef enum { V_NONE, V_NUM, V_BOOL, V_STR, V_TUPLE, V_RECORD, V_RANGE, V_FUN, V_TENSOR, V_DTYPE, V_MODULE, V_MODEL, V_DATA,
+  V_ZIP,    /* zip(a, b), enumerate(a): agg.at are iterables of one length (ranges, tensors, tuples), walked together */
+  V_POISON  /* what a failed top-level binding is bound to: using it unwinds without a further message */
+} ValueKind;
 extern const char *const value_kind_text[]; /* "none", "a number", "a string", ... for messages */
 
 struct Value {
@@ -41,8 +44,9 @@ struct Value {
   union {
     struct { bool is_float; int64_t i; double f; const Origin *from; } num; /* static, no dtype yet */
     bool b;                                                                /* static */
-    struct { const char *s; size_t n; } str;
-    struct { int n; Value **at; Name *key; } agg;  /* TUPLE (key NULL), RECORD */
+    /* narg == 0: the text. Else a template of the native `print` with run-time operands: {0}, {1:.4}, {{ for a brace */
+    struct { const char *s; size_t n; int narg; Value **arg; } str;
+    struct { int n; Value **at; Name *key; } agg;  /* TUPLE (key NULL), RECORD, ZIP */
     struct { Value *lo, *hi; } range;              /* ints: V_NUM, or rank-0 integer tensors */
     Fun *fun;
     TensorV t;
@@ -90,9 +94,14 @@ Expr *tv_at(Elab *E, Value *v, DType t, int rank, const Dim *dim, Span at);
 /* Element-wise scalar op on any values; records, tuples and models map; static operands fold to static. */
 Value *tv_elementwise(Elab *E, ScalarOp op, int n, Value *const *v, const Span *at, Span whole);
 Value *tv_select(Elab *E, Value *c, Value *a, Value *b, Span at);
+/* A weak tensor or static number takes its default dtype (i64, f32); anything else is returned as it is. */
+Value *tv_harden(Elab *E, Value *v, Span at);
+/* Element-wise `a @ b`, ... live with elab-b: `@` on tensors. */
+Value *elab_matmul(Elab *E, Value *a, Value *b, Span sa, Span sb, Span at);
 /* Makes the value a comp over its free indices and own axes, unless it is a plain view already (or rank 0). */
 Value *tv_seal(Elab *E, Value *v);
-/* The node whose axes are (free indices of v in nesting order, own axes); *nfree of them. Makes a comp if needed. */
+/* The node whose axes are (free indices of v, outermost first, own axes); *nfree of them, written to free_index[], which
+ * has room for TG_MAX_RANK. Makes a comp if needed. */
 Node *tv_node(Elab *E, Value *v, int *nfree, Index **free_index);
 /* A closed value's node (no free indices: else bug). */
 Node *tv_closed(Elab *E, Value *v);
@@ -101,7 +110,8 @@ Value *tv_reduce(Elab *E, Reduce op, int nout, const Dim *out, int nred, const i
 void tv_check_size(Elab *E, DType t, int rank, const Dim *dim, Span at); /* S_OVERFLOW, S_NEGATIVE */
 
 /* ---- env ---- */
-struct Env { Name name; Value *v; Span span; bool *used; const Env *up; };
+/* `sig`: a parameter or dimension variable of an enclosing def: the only bindings that a dim name in a signature can mean. */
+struct Env { Name name; Value *v; Span span; bool sig; const Env *up; };
 const Env *env_bind(Elab *E, const Env *env, Name name, Value *v, Span span);
 const Env *env_find(const Env *env, Name name);
 
@@ -126,6 +136,8 @@ struct Fun {
   Value **data; int ndata;
   const char *doc;
 };
+/* The definitions being elaborated, innermost first: notes of a diagnostic, and trip over V_RECURSION. In the arena. */
+typedef struct Frame { const char *fname; Span call; const struct Frame *up; } Frame;
 Value *call_value(Elab *E, Value *f, Call *c);                    /* any callable; T_TYPE otherwise */
 Value *call_simple(Elab *E, Value *f, int n, Value **arg, Span at); /* positional */
 
@@ -142,8 +154,10 @@ struct Index {
 /* A linear constraint met while trying: subscript `sub` of an axis of size n (X_RANGE, X_SIZES, X_BOUNDS material). */
 typedef struct Constraint { Expr *sub; Dim dim; Span span; Expr *guard; } Constraint;
 
+/* How often each callee was called so far in this definition: persistent, so saving a Stream saves it. */
+typedef struct StreamCount { const char *name; uint32_t n; const struct StreamCount *up; } StreamCount;
 /* Random streams: the key of the chain of calls so far and the ordinal of the next draw in this definition. */
-typedef struct Stream { uint64_t key; Expr *dyn; /* loop counters mixed in, or NULL */ uint32_t ordinal; } Stream;
+typedef struct Stream { uint64_t key; Expr *dyn; /* loop counters mixed in, or NULL */ uint32_t ordinal; const struct StreamCount *count; } Stream;
 
 struct Elab {
   Session *session;
@@ -157,6 +171,8 @@ struct Elab {
   VEC(Node *) effect;           /* of the region being built */
   bool effects_allowed;         /* false inside a comprehension that is not unrolled */
   int depth;                    /* calls; V_RECURSION at 1,000 */
+  const Frame *frame;
+  const char *stack_low;        /* elaboration below this address would overflow the C stack: P_DEPTH or V_RECURSION */
   Stream stream;
   bool training;                /* later: mode of models */
   int unrolled;                 /* > 0 inside an unrolled comprehension */
@@ -169,7 +185,8 @@ Value *elab_block(Elab *E, const Env *env, Ast *block);
 const Env *elab_bind(Elab *E, const Env *env, int ntarget, Ast **target, Value *v);
 
 /* ---- subscripts and comprehensions: index.c, comp.c, range.c ---- */
-Value *elab_index(Elab *E, const Env *env, Ast *e);               /* AST_INDEX */
+Value *elab_index(Elab *E, const Env *env, Ast *e);               /* AST_INDEX, of tensors and of tuples */
+Value *elab_at_update(Elab *E, const Env *env, Ast *call);        /* x.at[i].set(v), x.at[i].add(v): the AST_CALL */
 Value *elab_comp(Elab *E, const Env *env, Ast *comp, Reduce op, const Call *red); /* AST_COMP; op RED_NONE builds, else reduces */
 Value *elab_mean_comp(Elab *E, const Env *env, Ast *comp);
 bool reduce_by_name(Name n, Reduce *op);                          /* "sum" -> RED_SUM ... ("mean" apart) */
@@ -187,5 +204,6 @@ Value *elab_cond(Elab *E, const Env *env, Ast *e);                /* AST_COND an
 int v_leaves(Elab *E, Value *v, Value ***out);
 Value *v_with_leaves(Elab *E, Value *like, Value *const *leaf);
 const Builtin *builtin_find(const char *name);                    /* all tables */
+extern const Builtin builtins_core[], builtins_scalar[], builtins_files[]; /* elab-a's tables, ended by a row with name NULL */
 int builtin_count(void); const Builtin *builtin_at(int i);
 #endif
