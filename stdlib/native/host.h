@@ -1,0 +1,15 @@
+/* What natives get as `ctx`: the host's side of a run. Made by the composition root; may be NULL for pure natives. */
+#ifndef TG_STDLIB_NATIVE_HOST_H
+#define TG_STDLIB_NATIVE_HOST_H
+#include "graph/native.h"
+#include <stdio.h>
+
+typedef struct NativeHost {
+  FILE *out;        /* where print writes; not flushed by natives */
+  int width;        /* columns of the terminal; <= 0: 80 */
+  const char *root; /* folder that relative paths start from; NULL: the working folder */
+} NativeHost;
+
+/* Adds every native of this folder to the registry; their conventions are in README.md. */
+void native_register_all(Natives *r);
+#endif
