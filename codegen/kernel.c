@@ -33,7 +33,7 @@ static void lin_order(const Expr *e, int *order) {
 }
 
 typedef struct Walk {
-  PtrMap seen; /* Expr -> number */
+  NumMap seen; /* Expr -> number */
   int n;
   void (*fn)(void *ctx, struct Walk *w, const Expr *e);
   void *ctx;
@@ -41,7 +41,7 @@ typedef struct Walk {
 
 /* Each distinct expression once, arguments first. Recursion is as deep as the expression, which the fuser caps. */
 static void walk(Walk *w, const Expr *e) {
-  if (!e || ptrmap_get(&w->seen, e) >= 0) return;
+  if (!e || nummap_get(&w->seen, e) >= 0) return;
   if (e->kind == EX_LIN) {
     int order[64], *o = e->n <= 64 ? order : arena_array(w->seen.arena, int, e->n);
     lin_order(e, o);
@@ -50,7 +50,7 @@ static void walk(Walk *w, const Expr *e) {
     for (int i = 0; i < e->n; i++) walk(w, e->arg[i]);
   }
   if (e->kind == EX_LOAD) walk(w, e->mask);
-  ptrmap_put(&w->seen, e, w->n++);
+  nummap_put(&w->seen, e, w->n++);
   w->fn(w->ctx, w, e);
 }
 
@@ -140,7 +140,7 @@ static void put_ref(Text *t, Walk *w, const Expr *e) {
   if (e->kind == EX_ITER) put(t, "i%" PRId64, e->num.i);
   else if (e->kind == EX_CONST && !dt_is_float((DType)e->dtype)) put(t, "%" PRId64, e->num.i);
   else if (e->kind == EX_CONST) put(t, "%a", e->num.f);
-  else put(t, "%%%d", ptrmap_get(&w->seen, e));
+  else put(t, "%%%d", nummap_get(&w->seen, e));
 }
 
 static int buf_index(const Kernel *k, const Node *n) {
@@ -152,7 +152,7 @@ static int buf_index(const Kernel *k, const Node *n) {
 static void put_expr(void *ctx, Walk *w, const Expr *e) {
   Text *t = ctx;
   if (e->kind == EX_ITER || e->kind == EX_CONST) return;
-  put(t, "    %%%d = ", ptrmap_get(&w->seen, e));
+  put(t, "    %%%d = ", nummap_get(&w->seen, e));
   switch (e->kind) {
   case EX_LIN: {
     int order[64], *o = e->n <= 64 ? order : arena_array(t->a, int, e->n);
