@@ -47,7 +47,9 @@ typedef struct KBuf {
   int arg;               /* GLOBAL: position in KernelArgs.ptr; else -1 */
 } KBuf;
 
-/* Two GLOBAL buffers may be the same memory only when the planner proved it harmless: the operand is read at exactly
+/* GLOBAL pointers are aligned to their element only (a row of a stack, a caller's slice), usually to 64 bytes.
+ *
+ * Two GLOBAL buffers may be the same memory only when the planner proved it harmless: the operand is read at exactly
  * the element that the same point writes, before the write. So: an emitter loads all operands of a vector before it
  * stores the vector, and says nothing about aliasing to LLVM. */
 
