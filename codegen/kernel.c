@@ -197,7 +197,7 @@ static const char *const combine_name[] = {"set", "add", "max", "min"};
 static void put_stage(Text *t, Walk *w, const Kernel *k, const Stage *s, int at) {
   put(t, "  stage %d %s", at, stage_name[s->kind]);
   if (s->kind == ST_REDUCE || s->kind == ST_CONTRACT)
-    put(t, " %s %s", red_name((Reduce)s->op), s->order == ORD_LANES ? "lanes" : "chain");
+    put(t, " %s %s%s", red_name((Reduce)s->op), s->order == ORD_LANES ? "lanes" : "chain", s->fma ? " fma" : "");
   if (s->kind == ST_SCAN)
     put(t, " %s%s%s", red_name((Reduce)s->op), s->reverse ? " reverse" : "", s->exclusive ? " exclusive" : "");
   if (s->kind == ST_SCATTER) put(t, " %s%s", combine_name[s->how], s->checked ? " checked" : "");

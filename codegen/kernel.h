@@ -66,8 +66,9 @@ typedef enum {
 
 /* How a REDUCE is ordered. Flat position f: row-major in the reduction space; extents r0..rn, inner = rn.
  *
- * ORD_CHAIN  f ascending, one accumulator: acc = monoid(acc, body); for a sum whose body is a product x * y:
- *            acc = fma(x, y, acc) (the outermost MUL of the body, its casts to the accumulator's dtype inside).
+ * ORD_CHAIN  f ascending, one accumulator: acc = monoid(acc, body); with Stage.fma (a sum that was one of products x * y
+ *            before anything was inlined; body is then a MUL): acc = fma(x, y, acc), x and y first cast to the
+ *            accumulator's dtype. Without Stage.fma no fma, even if the body is a MUL now.
  *            Cut at flat positions 4096, 8192, ...
  * ORD_LANES  position p of the inner axis goes to lane p % 16 of accumulator (p / 16) % 4, whatever the machine's width
  *            and the dtype; a chunk is 4096 positions of one row when inner >= 4096, else max(1, 4096 / inner) whole
@@ -85,6 +86,7 @@ typedef enum { ORD_CHAIN, ORD_LANES } RedOrder;
 typedef struct Stage {
   uint8_t kind, op;        /* StageKind, Reduce (ST_MAP, ST_SCATTER: RED_NONE) */
   uint8_t order;           /* RedOrder */
+  bool fma;                /* ORD_CHAIN sums of products, always set for ST_CONTRACT of floats */
   bool reverse, exclusive; /* ST_SCAN */
   int nown, nred;
   const int64_t *extent;   /* nown + nred */
