@@ -1,0 +1,140 @@
+/* Blocked driver of contractions; see gemm.h.
+ *
+ * One call to `block` computes rows [r0, r1) and columns [v0, v1) at one loop point:
+ *
+ *   for each chunk of 4096 k          into C, or into a slot of the tree's stack
+ *     for each block of kb k          V block packed once (or in place)
+ *       for each row block            R block packed: it stays in L2
+ *         for each column panel       the V panel stays in L1
+ *           for each row panel        micro-kernel
+ *
+ * Several row blocks share a V block when C is the output itself and K fits one chunk. */
+#include "codegen/rt/gemm.h"
+#include <string.h>
+
+enum { SLOTS = 52 }; /* K < 2^63 has fewer than 2^51 chunks */
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t up(int64_t n, int64_t d) { return (n + d - 1) / d; }
+static size_t align64(size_t n) { return (n + 63) & ~(size_t)63; }
+
+int64_t gemm_units(const Gemm *g) {
+  int64_t n = up(g->R, g->rb) * up(g->V, g->vb);
+  for (int d = 0; d < g->nloop; d++) n *= g->loop[d];
+  return n;
+}
+
+static int depth(const Gemm *g) { /* slots of the tree beyond C */
+  int64_t n = up(g->K, g->chunk);
+  int d = 0;
+  while (n > 1) d++, n >>= 1;
+  return d;
+}
+static int64_t block_rows(const Gemm *g) { return min64(up(g->R, g->mr) * g->mr, g->rb); }
+static int64_t block_cols(const Gemm *g) { return min64(up(g->V, g->nr) * g->nr, g->vb); }
+static int whole_r(const Gemm *g) { return g->R <= g->mr; } /* one row panel: packed for a chunk at a time */
+static size_t r_bytes(const Gemm *g) {
+  int64_t k = min64(whole_r(g) ? g->chunk : g->kb, g->K);
+  return align64((size_t)(block_rows(g) * k + 16) * (size_t)g->esize);
+}
+static size_t v_bytes(const Gemm *g) {
+  return g->pack_v ? align64((size_t)(block_cols(g) * min64(g->kb, g->K) + 16) * (size_t)g->esize) : 0;
+}
+static size_t c_bytes(const Gemm *g) { return align64((size_t)(block_rows(g) * block_cols(g)) * (size_t)g->esize); }
+
+size_t gemm_scratch(const Gemm *g) {
+  return r_bytes(g) + v_bytes(g) + c_bytes(g) * (size_t)(depth(g) + (g->epilogue != NULL));
+}
+
+typedef struct Mat { char *at; int64_t ld; } Mat;
+
+static char *place(const Gemm *g, const GemmPlace *p, void *const *ptr, const int64_t *loop) {
+  int64_t off = p->base;
+  for (int d = 0; d < g->nloop; d++) off += loop[d] * p->step[d];
+  return (char *)ptr[p->arg] + off * g->esize;
+}
+
+static void add_rows(const Gemm *g, Mat to, Mat from, int64_t nr, int64_t nv) { /* to = to + from */
+  for (int64_t i = 0; i < nr; i++) {
+    char *t = to.at + i * to.ld * g->esize;
+    const char *f = from.at + i * from.ld * g->esize;
+    if (g->acc == 0)
+      for (int64_t j = 0; j < nv; j++) ((float *)t)[j] = ((float *)t)[j] + ((const float *)f)[j];
+    else if (g->acc == 1)
+      for (int64_t j = 0; j < nv; j++) ((double *)t)[j] = ((double *)t)[j] + ((const double *)f)[j];
+    else
+      for (int64_t j = 0; j < nv; j++) ((uint64_t *)t)[j] += ((const uint64_t *)f)[j];
+  }
+}
+
+/* All tiles of packed rows [0, nr) against columns [v0, v0 + nv); c is the block's corner. */
+static void tiles(const Gemm *g, int64_t kc, const char *a, int64_t a_panel, const char *b, int64_t b_panel, int64_t ldb,
+                  Mat c, int64_t nr, int64_t nv, int64_t load) {
+  int64_t es = g->esize;
+  for (int64_t j = 0; j < nv; j += g->nr, b += b_panel) {
+    int64_t cols = min64(g->nr, nv - j);
+    GemmUkr ukr = cols < g->nr ? g->edge : g->ukr;
+    const char *ap = a;
+    for (int64_t i = 0; i < nr; i += g->mr, ap += a_panel)
+      ukr(kc, ap, b, ldb, c.at + (i * c.ld + j) * es, c.ld, min64(g->mr, nr - i), cols, load);
+  }
+}
+
+static void block(const Gemm *g, const void *args, void *const *ptr, const int64_t *loop, int64_t r0, int64_t r1,
+                  int64_t v0, int64_t v1, char *scratch) {
+  int64_t es = g->esize, nv = v1 - v0;
+  char *abuf = scratch, *bbuf = abuf + r_bytes(g), *cbuf = bbuf + v_bytes(g);
+  Mat slot[SLOTS];
+  int used = 0;
+  int64_t cols = block_cols(g);
+  if (g->epilogue) {
+    slot[0] = (Mat){cbuf, cols};
+    cbuf += c_bytes(g);
+  } else {
+    slot[0] = (Mat){place(g, &g->c, ptr, loop) + (r0 * g->c.ld + v0) * es, g->c.ld};
+  }
+  for (int d = depth(g), i = 1; i <= d; i++) slot[i] = (Mat){cbuf + c_bytes(g) * (size_t)(i - 1), cols};
+  const char *in_place = g->pack_v ? NULL : place(g, &g->v, ptr, loop) + v0 * es;
+
+  for (int64_t chunk = 0; chunk * g->chunk < g->K; chunk++) {
+    int64_t c0 = chunk * g->chunk, c1 = min64(c0 + g->chunk, g->K);
+    Mat c = slot[used++];
+    if (whole_r(g)) g->pack_r(args, loop, r0, r1 - r0, c0, c1 - c0, abuf);
+    for (int64_t k0 = c0; k0 < c1; k0 += g->kb) {
+      int64_t kc = min64(g->kb, c1 - k0);
+      const char *b = bbuf;
+      int64_t ldb = g->nr, b_panel = g->nr * kc * es;
+      if (g->pack_v) {
+        g->pack_v(args, loop, v0, nv, k0, kc, bbuf);
+      } else {
+        b = in_place + k0 * g->v.ld * es;
+        ldb = g->v.ld;
+        b_panel = g->nr * es;
+      }
+      for (int64_t r = r0; r < r1; r += g->rb) {
+        int64_t nr = min64(g->rb, r1 - r);
+        const char *a = abuf;
+        if (whole_r(g)) a += (k0 - c0) * g->mr * es;
+        else g->pack_r(args, loop, r, nr, k0, kc, abuf);
+        tiles(g, kc, a, g->mr * kc * es, b, b_panel, ldb, (Mat){c.at + (r - r0) * c.ld * es, c.ld}, nr, nv, k0 > c0);
+      }
+    }
+    for (int64_t n = chunk + 1; n % 2 == 0; n /= 2, used--) add_rows(g, slot[used - 2], slot[used - 1], r1 - r0, nv);
+  }
+  for (; used > 1; used--) add_rows(g, slot[used - 2], slot[used - 1], r1 - r0, nv);
+  if (g->K <= 0)
+    for (int64_t i = 0; i < r1 - r0; i++) memset(slot[0].at + i * slot[0].ld * es, 0, (size_t)(nv * es));
+  if (g->epilogue) g->epilogue(args, loop, r0, r1 - r0, v0, nv, slot[0].at, slot[0].ld);
+}
+
+void gemm_run(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch) {
+  int64_t nrb = up(g->R, g->rb), nvb = up(g->V, g->vb);
+  int64_t together = g->epilogue || g->K > g->chunk ? 1 : nrb; /* row blocks that share a V block */
+  for (int64_t u = lo; u < hi;) {
+    int64_t rb = u % nrb, rest = u / nrb, vb = rest % nvb, at = rest / nvb, loop[GEMM_MAX_LOOP];
+    for (int d = g->nloop - 1; d >= 0; d--) loop[d] = at % g->loop[d], at /= g->loop[d];
+    int64_t n = min64(min64(nrb - rb, hi - u), together);
+    block(g, args, ptr, loop, rb * g->rb, min64((rb + n) * g->rb, g->R), vb * g->vb, min64((vb + 1) * g->vb, g->V), scratch);
+    u += n;
+  }
+}

@@ -1,0 +1,45 @@
+/* The blocked driver of contractions: C[loop, r, v] = sum over k of R[loop, r, k] * V[loop, v, k], then an epilogue.
+ *
+ * It knows three flat index spaces (rows r, vector columns v, k) and a few outer loop axes, never tensors: whatever an operand
+ * is, a compiled pack function evaluates it at (loop, r or v, k) into panels, and a compiled micro-kernel multiplies panels.
+ *
+ *   unit       one block of rb rows and vb columns at one loop point; numbered loop-major, row blocks fastest. A lane runs a range
+ *   R panel    mr rows of a k-block:    [k][mr]     V panel   nr columns of a k-block: [k][nr], or V itself in place
+ *
+ * Order of every element's sum: one chain over ascending k in chunks of `chunk`, blocks of kb reload C (exact);
+ * chunks are joined by the aligned pairwise tree. So units, blocks and panels never change a bit. */
+#ifndef TG_CODEGEN_RT_GEMM_H
+#define TG_CODEGEN_RT_GEMM_H
+#include <stddef.h>
+#include <stdint.h>
+
+enum { GEMM_MAX_LOOP = 16 };
+
+typedef void (*GemmUkr)(int64_t kc, const void *a, const void *b, int64_t ldb, void *c, int64_t ldc, int64_t nrows,
+                        int64_t ncols, int64_t load);
+/* Writes ceil(np / width) panels of nk rows for points p0.. and steps k0..; may write 15 elements beyond the last. */
+typedef void (*GemmPack)(const void *args, const int64_t *loop, int64_t p0, int64_t np, int64_t k0, int64_t nk, void *dst);
+/* Consumes finished sums c[nr, nv] (rows ldc elements apart) of rows r0.. and columns v0... */
+typedef void (*GemmEpilogue)(const void *args, const int64_t *loop, int64_t r0, int64_t nr, int64_t v0, int64_t nv,
+                             const void *c, int64_t ldc);
+
+/* A matrix inside an argument: element (loop, i, j) at ptr[arg] + esize * (base + sum loop[d] * step[d] + i * ld + j). */
+typedef struct GemmPlace { int arg; int64_t base, ld, step[GEMM_MAX_LOOP]; } GemmPlace;
+
+typedef struct Gemm {
+  int nloop;
+  int64_t loop[GEMM_MAX_LOOP];
+  int64_t R, V, K, rb, vb, kb, chunk; /* rb a multiple of mr, vb of nr (or the whole extent) */
+  int mr, nr, esize;
+  int acc;                            /* 0 f32, 1 f64, 2 i64 */
+  GemmUkr ukr, edge;                  /* edge: for the last column tile when V % nr != 0 */
+  GemmPack pack_r, pack_v;            /* pack_v NULL: V is read in place, rows of k */
+  GemmPlace v, c;                     /* c: where sums go when epilogue is NULL */
+  GemmEpilogue epilogue;
+} Gemm;
+
+int64_t gemm_units(const Gemm *g);
+size_t gemm_scratch(const Gemm *g); /* bytes a lane needs, 64-byte aligned */
+/* Runs units [lo, hi). args is handed to pack functions and the epilogue; ptr are the arguments' addresses. */
+void gemm_run(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch);
+#endif
