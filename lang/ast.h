@@ -18,7 +18,7 @@ typedef enum {
   AST_STR,      /* name, ival = length in bytes */
   AST_INTERP,   /* a: expression; name: format after ':' or NULL */
   AST_TRUE, AST_FALSE, AST_NONE,
-  AST_TUPLE,    /* kid: items; () has none */
+  AST_TUPLE,    /* kid: items; () has none; ival 1 when written without parentheses */
   AST_LIST,     /* kid: items of [a, b, c] */
   AST_COMP,     /* [a for ...]: a: body; kid: clauses; b: guard or NULL */
   AST_RECORD,   /* kid: AST_FIELD or AST_SPREAD */
@@ -42,7 +42,7 @@ typedef enum {
   AST_CLAUSE,   /* for: a: target (AST_TARGET/AST_ELLIPSIS); b: `in` expression or NULL */
   AST_TARGET,   /* name ("_" discards), or kid: nested targets when name == NULL */
   /* statements and items */
-  AST_EXPR,     /* a: expression statement */
+  AST_EXPR,     /* a: expression statement; ival 1 when a `;` follows (the prompt hides its value) */
   AST_BIND,     /* kid: targets; b: value (AST_TUPLE for several) */
   AST_DEF,      /* sig: name; kid: AST_PARAM...; type: result or NULL; c: where or NULL; a: body; doc */
   AST_NEXT,     /* next name = b */
@@ -70,6 +70,7 @@ extern const char *const ast_op_text[]; /* "+", "-", ... by AstOp */
 
 struct Ast {
   uint8_t kind, op;
+  uint16_t height;  /* of the tree below, leaves 0, wrappers (ARG, FIELD, EXPR, CLAUSE) not counted: at most 1,000 */
   Span span;        /* the whole construct */
   Span at;          /* the point of interest: operator, name, subscript bracket, field name */
   Name name;
@@ -96,4 +97,9 @@ typedef enum { PARSE_DONE, PARSE_MORE, PARSE_ERROR } ParseState;
 ParseState parse_complete(const char *text, size_t len);
 /* Canonical text of a source (comments kept); NULL with errors in d when it does not parse. */
 char *format_source(Diags *d, Arena *a, uint32_t file);
+
+/* The tree as an S-expression (--dump=ast), one statement a line, ended by a newline. */
+void ast_print(FILE *out, const Ast *t);
+/* Equal but for spans, ids and documentation. Names are compared by text (the trees may have different tables). */
+bool ast_equal(const Ast *a, const Ast *b);
 #endif
