@@ -166,6 +166,7 @@ struct Graph {
   uint32_t next_id;
   struct Interner *exprs, *nodes; /* hash sets */
   Span span;              /* where new nodes are attributed to; set by the front end as it goes */
+  const struct Natives *natives; /* what graph_parse looks natives up in; NULL: calls parse by name and cannot run */
 };
 
 Graph *graph_new(Arena *unit, Diags *d);
@@ -191,6 +192,8 @@ Expr *ex_load_full(Graph *g, Node *t, int first); /* t[ITER first, ITER first+1,
 int64_t nd_size(const Node *n);           /* elements */
 /* Every node that n reads directly: loads' nodes, call arguments, loop inits, captured nodes of regions... */
 void nd_each_input(const Node *n, void (*fn)(void *ctx, Node *in), void *ctx);
+/* The PARAMs n's value depends on and that nothing at or below n binds, by ascending id; returns their number. */
+int nd_free_params(const Node *n, Node *const **param);
 /* Rebuilds what reaches `out` with some nodes replaced (from[i] -> to[i], same type); memoised; loops and regions are
  * rebuilt with fresh PARAMs when something inside changes. Writes the new roots to out. */
 void graph_rewrite(Graph *g, int n, Node *const *from, Node *const *to, int nroot, Node **root);

@@ -1,0 +1,49 @@
+/* Shared by the files of graph/ alone: interning, and what a maker computes once beside each Expr and Node.
+ *
+ * ExprX and NodeX begin with the public struct, so a pointer to one is a pointer to the other; every Expr and Node is
+ * allocated by intern_expr / intern_node as such. */
+#ifndef TG_GRAPH_INTERNAL_H
+#define TG_GRAPH_INTERNAL_H
+#include "graph/native.h"
+
+/* Open-addressing set of pointers with their hashes; capacity is a power of two, at most 2/3 full. In the arena. */
+typedef struct Interner { uint32_t cap, n; void **item; uint64_t *hash; } Interner;
+typedef bool (*InternEq)(const void *a, const void *b);
+void *intern_find(const Interner *t, uint64_t hash, const void *key, InternEq eq);
+void intern_add(Arena *a, Interner *t, uint64_t hash, void *item);
+static inline uint64_t hash_mix(uint64_t h, uint64_t v) {
+  h = (h ^ v) * UINT64_C(0x9E3779B97F4A7C15);
+  return h ^ h >> 29;
+}
+uint64_t hash_bytes(uint64_t h, const void *p, size_t n);
+
+typedef struct ExprX {
+  Expr e;
+  uint64_t hash;
+  const int64_t *var; /* the e.nvar distinct uids below, ascending; shared between expressions */
+  uint64_t iters;     /* bit k: ITER k occurs below (masks included); bit 63: some k >= 63 does */
+  bool index;         /* i64 built of ITER, VAR, constants and loop counters alone: arithmetic on it does not overflow */
+} ExprX;
+static inline const ExprX *expr_x(const Expr *e) { return (const ExprX *)e; }
+
+typedef struct NodeX {
+  Node n;
+  uint64_t hash;
+  int nin, nfree;
+  Node *const *in;   /* distinct nodes read directly (nd_each_input), in order of first occurrence */
+  Node *const *free; /* PARAMs the value depends on that no node at or below this one binds; ascending ids */
+} NodeX;
+static inline const NodeX *node_x(const Node *n) { return (const NodeX *)n; }
+
+/* Interns a fully filled temporary. Its arg, coef arrays are copied when it is new. */
+Expr *intern_expr(Graph *g, const Expr *tmp);
+/* An operation as it is, without simplification. */
+Expr *ex_raw_op(Graph *g, ScalarOp op, DType t, int n, Expr *const *arg);
+/* i64 x // c and x % c for a constant c > 0. */
+Expr *ex_floordiv_const(Graph *g, Expr *x, int64_t c);
+Expr *ex_mod_const(Graph *g, Expr *x, int64_t c);
+/* Interval of an i64 expression from what it says itself (constants, % c, counters); false when unknown. */
+bool ex_local_bounds(const Expr *e, int64_t *lo, int64_t *hi);
+/* ex_map that also asks `leaf` first, then replaces the nodes of remaining loads by node(ctx, n). node may be NULL. */
+Expr *ex_rebuild(Graph *g, Expr *e, ExprFn leaf, Node *(*node)(void *ctx, Node *n), void *ctx);
+#endif

@@ -1,0 +1,157 @@
+/* Graph traversal and replacement. Orders are computed with explicit stacks: a chain of 100,000 nodes is fine. */
+#include "graph/internal.h"
+#include <stdlib.h>
+#include <string.h>
+
+typedef VEC(Node *) Nodes;
+
+/* Children first; among the inputs of one node, in their order. `seen` is indexed by id. */
+int graph_topo(Graph *g, int nroot, Node *const *root, Node ***order) {
+  Arena *scratch = arena_new();
+  typedef struct { Node *n; int next; } Frame;
+  VEC(Frame) stack = {0};
+  Nodes out = {0};
+  uint8_t *seen = arena_alloc(scratch, g->next_id);
+  for (int r = 0; r < nroot; r++) {
+    if (seen[root[r]->id]) continue;
+    seen[root[r]->id] = 1;
+    vec_push(scratch, &stack, ((Frame){root[r], 0}));
+    while (stack.n) {
+      Frame *f = &stack.at[stack.n - 1];
+      const NodeX *x = node_x(f->n);
+      if (f->next == x->nin) {
+        vec_push(scratch, &out, f->n);
+        stack.n--;
+        continue;
+      }
+      Node *in = x->in[f->next++];
+      if (seen[in->id]) continue;
+      seen[in->id] = 1;
+      vec_push(scratch, &stack, ((Frame){in, 0}));
+    }
+  }
+  *order = arena_array(g->arena, Node *, out.n);
+  if (out.n) memcpy(*order, out.at, sizeof(Node *) * (size_t)out.n);
+  arena_free(scratch);
+  return out.n;
+}
+
+/* Replacement of nodes, by id of the old one. */
+typedef struct { Graph *g; Arena *scratch; Node **to; uint32_t cap; } Map;
+
+static Node *mapped(void *ctx, Node *n) {
+  const Map *m = ctx;
+  return n && n->id < m->cap && m->to[n->id] ? m->to[n->id] : n;
+}
+
+static Node **mapped_all(Map *m, Node *const *from, int n) {
+  Node **to = arena_array(m->scratch, Node *, n);
+  for (int i = 0; i < n; i++) to[i] = mapped(m, from[i]);
+  return to;
+}
+
+static Region mapped_region(Map *m, const Region *r) {
+  return (Region){r->nout, mapped_all(m, r->out, r->nout), r->neffect, mapped_all(m, r->effect, r->neffect)};
+}
+
+static Expr *mapped_expr(Map *m, Expr *e) { return e ? ex_rebuild(m->g, e, NULL, mapped, m) : NULL; }
+
+static Node *fresh_param(Graph *g, const Node *p) {
+  Node *n = nd_param(g, p->dtype, p->rank, p->dim, p->name);
+  n->param.lo = p->param.lo;
+  n->param.hi = p->param.hi;
+  return n;
+}
+
+/* n over the mapped inputs. */
+static Node *rebuild(Map *m, Node *n) {
+  Graph *g = m->g;
+  switch (n->kind) {
+  case ND_COMP: {
+    const Comp *c = &n->comp;
+    return nd_comp(g, c->nout, c->nred, c->extent, c->op, mapped_expr(m, c->body), mapped_expr(m, c->guard));
+  }
+  case ND_SCAN: return nd_scan(g, n->comp.nout, n->comp.extent, n->comp.op, mapped_expr(m, n->comp.body), n->comp.reverse, n->comp.exclusive);
+  case ND_SCATTER: {
+    const Comp *c = &n->scatter.src;
+    Expr **idx = arena_array(m->scratch, Expr *, n->rank);
+    for (int i = 0; i < n->rank; i++) idx[i] = mapped_expr(m, n->scatter.idx[i]);
+    return nd_scatter(g, n->dtype, n->rank, n->dim, mapped(m, n->scatter.base), c->nout, c->extent, idx, mapped_expr(m, c->body),
+                      mapped_expr(m, c->guard), n->scatter.how, n->scatter.checked);
+  }
+  case ND_LOOP: {
+    Loop l = n->loop;
+    l.init = mapped_all(m, l.init, l.nstate);
+    l.param = mapped_all(m, l.param, l.nstate);
+    l.counter = mapped(m, l.counter);
+    l.trip_node = mapped(m, l.trip_node);
+    l.cond = mapped(m, l.cond);
+    l.body = mapped_region(m, &n->loop.body);
+    return nd_loop(g, &l);
+  }
+  case ND_COND: {
+    Region yes = mapped_region(m, &n->cond.yes), no = mapped_region(m, &n->cond.no);
+    return nd_cond(g, mapped(m, n->cond.pred), &yes, &no);
+  }
+  case ND_CALL: return nd_call(g, n->call.fn, n->call.nattr, n->call.attr, n->call.narg, mapped_all(m, n->call.arg, n->call.narg), n->nres, n->res);
+  case ND_GET: return nd_get(g, mapped(m, n->get.of), n->get.index);
+  case ND_CUSTOM:
+    return nd_custom(g, mapped(m, n->custom.primal), n->custom.narg, mapped_all(m, n->custom.arg, n->custom.narg),
+                     mapped_all(m, n->custom.param, n->custom.nparam), mapped_all(m, n->custom.adj, n->custom.narg));
+  default: return n;
+  }
+}
+
+static bool any_input(const Node *n, const uint8_t *changed) {
+  const NodeX *x = node_x(n);
+  for (int i = 0; i < x->nin; i++)
+    if (changed[x->in[i]->id]) return true;
+  return false;
+}
+
+/* A changed LOOP or CUSTOM gets its own PARAMs, since the old one may live on; they change what lies inside, which may
+ * change nested binders, hence the repetition (at most once a nesting level). */
+static bool refresh_params(Map *m, const Node *n, uint8_t *changed) {
+  Node *const *param = n->kind == ND_LOOP ? n->loop.param : n->custom.param;
+  int np = n->kind == ND_LOOP ? n->loop.nstate : n->custom.nparam;
+  bool again = false;
+  for (int i = 0; i <= np; i++) {
+    Node *p = i < np ? param[i] : n->kind == ND_LOOP ? n->loop.counter : NULL;
+    if (!p || changed[p->id]) continue;
+    m->to[p->id] = fresh_param(m->g, p);
+    changed[p->id] = 1;
+    again = true;
+  }
+  return again;
+}
+
+void graph_rewrite(Graph *g, int n, Node *const *from, Node *const *to, int nroot, Node **root) {
+  Node **order;
+  int count = graph_topo(g, nroot, root, &order);
+  Map m = {.g = g, .scratch = arena_new(), .cap = g->next_id};
+  m.to = arena_array(m.scratch, Node *, m.cap);
+  uint8_t *changed = arena_alloc(m.scratch, m.cap);
+  for (int i = 0; i < n; i++) {
+    m.to[from[i]->id] = to[i];
+    changed[from[i]->id] = to[i] != from[i];
+  }
+  for (bool again = true; again;) {
+    again = false;
+    for (int i = 0; i < count; i++) {
+      Node *x = order[i];
+      if (m.to[x->id] || !any_input(x, changed)) continue;
+      changed[x->id] = 1;
+      if (x->kind == ND_LOOP || x->kind == ND_CUSTOM) again |= refresh_params(&m, x, changed);
+    }
+  }
+  Span outer = g->span;
+  for (int i = 0; i < count; i++) {
+    Node *x = order[i];
+    if (m.to[x->id] || !changed[x->id]) continue;
+    g->span = x->span;
+    m.to[x->id] = rebuild(&m, x);
+  }
+  g->span = outer;
+  for (int i = 0; i < nroot; i++) root[i] = mapped(&m, root[i]);
+  arena_free(m.scratch);
+}
