@@ -147,6 +147,7 @@ struct Index {
   int64_t extent;       /* -1: not known yet (trial) */
   int64_t lo;           /* value = VAR + lo */
   const Origin *from;   /* what fixed the extent */
+  const char *sym;      /* the extent's symbol while a signature is checked by itself, or NULL */
   Expr *var;
   Index *outer;
 };
@@ -168,6 +169,7 @@ struct Elab {
   Expr *guard;                  /* conjunction in force: comprehension guards and lazy arms; NULL true */
   bool trial;                   /* finding ranges: no bounds proofs, unknown sizes agree, constraints recorded, nothing kept */
   VEC(Constraint) constraint;
+  VEC(Index *) tried;           /* every index made in trial elaboration, also those out of scope by now */
   VEC(Node *) effect;           /* of the region being built */
   bool effects_allowed;         /* false inside a comprehension that is not unrolled */
   int depth;                    /* calls; V_RECURSION at 1,000 */
