@@ -1,0 +1,9 @@
+/* The command line: `tg ...` from arguments to exit code. */
+#ifndef TG_REPL_CLI_H
+#define TG_REPL_CLI_H
+#include "host.h"
+
+int tg_main(int argc, char **argv);
+int prompt_run(Host *h);                                /* prompt.c: the interactive session; its exit code */
+int test_run(const HostOptions *o, int n, char **file); /* doctest.c: `tg test` */
+#endif

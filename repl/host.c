@@ -1,0 +1,240 @@
+/* The host's life, the pipeline from region to result, and units. */
+#include "host.h"
+#include "autodiff/autodiff.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+const PassInfo pass_info[PASS_COUNT] = {
+#define PASS(id, name, reason) {name, reason},
+#include "passes.def"
+#undef PASS
+};
+PassId pass_by_name(const char *name) {
+  for (int i = 0; i < PASS_COUNT; i++)
+    if (!strcmp(name, pass_info[i].name)) return (PassId)i;
+  return PASS_COUNT;
+}
+
+volatile int host_interrupt;
+static void on_interrupt(int sig) {
+  (void)sig;
+  if (host_interrupt++ >= 2) _exit(EXIT_INTERRUPT); /* asked three times: nothing listens */
+}
+void host_catch_interrupt(void) {
+  struct sigaction sa = {.sa_handler = on_interrupt};
+  sigemptyset(&sa.sa_mask);
+  sigaction(SIGINT, &sa, NULL);
+}
+
+/* ---- hooks ------------------------------------------------------------------------------------------------------- */
+static bool hook_run(void *ctx, Graph *g, const Region *r, Tensor *out, Fault *fault) {
+  Host *h = ctx;
+  HostOptions saved = h->o; /* what is computed while checking is not what a dump is asked for */
+  memset(h->o.dump, 0, sizeof h->o.dump);
+  h->o.stop = PASS_COUNT;
+  bool ok = host_run(h, g, r, out, fault);
+  h->o = saved;
+  return ok;
+}
+static int64_t hook_keep(void *ctx, Tensor t) {
+  Host *h = ctx;
+  vec_push(h->arena, &h->slot, t);
+  return h->slot.n - 1;
+}
+
+static int default_threads(void) {
+  const char *s = getenv("TG_THREADS");
+  int n = s ? atoi(s) : 0;
+  if (n <= 0) n = (int)sysconf(_SC_NPROCESSORS_ONLN);
+  return n < 1 ? 1 : n > 256 ? 256 : n;
+}
+static int terminal_width(void) {
+  struct winsize w;
+  if (isatty(1) && ioctl(1, TIOCGWINSZ, &w) == 0 && w.ws_col) return w.ws_col;
+  return 0;
+}
+
+Host *host_new(const HostOptions *o) {
+  Arena *arena = arena_new();
+  Host *h = arena_new_of(arena, Host);
+  h->o = *o, h->arena = arena;
+  if (h->o.threads <= 0) h->o.threads = default_threads();
+  if (!h->o.out) h->o.out = stdout;
+  h->diags = diags_new(arena);
+  h->natives.arena = arena;
+  native_register_all(&h->natives);
+  h->nh = (NativeHost){.out = h->o.out, .width = terminal_width()};
+  static const Hooks template = {.vjp = ad_vjp, .jvp = ad_jvp, .run = hook_run, .keep = hook_keep, .library = library_module};
+  Hooks *hooks = arena_copy(arena, &template, sizeof template);
+  hooks->ctx = h;
+  SessionOptions so = {.hooks = hooks, .natives = &h->natives, .diags = h->diags, .arena = arena, .narg = o->narg, .arg = o->arg};
+  h->session = session_new(&so);
+  return h;
+}
+void host_free(Host *h) {
+  for (int i = 0; i < h->slot.n; i++) tensor_drop(&h->slot.at[i]);
+  if (h->codegen) codegen_free(h->codegen);
+  arena_free(h->arena);
+}
+
+/* TG_CACHE_DIR, else the user's cache folder; "" or "none" turns the disk cache off. */
+static const char *cache_dir(Host *h) {
+  const char *s = getenv("TG_CACHE_DIR");
+  if (s) return *s && strcmp(s, "none") ? s : NULL;
+  const char *base = getenv("XDG_CACHE_HOME");
+  if (base && *base) return arena_printf(h->arena, "%s/tg", base);
+  base = getenv("HOME");
+  return base && *base ? arena_printf(h->arena, "%s/.cache/tg", base) : NULL;
+}
+
+/* ---- the pipeline ------------------------------------------------------------------------------------------------ */
+static bool wants(const Host *h, PassId from, PassId to) {
+  for (int i = from; i <= to; i++)
+    if (h->o.dump[i]) return true;
+  return false;
+}
+static void verify(Graph *g, const Region *r) {
+#ifndef NDEBUG
+  graph_verify(g, r);
+#else
+  (void)g, (void)r;
+#endif
+}
+static bool stop_after(Host *h, Graph *g, const Region *r, PassId p) {
+  if (h->o.dump[p]) {
+    Arena *a = arena_new();
+    fputs(graph_print(g, a, r), h->o.out);
+    arena_free(a);
+  }
+  return h->stopped = h->o.stop == p;
+}
+
+static bool run_plan(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault) {
+  if (!h->codegen)
+    h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads, .cache_dir = cache_dir(h), .interrupt = &host_interrupt});
+  Plan *p = codegen_plan(h->codegen, g, r, fault);
+  if (!p) return false;
+  bool ok = true;
+  for (int i = PASS_CLASSIFY; i < PASS_COUNT && !h->stopped; i++) {
+    if (h->o.dump[i]) plan_dump(p, pass_info[i].name, h->o.out);
+    h->stopped = h->o.stop == (PassId)i;
+  }
+  h->last = plan_stats(p);
+  if (!h->stopped) ok = plan_run(p, h->slot.n, h->slot.at, out, &h->nh, fault);
+  plan_free(p);
+  return ok;
+}
+
+bool host_run(Host *h, Graph *g, const Region *r0, Tensor *out, Fault *fault) {
+  Region r = {r0->nout, arena_copy(g->arena, r0->out, sizeof *r0->out * (size_t)r0->nout), r0->neffect,
+              arena_copy(g->arena, r0->effect, sizeof *r0->effect * (size_t)r0->neffect)};
+  h->stopped = false;
+  memset(out, 0, sizeof *out * (size_t)r.nout);
+  fault->id = E_NONE;
+  verify(g, &r);
+  if (stop_after(h, g, &r, PASS_GRAPH)) return true;
+  if (h->o.oracle && !wants(h, PASS_SIMPLIFY, PASS_COUNT - 1)) {
+    EvalOptions eo = {.native_ctx = &h->nh, .interrupt = &host_interrupt};
+    return graph_eval(g, &r, h->slot.n, h->slot.at, out, &eo, fault);
+  }
+  graph_simplify(g, &r);
+  verify(g, &r);
+  if (stop_after(h, g, &r, PASS_SIMPLIFY)) return true;
+  return run_plan(h, g, &r, out, fault);
+}
+
+/* ---- units ------------------------------------------------------------------------------------------------------- */
+void host_report(Host *h) {
+  fflush(h->o.out);
+  diag_print_all(h->diags, stderr, h->o.color);
+  diags_clear(h->diags);
+}
+void host_report_fault(Host *h, const Fault *f) {
+  diag_add(h->diags, f->id, f->span, "%s", f->msg);
+  host_report(h);
+}
+static int fault_exit(const Fault *f) { return f->id == R_INTERRUPT ? EXIT_INTERRUPT : EXIT_RUN; }
+
+/* Computes the entry's bindings together with its effects and keeps them as session tensors. */
+static int run_entry(Host *h, const Region *unit) {
+  Graph *g = session_graph(h->session);
+  Node **pending;
+  int n = session_pending(h->session, &pending);
+  Region r = {n, pending, unit->neffect, unit->effect};
+  Tensor *out = calloc((size_t)n + 1, sizeof *out);
+  int64_t *slot = calloc((size_t)n + 1, sizeof *slot);
+  Fault fault = {0};
+  if (!out || !slot) fault_set(&fault, R_MEMORY, (Span){0, 0, 0}, "out of memory");
+  bool ok = !fault.id && (n || r.neffect ? host_run(h, g, &r, out, &fault) : true);
+  if (ok && !h->stopped) {
+    for (int i = 0; i < n; i++) slot[i] = hook_keep(h, out[i]);
+    session_commit(h->session, slot);
+  } else session_abandon(h->session);
+  free(out);
+  free(slot);
+  if (!ok) host_report_fault(h, &fault);
+  return ok ? EXIT_OK : fault_exit(&fault);
+}
+
+int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind kind) {
+  uint32_t file = diag_source(h->diags, name, text, len);
+  Region unit = {0};
+  host_interrupt = 0;
+  bool ok = session_unit(h->session, file, kind, &unit);
+  host_report(h);
+  if (!ok) return EXIT_COMPILE;
+  int code = EXIT_OK;
+  if (kind == UNIT_ENTRY) code = run_entry(h, &unit);
+  else if (unit.neffect || unit.nout || wants(h, PASS_GRAPH, PASS_COUNT - 1)) {
+    Fault fault = {0};
+    Tensor none;
+    if (!host_run(h, session_graph(h->session), &unit, &none, &fault)) {
+      host_report_fault(h, &fault);
+      code = fault_exit(&fault);
+    }
+  }
+  fflush(h->o.out);
+  return code;
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------- */
+char *host_read_stream(FILE *f, size_t *len) {
+  size_t cap = 1 << 16, n = 0;
+  char *buf = malloc(cap);
+  while (buf) {
+    n += fread(buf + n, 1, cap - n - 1, f);
+    if (n + 1 < cap) break;
+    char *more = realloc(buf, cap *= 2);
+    if (!more) free(buf);
+    buf = more;
+  }
+  if (!buf || ferror(f)) {
+    fprintf(stderr, "tg: cannot read: %s\n", buf ? strerror(errno) : "out of memory");
+    free(buf);
+    return NULL;
+  }
+  buf[n] = 0;
+  *len = n;
+  return buf;
+}
+char *host_read_file(const char *path, size_t *len) {
+  FILE *f = fopen(path, "rb");
+  struct stat st;
+  if (f && fstat(fileno(f), &st) == 0 && S_ISDIR(st.st_mode)) {
+    fprintf(stderr, "tg: %s is a folder\n", path);
+    fclose(f);
+    return NULL;
+  }
+  if (!f) {
+    fprintf(stderr, "tg: cannot open %s: %s\n", path, strerror(errno));
+    return NULL;
+  }
+  char *s = host_read_stream(f, len);
+  fclose(f);
+  return s;
+}

@@ -1,0 +1,67 @@
+/* The host: what one process of tg owns, and how a region of the graph gets run. The composition root: the only room that
+ * knows all others. */
+#ifndef TG_REPL_HOST_H
+#define TG_REPL_HOST_H
+#include "codegen/codegen.h"
+#include "lang/lang.h"
+#include "stdlib/native/host.h"
+
+typedef enum {
+#define PASS(id, name, reason) id,
+#include "passes.def"
+#undef PASS
+  PASS_COUNT
+} PassId;
+typedef struct { const char *name, *reason; } PassInfo;
+extern const PassInfo pass_info[PASS_COUNT];
+PassId pass_by_name(const char *name); /* PASS_COUNT if unknown */
+
+typedef struct HostOptions {
+  int threads;              /* 0: TG_THREADS or all cores */
+  bool oracle;              /* --device oracle */
+  bool dump[PASS_COUNT];
+  PassId stop;              /* PASS_COUNT: run */
+  bool stats, color;
+  int narg;                 /* --NAME value of scripts */
+  const char *const *arg;
+  FILE *out;
+} HostOptions;
+
+typedef struct Host {
+  HostOptions o;
+  Arena *arena;             /* session */
+  Diags *diags;
+  Natives natives;
+  NativeHost nh;
+  Codegen *codegen;         /* made with the first region that needs it */
+  Session *session;
+  VEC(Tensor) slot;         /* session tensors: INPUT slot i is slot.at[i] */
+  PlanStats last;           /* of the last plan */
+  bool stopped;             /* --stop ended the last run early */
+} Host;
+
+/* Exit codes of the program. */
+enum { EXIT_OK = 0, EXIT_RUN = 1, EXIT_USAGE = 2, EXIT_COMPILE = 3, EXIT_INTERRUPT = 130 };
+
+Host *host_new(const HostOptions *o);
+void host_free(Host *h);
+/* Raised by Ctrl-C; cleared by host_clear_interrupt before each unit. The one global of the program: a signal handler's. */
+extern volatile int host_interrupt;
+void host_catch_interrupt(void);
+
+/* Runs a region: passes, plan, execution. out: r->nout tensors. */
+bool host_run(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault);
+/* Parses, checks and runs one unit; prints diagnostics and faults to stderr. Returns an exit code. */
+int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind kind);
+void host_report(Host *h);  /* prints and clears what diags hold */
+void host_report_fault(Host *h, const Fault *f);
+
+/* The library's modules, embedded when tg was built. */
+const char *library_module(void *ctx, const char *name, size_t *len);
+int library_count(void);
+const char *library_name(int i);
+
+/* Whole file as text (malloc'd, NUL-terminated). NULL with a message on stderr. */
+char *host_read_file(const char *path, size_t *len);
+char *host_read_stream(FILE *f, size_t *len);
+#endif

@@ -1,0 +1,28 @@
+/* The program: runs tg_main on a stack large enough for the deepest program that the parser and the elaborator allow. */
+#include "repl/cli.h"
+#include <pthread.h>
+#include <stdlib.h>
+
+typedef struct Main { int argc; char **argv; int code; } Main;
+static void *run(void *ctx) {
+  Main *m = ctx;
+  m->code = tg_main(m->argc, m->argv);
+  return NULL;
+}
+
+int main(int argc, char **argv) {
+  Main m = {argc, argv, EXIT_RUN};
+  pthread_attr_t attr;
+  pthread_t thread;
+  pthread_attr_init(&attr);
+  /* Address space only: pages are touched as they are used. Under a tight limit a smaller stack must do. */
+  for (size_t mb = 256; mb >= 8; mb /= 2) {
+    pthread_attr_setstacksize(&attr, mb << 20);
+    if (pthread_create(&thread, &attr, run, &m) == 0) {
+      pthread_join(thread, NULL);
+      return m.code;
+    }
+  }
+  run(&m);
+  return m.code;
+}
