@@ -25,6 +25,7 @@ typedef struct Env Env;
 typedef struct Fun Fun;
 typedef struct Module Module;
 typedef struct Index Index;
+typedef struct Builtin Builtin;
 
 /* Where a size came from, for notes: "4 is K of `a` (line 3)". A chain by `via`. */
 typedef struct Origin { const char *text; Span span; const struct Origin *via; } Origin;
