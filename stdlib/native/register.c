@@ -1,13 +1,18 @@
 /* The list of natives. */
+#include "stdlib/native/csv.h"
 #include "stdlib/native/effects.h"
 #include "stdlib/native/host.h"
+#include "stdlib/native/idx.h"
 #include "stdlib/native/linalg.h"
+#include "stdlib/native/npy.h"
+#include "stdlib/native/npz.h"
 #include "stdlib/native/sort.h"
 
 void native_register_all(Natives *r) {
   for (int i = 0; i < LINALG_COUNT; i++) natives_add(r, &linalg_natives[i]);
-  natives_add(r, &native_sort);
-  natives_add(r, &native_argsort);
-  natives_add(r, &native_print);
-  natives_add(r, &native_assert);
+  static const Native *const row[] = {
+      &native_sort,     &native_argsort,  &native_load_npy, &native_save_npy, &native_load_npz, &native_save_npz,
+      &native_load_csv, &native_save_csv, &native_load_idx, &native_save_idx, &native_print,    &native_assert,
+  };
+  for (size_t i = 0; i < sizeof row / sizeof *row; i++) natives_add(r, row[i]);
 }

@@ -1,0 +1,28 @@
+/* CSV: the reader of rows, the text of a field as a value, and the natives load_csv and save_csv. */
+#ifndef TG_STDLIB_NATIVE_CSV_H
+#define TG_STDLIB_NATIVE_CSV_H
+#include "stdlib/native/io.h"
+
+/* A row: n fields, field k is text[start[k] .. start[k + 1] - 1), each followed by a NUL. Valid until the next row. */
+typedef struct CsvRow { int n; const size_t *start; const char *text; int64_t line; bool blank; } CsvRow;
+
+typedef struct CsvReader CsvReader;
+CsvReader *csv_open(const char *path, Fault *f);
+void csv_close(CsvReader *r);
+/* 1: a row; 0: the end; -1: fault. Blank lines are passed over. */
+int csv_next(CsvReader *r, CsvRow *row);
+char csv_separator(const CsvReader *r);
+
+static inline const char *csv_field(const CsvRow *r, int k) { return r->text + r->start[k]; }
+
+/* Fields as values, spaces around them ignored. false: not of that kind. */
+bool csv_int(const char *s, int64_t *v);
+bool csv_bool(const char *s, bool *v); /* true/false in any case */
+bool csv_empty(const char *s);         /* nothing, or NA */
+/* A number, nan, inf, or empty (nan), into element i of a float dtype, rounded once. */
+bool csv_float(const char *s, DType t, void *base, int64_t i);
+/* The first row names the columns, unless some field of it is a value (or all are empty). */
+bool csv_is_header(const CsvRow *first);
+
+extern const Native native_load_csv, native_save_csv;
+#endif
