@@ -12,8 +12,12 @@ typedef struct Box { int niter; const Interval *iter; Interval (*var)(void *ctx,
 /* Interval of an i64 (or any integer) expression over the box, clamped by the conjuncts of `guard` (may be NULL) that
  * have the same linear part, and by one Fourier-Motzkin step; saturating. */
 Interval ex_interval(Graph *g, Expr *e, const Box *b, Expr *guard);
-/* true/false when the condition is decided on the whole box, else -1. */
+/* true/false when the condition is decided on the whole box (where `guard` holds, which may be NULL), else -1. */
 int ex_decide(Graph *g, Expr *cond, const Box *b);
+int ex_decide_under(Graph *g, Expr *cond, const Box *b, Expr *guard);
+/* e rewritten by what holds on the box where guard holds: // and % that stay in one period or split off terms below
+ * the divisor, decided comparisons, masks, min and max. Equal to e at every such point. */
+Expr *ex_reduce(Graph *g, Expr *e, const Box *b, Expr *guard);
 
 /* e as c + sum a[k] * ITER k + (other atoms). Fills coef[0..niter); returns false when an atom besides the iterators
  * remains, then *rest holds those atoms' sum (without c), else NULL. */

@@ -44,6 +44,13 @@ Expr *ex_floordiv_const(Graph *g, Expr *x, int64_t c);
 Expr *ex_mod_const(Graph *g, Expr *x, int64_t c);
 /* Interval of an i64 expression from what it says itself (constants, % c, counters); false when unknown. */
 bool ex_local_bounds(const Expr *e, int64_t *lo, int64_t *hi);
-/* ex_map that also asks `leaf` first, then replaces the nodes of remaining loads by node(ctx, n). node may be NULL. */
-Expr *ex_rebuild(Graph *g, Expr *e, ExprFn leaf, Node *(*node)(void *ctx, Node *n), void *ctx);
+/* The rewriter behind ex_map: `leaf` is asked first (a non-NULL answer replaces the sub-expression and is not entered), `node`
+ * replaces loads' nodes, `post` sees each rebuilt sub-expression and may answer with a better one. Each may be NULL. */
+typedef struct Rebuild {
+  ExprFn leaf;
+  Node *(*node)(void *ctx, Node *n);
+  ExprFn post;
+  void *ctx;
+} Rebuild;
+Expr *ex_rebuild(Graph *g, Expr *e, const Rebuild *how);
 #endif

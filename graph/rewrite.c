@@ -54,7 +54,7 @@ static Region mapped_region(Map *m, const Region *r) {
   return (Region){r->nout, mapped_all(m, r->out, r->nout), r->neffect, mapped_all(m, r->effect, r->neffect)};
 }
 
-static Expr *mapped_expr(Map *m, Expr *e) { return e ? ex_rebuild(m->g, e, NULL, mapped, m) : NULL; }
+static Expr *mapped_expr(Map *m, Expr *e) { return e ? ex_rebuild(m->g, e, &(Rebuild){.node = mapped, .ctx = m}) : NULL; }
 
 static Node *fresh_param(Graph *g, const Node *p) {
   Node *n = nd_param(g, p->dtype, p->rank, p->dim, p->name);

@@ -133,7 +133,7 @@ static Expr *remake(Graph *g, Memo *m, Expr *e, Node *to) {
   return r;
 }
 
-Expr *ex_rebuild(Graph *g, Expr *e, ExprFn leaf, Node *(*node)(void *ctx, Node *n), void *ctx) {
+Expr *ex_rebuild(Graph *g, Expr *e, const Rebuild *how) {
   Memo m;
   Stack s;
   bool ready;
@@ -141,17 +141,23 @@ Expr *ex_rebuild(Graph *g, Expr *e, ExprFn leaf, Node *(*node)(void *ctx, Node *
   stack_init(&s);
   push(&s, e);
   for (Expr *x; (x = next(&m, &s, &ready));) {
-    Expr *r = !ready && leaf ? leaf(ctx, x) : NULL;
-    if (r) memo_put(&m, x, r);
-    else if (!ready && (x->n || x->mask)) open_operands(&m, &s, x);
-    else memo_put(&m, x, remake(g, &m, x, x->node && node ? node(ctx, x->node) : x->node));
+    Expr *r = !ready && how->leaf ? how->leaf(how->ctx, x) : NULL;
+    if (!r && !ready && (x->n || x->mask)) {
+      open_operands(&m, &s, x);
+      continue;
+    }
+    if (!r) {
+      r = remake(g, &m, x, x->node && how->node ? how->node(how->ctx, x->node) : x->node);
+      if (how->post) r = how->post(how->ctx, r);
+    }
+    memo_put(&m, x, r);
   }
   Expr *result = memo_slot(&m, e)->val;
   release(&m, &s);
   return result;
 }
 
-Expr *ex_map(Graph *g, Expr *e, ExprFn leaf, void *ctx) { return ex_rebuild(g, e, leaf, NULL, ctx); }
+Expr *ex_map(Graph *g, Expr *e, ExprFn leaf, void *ctx) { return ex_rebuild(g, e, &(Rebuild){.leaf = leaf, .ctx = ctx}); }
 
 typedef struct { int n; Expr *const *by; uint64_t mask; } Subst;
 
