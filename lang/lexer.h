@@ -40,7 +40,9 @@ typedef enum {
   ROLE_SUFFIX,   /* bracket of a call, subscript, parameter list or dims: no space before */
   ROLE_BLOCK,    /* brace of a block or of members */
   ROLE_RECORD,   /* brace of a record or record type */
-  ROLE_BODY,     /* '=' or '->' before a body: a line break may follow */
+  ROLE_BODY,     /* '=' or '->' before a value or body: a line break may follow */
+  ROLE_SIGNATURE,/* the same after the signature of a def or model: a good place for one */
+  ROLE_SILENT,   /* ';' after an expression at top level, which hides its value at the prompt */
   ROLE_OPERATOR, /* binary operator */
   ROLE_CLAUSE    /* `for` or guard `if` of a comprehension, `if` or `else` of a choice: a line may break before it */
 } Role;

@@ -254,13 +254,13 @@ static uint32_t column(const Parser *p, uint32_t pos) {
 /* After a mistake in the statement that began at token `first`: goes to its end. A line that begins no further right
  * than the statement begins a new one even inside brackets: a bracket was forgotten. */
 static void recover(Parser *p, uint32_t first) {
-  uint32_t depth = p->tok.at[first].depth, col = column(p, p->tok.at[first].lo);
-  for (;; p->i++) {
+  uint32_t depth = p->tok.at[first].depth, col = column(p, p->tok.at[first].lo), seen = p->i;
+  for (p->i = first + (seen > first);; p->i++) {
     Token *t = peek(p, 0);
     if (t->kind == T_EOF || t->depth < depth) return;
-    if (t->depth == depth && (t->kind == T_NL || t->kind == T_SEMI)) return;
+    if (p->i >= seen && t->depth == depth && (t->kind == T_NL || t->kind == T_SEMI)) return;
     bool closes = t->kind == T_RPAREN || t->kind == T_RBRACKET || t->kind == T_RBRACE;
-    bool inner = p->lex.interps || t->kind == T_STR_TEXT || t->kind == T_STR_CLOSE;
+    bool inner = t->kind == T_STR_TEXT || t->kind == T_STR_CLOSE;
     if (p->i > first && t->nl && t->depth > depth && !closes && !inner && column(p, t->lo) <= col) {
       Token start = *t;
       lexer_restart(&p->lex, &start, depth);
@@ -287,7 +287,10 @@ void parse_sequence(Parser *p, AstVec *out, Ast *(*rule)(Parser *p, bool top), b
         fail_at(p, P_SYNTAX, tok_span(p, p->i), NULL, "%s closes nothing", tok_text(kind(p)));
       Ast *s = rule(p, top);
       if (!at_end(p)) unexpected(p, "a new line or ';' after the statement");
-      if (s->kind == AST_EXPR && kind(p) == T_SEMI) s->ival = 1;
+      if (s->kind == AST_EXPR && kind(p) == T_SEMI) {
+        s->ival = 1;
+        if (top) set_role(p, p->i, ROLE_SILENT);
+      }
       vec_push(p->a, out, s);
     } DIAG_CAUGHT(p->d) {
       p->depth = depth;
@@ -303,7 +306,6 @@ void parse_sequence(Parser *p, AstVec *out, Ast *(*rule)(Parser *p, bool top), b
 
 Ast *parse_block(Parser *p) {
   if (kind(p) != T_LBRACE) unexpected(p, "'{' before the body");
-  enter(p);
   uint32_t open = take(p);
   set_role(p, open, ROLE_BLOCK);
   Ast *n = node(p, AST_BLOCK, open);
@@ -312,7 +314,6 @@ Ast *parse_block(Parser *p) {
   expect_close(p, T_RBRACE, open, "");
   set_role(p, p->i - 1, ROLE_BLOCK);
   set_kids(p, n, &v);
-  leave(p);
   return close_node(p, n);
 }
 
@@ -382,7 +383,7 @@ Ast *parse_statement(Parser *p, bool top) {
 static bool readable(Parser *p, const Source *s) {
   Diag *g = NULL;
   if (s->len > SOURCE_MAX) {
-    g = diag_add(p->d, P_SIZE, (Span){p->file, 0, 0}, "source of %zu bytes; the limit is %d", s->len, SOURCE_MAX);
+    g = diag_add(p->d, P_SIZE, (Span){p->file, 0, 0}, "source of %zu bytes; the limit is %d MiB", s->len, SOURCE_MAX >> 20);
   } else {
     size_t bad = utf8_valid_until(s->text, s->len);
     const char *line = s->text, *end = s->text + s->len;
@@ -391,8 +392,8 @@ static bool readable(Parser *p, const Source *s) {
       if (!nl) nl = end;
       if (nl - line > LINE_MAX_BYTES) {
         uint32_t lo = (uint32_t)(line - s->text);
-        g = diag_add(p->d, P_SIZE, (Span){p->file, lo, lo}, "line of %zu bytes; the limit is %d", (size_t)(nl - line),
-                     LINE_MAX_BYTES);
+        g = diag_add(p->d, P_SIZE, (Span){p->file, lo, lo}, "line of %zu bytes; the limit is %d MiB", (size_t)(nl - line),
+                     LINE_MAX_BYTES >> 20);
         diag_help(p->d, g, "keep data in files: load(\"x.npy\")");
         break;
       }

@@ -125,7 +125,7 @@ static Ast *parse_result(Parser *p) {
 static Ast *parse_body(Parser *p) {
   if (kind(p) == T_LBRACE) return parse_block(p);
   if (kind(p) != T_ASSIGN) unexpected(p, "'=' or '{' and the body");
-  set_role(p, take(p), ROLE_BODY);
+  set_role(p, take(p), ROLE_SIGNATURE);
   return parse_exprs(p);
 }
 

@@ -418,12 +418,14 @@ static Ast *parse_loop(Parser *p) {
 
 static Ast *parse_cond(Parser *p) {
   uint32_t first = take(p);
-  enter(p);
   Ast *n = node(p, AST_COND, first);
   n->a = parse_pipe(p);
   n->b = parse_block(p);
-  if (accept(p, T_ELSE)) n->c = kind(p) == T_IF ? parse_cond(p) : parse_block(p);
-  leave(p);
+  if (accept(p, T_ELSE)) {
+    enter(p);
+    n->c = kind(p) == T_IF ? parse_cond(p) : parse_block(p);
+    leave(p);
+  }
   return close_node(p, n);
 }
 
