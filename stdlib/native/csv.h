@@ -3,7 +3,7 @@
 #define TG_STDLIB_NATIVE_CSV_H
 #include "stdlib/native/io.h"
 
-/* A row: n fields, field k is text[start[k] .. start[k + 1] - 1), each followed by a NUL. Valid until the next row. */
+/* A row of n fields; csv_field(row, k) is a string. line: where it begins, from 1. Valid until the next row. */
 typedef struct CsvRow { int n; const size_t *start; const char *text; int64_t line; bool blank; } CsvRow;
 
 typedef struct CsvReader CsvReader;

@@ -34,7 +34,7 @@ static bool table(int nin, const Tensor *in, int64_t *nrow, int64_t *ncol) {
 /* save_csv(columns... or one matrix), attributes 0.s the path, 1.. .s column names: one each, or none (no header line).
  * Faults: shapes or names that make no table; the file cannot be written. */
 static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
-  int64_t nrow, ncol;
+  int64_t nrow = 0, ncol = 0;
   bool ok = nattr >= 1 && attr[0].s && table(nin, in, &nrow, &ncol) && (nattr == 1 || nattr - 1 == ncol);
   for (int k = 1; ok && k < nattr; k++) ok = attr[k].s != NULL;
   if (!ok) {
