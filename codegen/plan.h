@@ -1,0 +1,157 @@
+/* The plan: what runs, in which order, on which memory.
+ *
+ *   Value   a tensor in memory: one node's result. Many values may share one Slot, one after the other
+ *   Slot    a piece of memory with one address at a time: bytes of the plan's arena, a caller's input, a constant, an
+ *           output being made. Steps name values; the executor keeps one pointer a slot (Plan.addr)
+ *   Step    a kernel, a copy, or a LOOP, COND, CALL with its inner blocks
+ *
+ * Times number the steps in order of the text, inner blocks included. A slot lives from its first value's definition to
+ * its last value's last use; what a loop captures lives until the loop ends. Slots in the arena whose lives meet do not
+ * overlap. A loop's state has two slots that exchange their addresses after each step, or one when it is updated in
+ * place; slots that exchange addresses are joined in a ring and live equally long.
+ *
+ * A Plan owns everything it points to except Codes, which the Codegen owns. */
+#ifndef TG_CODEGEN_PLAN_H
+#define TG_CODEGEN_PLAN_H
+#include "codegen/codegen.h"
+#include "codegen/fuse.h"
+
+typedef enum { SL_ARENA, SL_INPUT, SL_CONST, SL_OUT, SL_ROW /* a row of a loop's stack: moves with the counter */ } SlotKind;
+
+typedef struct Slot {
+  uint8_t kind;
+  size_t bytes;
+  int64_t number;      /* INPUT: the caller's slot; OUT: output */
+  void *data;          /* CONST: the plan's copy */
+  size_t offset;       /* ARENA */
+  int start, end;      /* life */
+  int into;            /* merged: the slot that has taken over; else -1 */
+  int ring;            /* next slot that exchanges addresses with this one; itself: none */
+  bool written;        /* a loop's state: written in place */
+} Slot;
+
+typedef struct Value {
+  const Node *n;       /* NULL after the plan is made */
+  const Place *home;   /* the same */
+  uint8_t dtype;
+  int rank;
+  const int64_t *dim;
+  size_t bytes;
+  int slot;            /* after planning: the final slot */
+  int def, last;       /* times: definition, last use (captures by loops included) */
+  bool fresh;          /* made by a kernel or call into memory of its own */
+} Value;
+
+typedef struct CodeEntry CodeEntry; /* codegen.c: text and Code of a kernel */
+
+typedef struct KernelStep {
+  CodeEntry *code;
+  Kernel *kernel;      /* while planning; NULL after */
+  int narg;
+  int *arg;            /* values; after planning slots */
+  int init;            /* SCATTER: value copied into the destination first; -1 none, -2 zeros */
+  int dest;
+  size_t dest_bytes;
+  int nsite;
+  const Span *site;
+  bool skip;           /* all results are empty */
+} KernelStep;
+
+typedef struct Block { int nstep, cap; struct Step **step; } Block;
+
+typedef struct LoopState {
+  int init, state, next, result; /* values; after planning slots */
+  int spare;             /* copied: the slot that receives next before the exchange; -1: next's own slot is exchanged */
+  bool in_place;
+  size_t bytes;
+} LoopState;
+
+typedef struct LoopStack {
+  int stack, row;
+  bool direct;           /* row's slot is set to the row of the stack */
+  size_t bytes;          /* of a row */
+} LoopStack;
+
+typedef struct LoopStep {
+  Block test, body;
+  int64_t trip;
+  int trip_value, cond, counter, steps; /* values or -1 */
+  bool reverse;
+  int nstate, nstack;
+  LoopState *state;
+  LoopStack *stack;
+} LoopStep;
+
+typedef struct Move { int dst, src; size_t bytes; } Move;
+
+typedef struct CondStep {
+  int pred;
+  Block branch[2];       /* yes, no */
+  int nmove[2];
+  Move *move[2];         /* results that a branch did not make in place */
+} CondStep;
+
+typedef struct CallStep {
+  const Native *fn;
+  int nattr, narg, nres;
+  const Attr *attr;
+  Tensor *tensor;        /* narg arguments, then nres results; data is filled in at each run */
+  int *value;            /* of each; after planning slots */
+  Span span;
+} CallStep;
+
+typedef enum { STEP_KERNEL, STEP_LOOP, STEP_COND, STEP_CALL } StepKind;
+typedef struct Step {
+  uint8_t kind;
+  int time;
+  union { KernelStep kernel; LoopStep loop; CondStep cond; CallStep call; };
+} Step;
+
+struct Plan {
+  Codegen *cg;
+  Arena *mem;
+  Block root;
+  int nslot, nvalue;
+  Slot *slot;
+  Value *value;            /* dtype, shape, slot */
+  int noutput;
+  const int *output;      /* values */
+  size_t arena_bytes, lane_bytes, shared_bytes;
+  char *arena;            /* made at the first run */
+  char *lanes;
+  char *shared;
+  size_t map_bytes;
+  void **addr, **fixed;   /* per slot: now; at the start of a run */
+  int nkernel;
+  const char *fuse_text, *classify_text;
+};
+
+/* ---- While planning: plan.c makes steps and values, memory.c slots ----------------------------------------------- */
+typedef enum { EV_KERNEL, EV_LOOP, EV_LOOP_END, EV_COND_END } EventKind;
+typedef struct Event { uint8_t kind; int time, start; Step *step; FNode *of; } Event;
+typedef struct OpenLoop { const Place *test; VEC(int) captured; } OpenLoop;
+
+typedef struct Planner {
+  Plan *p;
+  Fusion *f;
+  Arena *a;               /* scratch: the fusion's */
+  Fault *fault;
+  NumMap value_of;        /* Node -> value */
+  NumMap gets_of;         /* LOOP, COND, CALL -> gets */
+  VEC(Node **) gets;      /* its GET nodes by index; NULL: no one wants the result */
+  VEC(Value) value;
+  VEC(Slot) slot;
+  VEC(Event) event;       /* in order */
+  VEC(OpenLoop *) loop;   /* those around the step being made */
+  int time;
+} Planner;
+
+int planner_slot(Planner *p, SlotKind kind, size_t bytes); /* a new one */
+void plan_memory(Planner *p);
+void plan_texts(Plan *p, Fusion *f); /* dump.c */
+
+/* codegen.c. The entry lives as long as the Codegen. NULL with *fault. */
+CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, Fault *fault);
+const Code *code_of(const CodeEntry *e);
+const char *code_text(const CodeEntry *e);
+#endif
