@@ -1,8 +1,7 @@
 /* Micro-kernels as LLVM IR: phi accumulators over k, one broadcast of A a row, nv vectors of B.
  *
  *   entry:  acc = load ? C : 0
- *   pair:   two steps of k an iteration while two are left
- *   tail:   the odd step
+ *   k:      a step (small tiles: four, then the rest one by one)
  *   out:    C = acc, rows in descending order: a row beyond nrows has the address of the last valid one, which is written after it
  *
  * With AVX-512 the 14 x 2 tile keeps 28 accumulators, 2 vectors of B and 1 broadcast in the 32 registers; 16 x 2 spills. */
@@ -10,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_ROWS = 16, MAX_VECS = 16, UNROLL = 4 };
+enum { MAX_ROWS = 16, MAX_VECS = 16, UNROLL = 4, FULL = 8 };
 
 int ukr_lanes(DType t) { return t == DT_F32 ? 16 : 8; }
 
@@ -189,9 +188,12 @@ LLVMValueRef ukr_build(LLVMModuleRef m, const UkrSpec *s, const char *name) {
     acc[i] = LLVMBuildPhi(u.b, u.vec, "");
     LLVMAddIncoming(acc[i], (LLVMValueRef[]){LLVMConstNull(u.vec), old[i]}, (LLVMBasicBlockRef[]){entry, again}, 2);
   }
-  int un = nacc >= 12 ? 2 : UNROLL;
-  k_loop(&u, LLVMBuildSDiv(u.b, kc, num(&u, un), ""), un, &a, &b, ldb, acc);
-  k_loop(&u, LLVMBuildSRem(u.b, kc, num(&u, un), ""), 1, &a, &b, ldb, acc);
+  if (nacc >= FULL) { /* a step takes longer than the loop's own work: unrolling would only cost compile time */
+    k_loop(&u, kc, 1, &a, &b, ldb, acc);
+  } else {
+    k_loop(&u, LLVMBuildSDiv(u.b, kc, num(&u, UNROLL), ""), UNROLL, &a, &b, ldb, acc);
+    k_loop(&u, LLVMBuildSRem(u.b, kc, num(&u, UNROLL), ""), 1, &a, &b, ldb, acc);
+  }
   for (int i = s->mr - 1; i >= 0; i--)
     for (int j = 0; j < s->nv; j++) store_vec(&u, acc[i * s->nv + j], at(&u, row[i], num(&u, (int64_t)j * u.w)), j);
   LLVMBuildRetVoid(u.b);

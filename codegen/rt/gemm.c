@@ -38,7 +38,7 @@ static size_t r_bytes(const Gemm *g) {
   return align64((size_t)(block_rows(g) * k + 16) * (size_t)g->esize);
 }
 static size_t v_bytes(const Gemm *g) {
-  return g->pack_v ? align64((size_t)(block_cols(g) * min64(g->kb, g->K) + 16) * (size_t)g->esize) : 0;
+  return g->in_place ? 0 : align64((size_t)(block_cols(g) * min64(g->kb, g->K) + 16) * (size_t)g->esize);
 }
 static size_t c_bytes(const Gemm *g) { return align64((size_t)(block_rows(g) * block_cols(g)) * (size_t)g->esize); }
 
@@ -94,7 +94,7 @@ static void block(const Gemm *g, const void *args, void *const *ptr, const int64
     slot[0] = (Mat){place(g, &g->c, ptr, loop) + (r0 * g->c.ld + v0) * es, g->c.ld};
   }
   for (int d = depth(g), i = 1; i <= d; i++) slot[i] = (Mat){cbuf + c_bytes(g) * (size_t)(i - 1), cols};
-  const char *in_place = g->pack_v ? NULL : place(g, &g->v, ptr, loop) + v0 * es;
+  const char *in_place = g->in_place ? place(g, &g->v, ptr, loop) + v0 * es : NULL;
 
   for (int64_t chunk = 0; chunk * g->chunk < g->K; chunk++) {
     int64_t c0 = chunk * g->chunk, c1 = min64(c0 + g->chunk, g->K);
@@ -104,7 +104,7 @@ static void block(const Gemm *g, const void *args, void *const *ptr, const int64
       int64_t kc = min64(g->kb, c1 - k0);
       const char *b = bbuf;
       int64_t ldb = g->nr, b_panel = g->nr * kc * es;
-      if (g->pack_v) {
+      if (!g->in_place) {
         g->pack_v(args, loop, v0, nv, k0, kc, bbuf);
       } else {
         b = in_place + k0 * g->v.ld * es;

@@ -33,7 +33,8 @@ typedef struct Gemm {
   int mr, nr, esize;
   int acc;                            /* 0 f32, 1 f64, 2 i64 */
   GemmUkr ukr, edge;                  /* edge: for the last column tile when V % nr != 0 */
-  GemmPack pack_r, pack_v;            /* pack_v NULL: V is read in place, rows of k */
+  GemmPack pack_r, pack_v;            /* pack_v is not used when in_place */
+  int in_place;                       /* V is read at `v`, rows of k */
   GemmPlace v, c;                     /* c: where sums go when epilogue is NULL */
   GemmEpilogue epilogue;
 } Gemm;

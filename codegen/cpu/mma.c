@@ -1,0 +1,96 @@
+/* Compiling a contraction kernel: its pack functions and epilogue in one module, the micro-kernels in modules of their own, which
+ * all contractions of equal tiles share. What runs is the blocked driver (rt/gemm.c) over these. */
+#include "codegen/cpu/mma.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct MmaCode {
+  Gemm gemm;
+  JitCode *code[3];
+} MmaCode;
+
+static void phase(const KernelArgs *a) {
+  gemm_run(a->ctx, a, a->ptr, a->lo, a->hi, a->scratch);
+}
+
+static void drop(Code *c) {
+  MmaCode *m = c->own;
+  for (int i = 0; i < 3; i++)
+    if (m->code[i]) jit_drop(m->code[i]);
+  free(m);
+  c->own = NULL;
+}
+
+/* The micro-kernel of s, from the cache or compiled. */
+static JitCode *micro_kernel(Jit *j, const UkrSpec *s, bool *from_disk, const char **why) {
+  char key[96];
+  snprintf(key, sizeof key, "mma %s%s %dx%d%s", dt_name(s->acc), s->wrap32 ? " wrap32" : "", s->mr, s->nv, s->edge ? " edge" : "");
+  JitCode *c = jit_find(j, key, from_disk);
+  if (c) return c;
+  LLVMModuleRef m = jit_module(j, why);
+  if (!m) return NULL;
+  ukr_build(m, s, "ukr");
+  return jit_add(j, key, m, &(JitOptions){.passes = "", .level = 2}, why);
+}
+
+/* The kernel's own functions. */
+static JitCode *functions(Jit *j, Graph *g, const MmaPlan *p, const char *text, bool *from_disk, bool *declined, const char **why) {
+  Arena *a = arena_new();
+  char *key = arena_printf(a, "mma functions\n%s", text);
+  JitCode *c = jit_find(j, key, from_disk);
+  if (!c) {
+    LLVMModuleRef m = jit_module(j, why);
+    if (m) {
+      bool ok = pack_build(g, m, "pack_r", &p->R, p->c.acc, p->gemm.mr, p->nloop, p->loop, why) &&
+                (p->gemm.in_place || pack_build(g, m, "pack_v", &p->V, p->c.acc, p->gemm.nr, p->nloop, p->loop, why)) &&
+                (p->direct || mma_epilogue_build(g, m, "epilogue", p, why));
+      if (ok) {
+        c = jit_add(j, key, m, &(JitOptions){.level = 2}, why);
+      } else {
+        jit_module_drop(m);
+        *declined = true;
+      }
+    }
+  }
+  arena_free(a);
+  return c;
+}
+
+bool mma_compile(Jit *j, Graph *g, const Kernel *k, const char *text, Code *out, bool *from_disk, bool *declined,
+                 const char **why) {
+  MmaPlan p;
+  *declined = false;
+  *from_disk = false;
+  if (!mma_plan(g, k, jit_isa(j), &p)) {
+    *declined = true;
+    return false;
+  }
+  MmaCode *m = calloc(1, sizeof *m);
+  if (!m) {
+    *why = "out of memory";
+    return false;
+  }
+  memset(out, 0, sizeof *out);
+  out->own = m;
+  bool disk[3] = {true, true, true};
+  m->code[0] = functions(j, g, &p, text, &disk[0], declined, why);
+  if (m->code[0]) m->code[1] = micro_kernel(j, &p.ukr, &disk[1], why);
+  if (m->code[1] && p.has_edge) m->code[2] = micro_kernel(j, &p.edge, &disk[2], why);
+  if (!m->code[0] || !m->code[1] || (p.has_edge && !m->code[2])) {
+    drop(out);
+    return false;
+  }
+  m->gemm = p.gemm;
+  m->gemm.pack_r = (GemmPack)(uintptr_t)jit_symbol(m->code[0], "pack_r");
+  m->gemm.pack_v = (GemmPack)(uintptr_t)jit_symbol(m->code[0], "pack_v");
+  m->gemm.epilogue = (GemmEpilogue)(uintptr_t)jit_symbol(m->code[0], "epilogue");
+  m->gemm.ukr = (GemmUkr)(uintptr_t)jit_symbol(m->code[1], "ukr");
+  if (p.has_edge) m->gemm.edge = (GemmUkr)(uintptr_t)jit_symbol(m->code[2], "ukr");
+  *from_disk = disk[0] && disk[1] && disk[2];
+  out->nphase = 1;
+  out->phase[0] = (Phase){phase, &m->gemm, gemm_units(&m->gemm), p.cost};
+  out->lane_bytes = gemm_scratch(&m->gemm);
+  out->drop = drop;
+  return true;
+}

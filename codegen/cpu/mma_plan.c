@@ -1,0 +1,158 @@
+/* Roles, loop axes, tiles and blocks of a contraction (mma.h). Nothing here changes a bit of the result.
+ *
+ * Blocks follow the caches: a V panel of kb steps stays in L1, an R block of rb rows in half of L2, a V block of vb columns in L2/L3.
+ * Measured on Zen 4 (L1 32 KB, L2 1 MB): kb 384..512, rb about 240, vb 512..1024 within 3 % of each other. */
+#include "codegen/cpu/mma.h"
+#include <string.h>
+
+enum { KB = 512, CHUNK = 4096, MIN_RUN = 96 };
+
+static int64_t up(int64_t n, int64_t d) { return (n + d - 1) / d; }
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static int64_t product(const MmaPlan *p, int n, const int *axis) {
+  int64_t s = 1;
+  for (int i = 0; i < n; i++) s *= p->ext[axis[i]];
+  return s;
+}
+
+static void drop_ones(const MmaPlan *p, int *n, int *axis) {
+  int m = 0;
+  for (int i = 0; i < *n; i++)
+    if (p->ext[axis[i]] != 1) axis[m++] = axis[i];
+  *n = m;
+}
+
+/* First of the trailing axes that a buffer with these steps walks as one. */
+static int one_walk(const MmaPlan *p, int n, const int *axis, const int64_t *step) {
+  int i = n - 1;
+  while (i > 0 && step[axis[i - 1]] == step[axis[i]] * p->ext[axis[i]]) i--;
+  return i < 0 ? 0 : i;
+}
+
+static void to_loops(MmaPlan *p, int *n, int *axis, int count) {
+  for (int i = 0; i < count; i++) p->loop[p->nloop++] = axis[i];
+  memmove(axis, axis + count, (size_t)(*n - count) * sizeof *axis);
+  *n -= count;
+}
+
+/* Steps of the iterators in the buffer that stage s writes. */
+static void out_steps(const Kernel *k, const Stage *s, int64_t *step) {
+  memset(step, 0, CONTRACT_MAX_ITER * sizeof *step);
+  const KBuf *b = &k->buf[s->out];
+  for (int d = 0; d < b->rank; d++)
+    if (s->store[d] >= 0) step[s->store[d]] = b->stride[d];
+}
+
+static void blocks(MmaPlan *p, const Isa *isa) {
+  Gemm *m = &p->gemm;
+  int w = ukr_lanes(p->c.acc), mr, nvec;
+  ukr_tile(p->c.acc, isa->vector_bits / 8, m->R, m->V, &mr, &nvec);
+  m->mr = mr;
+  m->nr = nvec * w;
+  int64_t cols = m->V % m->nr, l2 = isa->l2 ? (int64_t)isa->l2 : 1 << 20;
+  p->ukr = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, nvec, false};
+  p->edge = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, (int)up(cols ? cols : 1, w), true};
+  p->has_edge = cols != 0;
+  m->kb = KB * 4 / m->esize;
+  if (m->kb > m->K) m->kb = max64(m->K, 1);
+  else m->kb = up(up(min64(m->K, CHUNK), up(min64(m->K, CHUNK), m->kb)), 4) * 4; /* equal blocks */
+  if (m->in_place && m->R <= 2 * mr) m->kb = min64(m->kb, 16); /* V streams once: few rows of k, long in v */
+
+  /* Enough units for the lanes, each long enough to be worth handing out: 4 M multiply-adds or so. */
+  int64_t rb = max64(l2 / 2 / (m->kb * m->esize) / mr, 1) * mr, vb = max64(1024 / m->nr, 1) * m->nr;
+  if (m->in_place) vb = max64(up(m->V, 2 * m->nr), 1) * m->nr;
+  rb = min64(rb, up(m->R, mr) * mr);
+  vb = min64(vb, up(m->V, m->nr) * m->nr);
+  int64_t loops = product(p, p->nloop, p->loop), want = 16;
+  while (loops * up(m->R, rb) * up(m->V, vb) < want) {
+    double work = (double)rb * (double)vb * (double)max64(m->K, 1);
+    if (work < 400e3) break;
+    /* Halve the side whose packing is the cheaper to repeat. */
+    if (vb >= rb && vb > m->nr) vb = up(up(vb, 2), m->nr) * m->nr;
+    else if (rb > mr) rb = up(up(rb, 2), mr) * mr;
+    else if (vb > m->nr) vb = up(up(vb, 2), m->nr) * m->nr;
+    else break;
+  }
+  /* Even out: as many blocks as that, of equal size. */
+  m->rb = up(up(m->R, up(m->R, rb)), mr) * mr;
+  m->vb = up(up(m->V, up(m->V, vb)), m->nr) * m->nr;
+  p->cost = (double)min64(m->rb, m->R) * (double)min64(m->vb, m->V) * (double)m->K / w * (m->esize == 8 ? 0.3 : 0.3) + 50;
+}
+
+bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p) {
+  memset(p, 0, sizeof *p);
+  const Stage *s = &k->stage[0];
+  p->k = k;
+  p->niter = k->npar + s->nred;
+  if (s->nown || p->niter > CONTRACT_MAX_ITER) return false;
+  memcpy(p->ext, k->par, (size_t)k->npar * sizeof *k->par);
+  memcpy(p->ext + k->npar, s->extent, (size_t)s->nred * sizeof *s->extent);
+  if (!contract_find(k->npar, s->nred, p->ext, (Reduce)s->op, s->body, s->guard, &p->c)) return false;
+  Contract *c = &p->c;
+  if (c->nM == 1 && c->nN == 1) return false; /* dot products: lanes over the batch */
+
+  memcpy(p->loop, c->batch, sizeof c->batch);
+  p->nloop = c->nbatch;
+  memcpy(p->r, c->m, sizeof c->m);
+  p->nr = c->nm;
+  memcpy(p->v, c->n, sizeof c->n);
+  p->nv = c->nn;
+  drop_ones(p, &p->nloop, p->loop);
+  drop_ones(p, &p->nr, p->r);
+  drop_ones(p, &p->nv, p->v);
+
+  /* Axes that the output does not walk as one become loops when what is left is long enough. */
+  int64_t step[CONTRACT_MAX_ITER];
+  const Stage *last = &k->stage[k->nstage - 1];
+  out_steps(k, last, step);
+  int iv = one_walk(p, p->nv, p->v, step), ir = one_walk(p, p->nr, p->r, step);
+  if (iv && product(p, p->nv - iv, p->v + iv) >= MIN_RUN) to_loops(p, &p->nv, p->v, iv);
+  if (ir && product(p, p->nr - ir, p->r + ir) >= MIN_RUN) to_loops(p, &p->nr, p->r, ir);
+  if (p->nloop > GEMM_MAX_LOOP) return false;
+
+  Gemm *m = &p->gemm;
+  m->esize = dt_bytes(c->acc);
+  m->acc = c->acc == DT_F32 ? 0 : c->acc == DT_F64 ? 1 : 2;
+  m->chunk = CHUNK;
+  m->R = product(p, p->nr, p->r);
+  m->V = product(p, p->nv, p->v);
+  m->K = c->nK;
+  m->nloop = p->nloop;
+  for (int d = 0; d < p->nloop; d++) m->loop[d] = p->ext[p->loop[d]];
+
+  const KBuf *out = &k->buf[s->out];
+  p->direct = k->nstage == 1 && out->space == SP_GLOBAL && out->dtype == c->acc;
+  if (p->direct) {
+    p->direct = (p->nv == 0 || (one_walk(p, p->nv, p->v, step) == 0 && step[p->v[p->nv - 1]] == 1)) &&
+                (p->nr == 0 || one_walk(p, p->nr, p->r, step) == 0);
+    m->c.arg = out->arg;
+    m->c.ld = p->nr ? step[p->r[p->nr - 1]] : 0;
+    for (int d = 0; d < p->nloop; d++) m->c.step[d] = step[p->loop[d]];
+  }
+
+  operand_make(g, k, c->a, p->niter, p->ext, p->nr, p->r, c->nk, c->k, &p->R);
+  operand_make(g, k, c->b, p->niter, p->ext, p->nv, p->v, c->nk, c->k, &p->V);
+  int64_t iv_step, ik_step;
+  bool in_place = operand_matrix(&p->V, c->acc, &iv_step, &ik_step) && (iv_step == 1 || p->V.np == 0);
+  int mr, nvec;
+  ukr_tile(c->acc, isa->vector_bits / 8, m->R, m->V, &mr, &nvec);
+  /* In place when the block is used a few times only, or when its rows are few pages and do not collide in L1. */
+  bool narrow = m->V <= (int64_t)nvec * ukr_lanes(c->acc) * 4 && m->K <= 512 && (ik_step * m->esize) % 1024 != 0;
+  in_place = in_place && (m->R <= 2 * mr || narrow);
+  if (in_place) {
+    m->in_place = 1;
+    m->v.arg = p->V.buf->arg;
+    m->v.base = p->V.at.c;
+    m->v.ld = ik_step;
+    for (int d = 0; d < p->nloop; d++) m->v.step[d] = p->V.at.coef[p->loop[d]];
+  } else {
+    /* One row: packing costs more than it saves, unless the vectors must be transposed anyway. */
+    int inner_k = p->V.nk ? p->V.kk[p->V.nk - 1] : -1;
+    bool k_runs = p->V.plain && inner_k >= 0 && p->V.at.coef[inner_k] == 1 && p->V.ext[inner_k] >= 8;
+    if (m->R == 1 && !k_runs) return false;
+  }
+  blocks(p, isa);
+  return true;
+}

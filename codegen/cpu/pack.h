@@ -1,0 +1,41 @@
+/* Packing: an operand of a contraction, given as an expression over (loop, panel, k) iterators, evaluated into panels.
+ *
+ * An Operand is the expression with its iterators sorted into panel axes p and k axes, adjacent axes merged wherever every
+ * load walks them as one, and, if it is a single load with affine subscripts, its linear form: element offset and mask as sums of
+ * coefficients times iterators. Everything else (a fused prologue, gathers) is evaluated by emit_expr. */
+#ifndef TG_CODEGEN_CPU_PACK_H
+#define TG_CODEGEN_CPU_PACK_H
+#include "codegen/contract.h"
+#include "codegen/cpu/mma_ir.h"
+#include "codegen/kernel.h"
+
+enum { PACK_MAX_COND = 12 };
+
+typedef struct Lin { int64_t c, coef[CONTRACT_MAX_ITER]; } Lin;
+typedef struct Cond { Lin l; enum { COND_GE, COND_EQ, COND_NE } is; } Cond; /* l >= 0, == 0, != 0 */
+
+typedef struct Operand {
+  const Kernel *k;
+  Expr *e;
+  int niter;
+  int64_t ext[CONTRACT_MAX_ITER];
+  int np, nk, p[CONTRACT_MAX_ITER], kk[CONTRACT_MAX_ITER]; /* outermost first; flat index = row-major over them */
+  bool plain;                                              /* a load with affine subscripts: the rest is set */
+  const KBuf *buf;
+  DType from;                                              /* dtype in memory */
+  Lin at;                                                  /* element offset into buf */
+  int ncond;
+  Cond cond[PACK_MAX_COND];                                /* all must hold, else 0 */
+} Operand;
+
+/* Axes: iterator numbers; extents of all niter iterators. */
+void operand_make(Graph *g, const Kernel *k, Expr *e, int niter, const int64_t *extent, int np, const int *p, int nk,
+                  const int *kk, Operand *out);
+/* Plain, no mask, memory dtype acc: element (loop, i of p, j of k) is base + step(loop) + i * *ip + j * *ik. */
+bool operand_matrix(const Operand *o, DType acc, int64_t *ip, int64_t *ik);
+
+/* Builds `void name(args, loop, p0, np, k0, nk, dst)` (GemmPack). loop[d] of the call is iterator loop_iter[d].
+ * False with *why when the expression cannot be evaluated here. */
+bool pack_build(Graph *g, LLVMModuleRef m, const char *name, const Operand *o, DType acc, int width, int nloop,
+                const int *loop_iter, const char **why);
+#endif

@@ -1,0 +1,137 @@
+/* What an operand of a contraction is: merged axes, linear forms (pack.h). */
+#include "codegen/cpu/pack.h"
+#include "graph/affine.h"
+#include <string.h>
+
+/* Offset of a load's element in its buffer, in elements. False when a subscript is not affine. */
+static bool load_lin(Graph *g, const KBuf *b, Expr *load, int niter, Lin *out) {
+  memset(out, 0, sizeof *out);
+  for (int d = 0; d < load->n; d++) {
+    Lin l = {0};
+    Expr *rest;
+    if (!ex_affine(g, load->arg[d], niter, l.coef, &l.c, &rest)) return false;
+    out->c += l.c * b->stride[d];
+    for (int k = 0; k < niter; k++) out->coef[k] += l.coef[k] * b->stride[d];
+  }
+  return true;
+}
+
+/* Every load of e walks iterators (a, b) as the one iterator a * ext[b] + b, and nothing else uses them. */
+static bool walks_as_one(Graph *g, const Operand *o, Expr *e, int a, int b) {
+  if (!ex_uses_iter(e, a) && !ex_uses_iter(e, b)) return true;
+  if (e->kind == EX_ITER || e->kind == EX_LIN) return false;
+  if (e->kind == EX_LOAD) {
+    const KBuf *buf = kernel_buf(o->k, e->node);
+    if (!buf || buf->space != SP_GLOBAL || e->checked) return false;
+    if (e->mask && (ex_uses_iter(e->mask, a) || ex_uses_iter(e->mask, b))) return false;
+    Lin l;
+    return load_lin(g, buf, e, o->niter, &l) && l.coef[a] == l.coef[b] * o->ext[b];
+  }
+  for (int i = 0; i < e->n; i++)
+    if (!walks_as_one(g, o, e->arg[i], a, b)) return false;
+  return true;
+}
+
+/* walks_as_one recurses without a memo: only expressions that are small as trees. */
+static bool is_small(const Expr *e, int *budget) {
+  if (--*budget < 0) return false;
+  for (int i = 0; i < e->n; i++)
+    if (!is_small(e->arg[i], budget)) return false;
+  return true;
+}
+
+static void set_zero(Graph *g, Operand *o, int a) {
+  Expr *by[CONTRACT_MAX_ITER];
+  for (int k = 0; k < o->niter; k++) by[k] = k == a ? ex_int(g, DT_I64, 0) : ex_iter(g, k);
+  o->e = ex_subst_iters(g, o->e, o->niter, by);
+}
+
+static void merge_axes(Graph *g, Operand *o, int *n, int *axis) {
+  for (int i = 0; i < *n;) {
+    int a = axis[i], drop = -1;
+    if (o->ext[a] == 1 && *n > 1) {
+      drop = i;
+    } else if (i + 1 < *n && o->ext[a] > 0 && walks_as_one(g, o, o->e, a, axis[i + 1])) {
+      drop = i;
+      o->ext[axis[i + 1]] *= o->ext[a];
+    }
+    if (drop < 0) {
+      i++;
+      continue;
+    }
+    set_zero(g, o, a);
+    o->ext[a] = 1;
+    memmove(axis + i, axis + i + 1, (size_t)(*n - i - 1) * sizeof *axis);
+    (*n)--;
+    if (i) i--;
+  }
+}
+
+static bool add_cond(Graph *g, Operand *o, Expr *c) {
+  if (c->kind != EX_OP) return false;
+  if (c->op == OP_AND) return add_cond(g, o, c->arg[0]) && add_cond(g, o, c->arg[1]);
+  if (c->op < OP_EQ || c->op > OP_GE || c->arg[0]->dtype != DT_I64 || o->ncond == PACK_MAX_COND) return false;
+  Lin x = {0}, y = {0};
+  Expr *rest;
+  if (!ex_affine(g, c->arg[0], o->niter, x.coef, &x.c, &rest) || !ex_affine(g, c->arg[1], o->niter, y.coef, &y.c, &rest))
+    return false;
+  bool flip = c->op == OP_LT || c->op == OP_LE; /* y - x instead of x - y */
+  Cond *to = &o->cond[o->ncond++];
+  memset(to, 0, sizeof *to);
+  int64_t s = flip ? -1 : 1;
+  to->l.c = s * (x.c - y.c) - (c->op == OP_LT || c->op == OP_GT);
+  for (int k = 0; k < o->niter; k++) to->l.coef[k] = s * (x.coef[k] - y.coef[k]);
+  to->is = c->op == OP_EQ ? COND_EQ : c->op == OP_NE ? COND_NE : COND_GE;
+  return true;
+}
+
+static Expr *below_casts(Expr *e) { /* exact widenings of a load */
+  while (e->kind == EX_OP && e->op == OP_CAST) {
+    DType to = e->dtype, from = e->arg[0]->dtype;
+    bool exact = to == from || (from == DT_BOOL && to != DT_BOOL) || (to == DT_I64 && dt_is_int(from)) || to == DT_F64 ||
+                 (to == DT_F32 && (dt_is_float(from) ? from != DT_F64 : dt_bytes(from) <= 2));
+    if (to == DT_F64 && from == DT_I64) exact = false;
+    if (!exact) return e;
+    e = e->arg[0];
+  }
+  return e;
+}
+
+void operand_make(Graph *g, const Kernel *k, Expr *e, int niter, const int64_t *extent, int np, const int *p, int nk,
+                  const int *kk, Operand *out) {
+  memset(out, 0, sizeof *out);
+  out->k = k;
+  out->e = e;
+  out->niter = niter;
+  memcpy(out->ext, extent, (size_t)niter * sizeof *extent);
+  out->np = np;
+  out->nk = nk;
+  memcpy(out->p, p, (size_t)np * sizeof *p);
+  memcpy(out->kk, kk, (size_t)nk * sizeof *kk);
+  int budget = 400;
+  if (is_small(e, &budget)) {
+    merge_axes(g, out, &out->np, out->p);
+    merge_axes(g, out, &out->nk, out->kk);
+  }
+  Expr *load = below_casts(out->e);
+  if (load->kind != EX_LOAD || load->checked) return;
+  out->buf = kernel_buf(k, load->node);
+  if (!out->buf || out->buf->space != SP_GLOBAL) return;
+  if (!load_lin(g, out->buf, load, niter, &out->at)) return;
+  if (load->mask && !add_cond(g, out, load->mask)) return;
+  out->from = load->dtype;
+  out->plain = true;
+}
+
+/* Coefficient of the flat index over axes, if they walk as one. */
+static bool flat_step(const Operand *o, int n, const int *axis, int64_t *step) {
+  *step = 0;
+  if (n == 0) return true;
+  if (n > 1) return false; /* operand_make has merged what walks as one */
+  *step = o->at.coef[axis[0]];
+  return true;
+}
+
+bool operand_matrix(const Operand *o, DType acc, int64_t *ip, int64_t *ik) {
+  return o->plain && !o->ncond && o->from == acc && flat_step(o, o->np, o->p, ip) && flat_step(o, o->nk, o->kk, ik);
+}
