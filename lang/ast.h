@@ -58,7 +58,7 @@ typedef enum {
   AST_TYPE,     /* name: dtype or "model"... or NULL for [..] alone; ival 1 when dims are present; kid: dims (expressions or AST_ELLIPSIS) */
   AST_TTUPLE,   /* kid: types */
   AST_TRECORD,  /* kid: AST_FIELD with type in `type` */
-  AST_FILE      /* kid: items */
+  AST_FILE      /* kid: items; doc: its first ## lines when not right above an item (at: their span) */
 } AstKind;
 
 typedef enum { /* AST_BINARY and AST_UNARY */

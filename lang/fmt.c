@@ -15,12 +15,12 @@ static void make_units(Fmt *f, Parser *p) {
   VEC(int) open = {0};
   int n = 0;
   bool ends = false, newline = false;
-  for (int k = 0; k < p->tok.n && p->tok.at[k].kind != T_EOF; k++) {
+  for (int k = 0; k < p->tok.n && p->tok.at[k].kind != TK_EOF; k++) {
     Token *t = &p->tok.at[k];
     newline = newline || t->nl;
-    if (t->kind == T_NL || t->kind == T_SEMI) {
+    if (t->kind == TK_NL || t->kind == TK_SEMI) {
       if (t->role == ROLE_SILENT && n) f->unit[n - 1].silent = true;
-      newline = newline || t->kind == T_NL;
+      newline = newline || t->kind == TK_NL;
       ends = true;
       continue;
     }
@@ -30,10 +30,10 @@ static void make_units(Fmt *f, Parser *p) {
     g->blank = t->nl > 1;
     Unit *u = &f->unit[n];
     *u = (Unit){.kind = t->kind, .role = t->role, .lo = t->lo, .hi = t->hi, .match = -1};
-    if (t->kind == T_STR_OPEN) {
+    if (t->kind == TK_STR_OPEN) {
       uint32_t depth = t->depth;
       do t = &p->tok.at[++k];
-      while (t->kind != T_STR_CLOSE || t->depth != depth);
+      while (t->kind != TK_STR_CLOSE || t->depth != depth);
       u->hi = t->hi;
     }
     u->width = characters(f->text, u->lo, u->hi);
@@ -67,7 +67,7 @@ static void place_comments(Fmt *f, Parser *p) {
 /* The opening brace of `else { }` or `else if c { }` after the block that closes at `close`, or -1. */
 static int next_block(const Fmt *f, int close) {
   int k = close + 1;
-  if (k >= f->nunit || f->unit[k].kind != T_ELSE || f->unit[k].role == ROLE_CLAUSE) return -1;
+  if (k >= f->nunit || f->unit[k].kind != TK_ELSE || f->unit[k].role == ROLE_CLAUSE) return -1;
   for (k++; k < f->nunit && !opens_block(&f->unit[k]); k++)
     if (is_open(&f->unit[k])) k = f->unit[k].match;
   return k < f->nunit ? k : -1;
@@ -117,12 +117,12 @@ static void settle_blocks(Fmt *f) {
 /* Breaks that say nothing are taken out: before a comma or a block's brace, after a sign. */
 static bool is_idle(const Fmt *f, int k) {
   const Unit *u = &f->unit[k], *before = u - 1;
-  if (u->kind == T_ELSE) return u->role != ROLE_CLAUSE;
-  if (u->kind == T_COMMA || u->kind == T_COLON || u->kind == T_ASSIGN || u->kind == T_ARROW || u->kind == T_IN) return true;
+  if (u->kind == TK_ELSE) return u->role != ROLE_CLAUSE;
+  if (u->kind == TK_COMMA || u->kind == TK_COLON || u->kind == TK_ASSIGN || u->kind == TK_ARROW || u->kind == TK_IN) return true;
   if (opens_block(u) || (is_open(u) && u->role == ROLE_SUFFIX)) return true;
   if (u->role == ROLE_TIGHT || before->role == ROLE_TIGHT || before->role == ROLE_PREFIX) return true;
-  return before->kind == T_DOT || before->kind == T_DEF || before->kind == T_MODEL || before->kind == T_NOT ||
-         before->kind == T_FOLD || before->kind == T_SCAN || before->kind == T_FOR || before->kind == T_IN;
+  return before->kind == TK_DOT || before->kind == TK_DEF || before->kind == TK_MODEL || before->kind == TK_NOT ||
+         before->kind == TK_FOLD || before->kind == TK_SCAN || before->kind == TK_FOR || before->kind == TK_IN;
 }
 
 static void settle_breaks(Fmt *f) {

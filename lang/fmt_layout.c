@@ -27,12 +27,12 @@ typedef struct {
 static bool spaced(const Fmt *f, int k) {
   const Unit *u = &f->unit[k], *before = u - 1;
   if (f->gap[k].sep == SEP_SEMI) return true;
-  if (u->kind == T_COMMA || (u->kind == T_COLON && u->role != ROLE_TIGHT)) return false;
+  if (u->kind == TK_COMMA || (u->kind == TK_COLON && u->role != ROLE_TIGHT)) return false;
   if (is_close(u)) return u->role == ROLE_BLOCK && u->match != k - 1;
   if (is_open(before)) return before->role == ROLE_BLOCK;
-  if (before->kind == T_COMMA || (before->kind == T_COLON && before->role != ROLE_TIGHT)) return true;
-  if (before->kind == T_INT && u->kind == T_DOT) return true; /* 1 .e3 is no number */
-  if (u->kind == T_DOT || before->kind == T_DOT) return false;
+  if (before->kind == TK_COMMA || (before->kind == TK_COLON && before->role != ROLE_TIGHT)) return true;
+  if (before->kind == TK_INT && u->kind == TK_DOT) return true; /* 1 .e3 is no number */
+  if (u->kind == TK_DOT || before->kind == TK_DOT) return false;
   if (u->role == ROLE_TIGHT || before->role == ROLE_TIGHT || before->role == ROLE_PREFIX) return false;
   return !(is_open(u) && u->role == ROLE_SUFFIX);
 }
@@ -75,19 +75,19 @@ static int break_class(const Fmt *f, const Frame *t, int k) {
   if (f->gap[k].sep == SEP_SEMI) return 0;
   if (is_close(u)) return -1;
   if (opens_block(before)) return 0;
-  bool brace = t->open >= 0 && f->unit[t->open].kind == T_LBRACE; /* newlines count */
-  if (u->kind == T_PIPE) return 1;
-  if (u->role == ROLE_CLAUSE && (!brace || u->kind == T_ELSE) && t->open >= 0) return 1;
-  if (u->role == ROLE_CLAUSE && u->kind == T_ELSE) return 2;
-  if (before->kind == T_COMMA) return t->block ? 6 : 1;
+  bool brace = t->open >= 0 && f->unit[t->open].kind == TK_LBRACE; /* newlines count */
+  if (u->kind == TK_PIPE) return 1;
+  if (u->role == ROLE_CLAUSE && (!brace || u->kind == TK_ELSE) && t->open >= 0) return 1;
+  if (u->role == ROLE_CLAUSE && u->kind == TK_ELSE) return 2;
+  if (before->kind == TK_COMMA) return t->block ? 6 : 1;
   if (before->role == ROLE_SIGNATURE) return 0;
   if (before->role == ROLE_BODY) return 8;
   if (before->role != ROLE_OPERATOR) return -1;
   switch ((TokKind)before->kind) {
-  case T_PIPE: return -1;
-  case T_AND: case T_OR: return 2;
-  case T_PLUS: case T_MINUS: return 4;
-  case T_STAR: case T_SLASH: case T_FLOORDIV: case T_PERCENT: case T_MATMUL: return 5;
+  case TK_PIPE: return -1;
+  case TK_AND: case TK_OR: return 2;
+  case TK_PLUS: case TK_MINUS: return 4;
+  case TK_STAR: case TK_SLASH: case TK_FLOORDIV: case TK_PERCENT: case TK_MATMUL: return 5;
   default: return 3;
   }
 }

@@ -5,10 +5,10 @@
 #include <string.h>
 
 const char *tok_text(TokKind k) {
-  static const char *const text[T_COUNT] = {
-    [T_EOF] = "the end of the text", [T_NL] = "the end of the line", [T_NAME] = "a name", [T_INT] = "a number",
-    [T_FLOAT] = "a number", [T_STR_OPEN] = "a string", [T_STR_TEXT] = "a string", [T_INTERP_OPEN] = "'{'",
-    [T_FORMAT] = "a format", [T_INTERP_CLOSE] = "'}'", [T_STR_CLOSE] = "'\"'", [T_ERROR] = "an error",
+  static const char *const text[TK_COUNT] = {
+    [TK_EOF] = "the end of the text", [TK_NL] = "the end of the line", [TK_NAME] = "a name", [TK_INT] = "a number",
+    [TK_FLOAT] = "a number", [TK_STR_OPEN] = "a string", [TK_STR_TEXT] = "a string", [TK_INTERP_OPEN] = "'{'",
+    [TK_FORMAT] = "a format", [TK_INTERP_CLOSE] = "'}'", [TK_STR_CLOSE] = "'\"'", [TK_ERROR] = "an error",
 #define TOK(id, s) [id] = "'" s "'",
     PUNCTUATION(TOK) KEYWORDS(TOK)
 #undef TOK
@@ -40,7 +40,7 @@ size_t utf8_valid_until(const char *s, size_t len) {
 }
 
 void lexer_init(Lexer *l, Arena *unit, Names *names, const char *text, size_t len) {
-  *l = (Lexer){.arena = unit, .names = names, .text = text, .len = (uint32_t)len, .prev = T_NL};
+  *l = (Lexer){.arena = unit, .names = names, .text = text, .len = (uint32_t)len, .prev = TK_NL};
   if (len >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) l->pos = 3; /* byte order mark */
 }
 
@@ -88,11 +88,11 @@ static void skip_space(Lexer *l) {
 
 bool tok_continues(TokKind k) {
   switch (k) {
-  case T_PIPE: case T_ARROW: case T_RANGE: case T_FLOORDIV: case T_EQ: case T_NE: case T_LE: case T_GE: case T_LT:
-  case T_GT: case T_ASSIGN: case T_PLUS: case T_MINUS: case T_STAR: case T_SLASH: case T_PERCENT: case T_MATMUL:
-  case T_CARET: case T_DOT: case T_COMMA: case T_COLON: case T_LPAREN: case T_LBRACKET: case T_LBRACE: case T_IN:
-  case T_IF: case T_ELSE: case T_WHILE: case T_FOR: case T_AND: case T_OR: case T_NOT: case T_FOLD: case T_SCAN:
-  case T_DEF: case T_MODEL:
+  case TK_PIPE: case TK_ARROW: case TK_RANGE: case TK_FLOORDIV: case TK_EQ: case TK_NE: case TK_LE: case TK_GE: case TK_LT:
+  case TK_GT: case TK_ASSIGN: case TK_PLUS: case TK_MINUS: case TK_STAR: case TK_SLASH: case TK_PERCENT: case TK_MATMUL:
+  case TK_CARET: case TK_DOT: case TK_COMMA: case TK_COLON: case TK_LPAREN: case TK_LBRACKET: case TK_LBRACE: case TK_IN:
+  case TK_IF: case TK_ELSE: case TK_WHILE: case TK_FOR: case TK_AND: case TK_OR: case TK_NOT: case TK_FOLD: case TK_SCAN:
+  case TK_DEF: case TK_MODEL:
     return true;
   default: return false;
   }
@@ -100,7 +100,7 @@ bool tok_continues(TokKind k) {
 
 /* The newline rule. Called with a newline just skipped, before the next token. */
 static bool ends_statement(const Lexer *l) {
-  if (l->prev == T_NL || l->prev == T_SEMI || tok_continues(l->prev)) return false;
+  if (l->prev == TK_NL || l->prev == TK_SEMI || tok_continues(l->prev)) return false;
   char t = top(l);
   if (t == '(' || t == '[') return false;
   const char *s = l->text + l->pos;
@@ -115,7 +115,7 @@ static Token error_token(Lexer *l, uint32_t lo, uint32_t hi, ErrId id, const cha
   LexError *e = arena_new_of(l->arena, LexError);
   *e = (LexError){id, msg, help};
   l->pos = hi > l->pos ? hi : l->pos;
-  return (Token){.kind = T_ERROR, .lo = lo, .hi = hi, .v.err = e};
+  return (Token){.kind = TK_ERROR, .lo = lo, .hi = hi, .v.err = e};
 }
 
 /* What people write who come from other languages, and characters outside ASCII. */
@@ -182,7 +182,7 @@ static Token lex_word(Lexer *l) {
   };
   uint32_t lo = l->pos;
   while (l->pos < l->len && is_word(l->text[l->pos])) l->pos++;
-  Token t = {.kind = T_NAME, .lo = lo, .hi = l->pos};
+  Token t = {.kind = TK_NAME, .lo = lo, .hi = l->pos};
   t.v.name = name_of(l->names, l->text + lo, l->pos - lo);
   for (size_t i = 0; i < sizeof keyword / sizeof *keyword; i++)
     if (!strcmp(keyword[i].text, t.v.name)) t.kind = keyword[i].kind;
@@ -244,7 +244,7 @@ static Token lex_number(Lexer *l) {
   for (uint32_t k = lo; k < end; k++)
     if (l->text[k] != '_') *w++ = l->text[k];
   *w = 0;
-  Token t = {.kind = decimal ? T_FLOAT : T_INT, .lo = lo, .hi = end};
+  Token t = {.kind = decimal ? TK_FLOAT : TK_INT, .lo = lo, .hi = end};
   errno = 0;
   if (decimal) {
     t.v.f = strtod(s, NULL);
@@ -267,12 +267,12 @@ static Token lex_string_text(Lexer *l) {
   if (at(l, lo) == '"') {
     l->pos++;
     pop(l);
-    return (Token){.kind = T_STR_CLOSE, .lo = lo, .hi = lo + 1};
+    return (Token){.kind = TK_STR_CLOSE, .lo = lo, .hi = lo + 1};
   }
   if (at(l, lo) == '{' && at(l, lo + 1) != '{') {
     push(l, 'S', lo);
     l->pos++;
-    return (Token){.kind = T_INTERP_OPEN, .lo = lo, .hi = lo + 1};
+    return (Token){.kind = TK_INTERP_OPEN, .lo = lo, .hi = lo + 1};
   }
   while (l->pos < l->len) {
     char c = l->text[l->pos];
@@ -288,14 +288,14 @@ static Token lex_string_text(Lexer *l) {
                          ? "there are no triple-quoted strings; join lines with \\n" : "add the closing '\"'";
     return error_token(l, from, hi, P_STRING, help, "string does not end on its line");
   }
-  return (Token){.kind = T_STR_TEXT, .lo = lo, .hi = l->pos};
+  return (Token){.kind = TK_STR_TEXT, .lo = lo, .hi = l->pos};
 }
 
 /* The text after ':' in an interpolation. */
 static Token lex_format(Lexer *l) {
   uint32_t lo = ++l->pos;
   while (l->pos < l->len && !strchr("}\"\n{", l->text[l->pos])) l->pos++;
-  Token t = {.kind = T_FORMAT, .lo = lo, .hi = l->pos};
+  Token t = {.kind = TK_FORMAT, .lo = lo, .hi = l->pos};
   t.v.name = name_of(l->names, l->text + lo, l->pos - lo);
   return t;
 }
@@ -311,7 +311,7 @@ static Token lex_punctuation(Lexer *l) {
   /* `**`, `+=` and the like would otherwise be read as two operators. */
   if (left > 1 && ((s[1] == '=' && strchr("+-*/:", *s)) || (s[0] == '*' && s[1] == '*') || (s[0] == '=' && s[1] == '>')))
     return lex_foreign(l);
-  if (left > 1 && *s == '.' && is_digit(s[1]) && l->prev != T_NAME && l->prev != T_RPAREN && l->prev != T_RBRACKET) {
+  if (left > 1 && *s == '.' && is_digit(s[1]) && l->prev != TK_NAME && l->prev != TK_RPAREN && l->prev != TK_RBRACKET) {
     uint32_t hi = lo + 1;
     while (is_word(at(l, hi))) hi++;
     return error_token(l, lo, hi, P_NUMBER, arena_printf(l->arena, "write 0%.*s", hi - lo > 40 ? 40 : (int)(hi - lo), s),
@@ -341,7 +341,7 @@ static Token lex_code(Lexer *l) {
   if (top(l) == 'S' && c == '}') {
     pop(l);
     l->pos++;
-    return (Token){.kind = T_INTERP_CLOSE, .lo = lo, .hi = lo + 1};
+    return (Token){.kind = TK_INTERP_CLOSE, .lo = lo, .hi = lo + 1};
   }
   if (l->interps && (c == '\n' || lo >= l->len || c == '#')) {
     while (top(l) != 'S') pop(l);
@@ -351,22 +351,22 @@ static Token lex_code(Lexer *l) {
     return error_token(l, from, lo, P_STRING, "close the interpolation with '}'; write {{ for a brace itself",
                        c == '#' ? "no comment may stand inside a string's {...}" : "string does not end on its line");
   }
-  if (lo >= l->len) return (Token){.kind = T_EOF, .lo = l->len, .hi = l->len};
+  if (lo >= l->len) return (Token){.kind = TK_EOF, .lo = l->len, .hi = l->len};
   if (is_alpha(c)) return lex_word(l);
   if (is_digit(c)) return lex_number(l);
   if (c == '"') {
     push(l, '"', lo);
     l->pos++;
-    return (Token){.kind = T_STR_OPEN, .lo = lo, .hi = lo + 1};
+    return (Token){.kind = TK_STR_OPEN, .lo = lo, .hi = lo + 1};
   }
   Token t = lex_punctuation(l);
   switch (t.kind) {
-  case T_LPAREN: push(l, '(', lo); break;
-  case T_LBRACKET: push(l, '[', lo); break;
-  case T_LBRACE: push(l, '{', lo); break;
-  case T_RPAREN: close_bracket(l, '('); break;
-  case T_RBRACKET: close_bracket(l, '['); break;
-  case T_RBRACE: close_bracket(l, '{'); break;
+  case TK_LPAREN: push(l, '(', lo); break;
+  case TK_LBRACKET: push(l, '[', lo); break;
+  case TK_LBRACE: push(l, '{', lo); break;
+  case TK_RPAREN: close_bracket(l, '('); break;
+  case TK_RBRACKET: close_bracket(l, '['); break;
+  case TK_RBRACE: close_bracket(l, '{'); break;
   default: break;
   }
   return t;
@@ -380,8 +380,8 @@ Token lexer_next(Lexer *l) {
   } else {
     skip_space(l);
     if (l->nl && ends_statement(l)) {
-      t = (Token){.kind = T_NL, .lo = l->pos, .hi = l->pos, .depth = before};
-      l->prev = T_NL;
+      t = (Token){.kind = TK_NL, .lo = l->pos, .hi = l->pos, .depth = before};
+      l->prev = TK_NL;
       return t; /* the newlines themselves count for the next token */
     }
     t = lex_code(l);
@@ -396,7 +396,7 @@ Token lexer_next(Lexer *l) {
 void lexer_restart(Lexer *l, const Token *t, uint32_t depth) {
   l->pos = t->lo;
   l->nl = l->since = t->nl;
-  l->prev = T_NL;
+  l->prev = TK_NL;
   while ((uint32_t)l->open.n > depth) pop(l);
   while (l->comments.n && l->comments.at[l->comments.n - 1].lo >= t->lo) l->comments.n--;
 }

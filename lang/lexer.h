@@ -3,7 +3,7 @@
  * Newlines are decided here: a NL token comes out only where a newline ends a statement (see `ends_statement` in
  * lexer.c), so the parser never skips any. Strings come as STR_OPEN, then STR_TEXT and INTERP_OPEN .. INTERP_CLOSE
  * in any order (FORMAT before the latter), then STR_CLOSE; inside an interpolation tokens are the usual ones.
- * Lexical mistakes are tokens too (T_ERROR): the parser reports them when it reaches them.
+ * Lexical mistakes are tokens too (TK_ERROR): the parser reports them when it reaches them.
  * Comments are collected aside, for documentation and for the formatter. */
 #ifndef TG_LANG_LEXER_H
 #define TG_LANG_LEXER_H
@@ -11,26 +11,26 @@
 
 /* TOK(id, text): text is what messages show. Order: punctuation longest first (the lexer tries in this order). */
 #define PUNCTUATION(TOK) \
-  TOK(T_ELLIPSIS, "...") TOK(T_PIPE, "|>") TOK(T_ARROW, "->") TOK(T_RANGE, "..") TOK(T_FLOORDIV, "//") \
-  TOK(T_EQ, "==") TOK(T_NE, "!=") TOK(T_LE, "<=") TOK(T_GE, ">=") TOK(T_LT, "<") TOK(T_GT, ">") TOK(T_ASSIGN, "=") \
-  TOK(T_PLUS, "+") TOK(T_MINUS, "-") TOK(T_STAR, "*") TOK(T_SLASH, "/") TOK(T_PERCENT, "%") TOK(T_MATMUL, "@") \
-  TOK(T_CARET, "^") TOK(T_DOT, ".") TOK(T_COMMA, ",") TOK(T_COLON, ":") TOK(T_SEMI, ";") TOK(T_LPAREN, "(") \
-  TOK(T_RPAREN, ")") TOK(T_LBRACKET, "[") TOK(T_RBRACKET, "]") TOK(T_LBRACE, "{") TOK(T_RBRACE, "}")
+  TOK(TK_ELLIPSIS, "...") TOK(TK_PIPE, "|>") TOK(TK_ARROW, "->") TOK(TK_RANGE, "..") TOK(TK_FLOORDIV, "//") \
+  TOK(TK_EQ, "==") TOK(TK_NE, "!=") TOK(TK_LE, "<=") TOK(TK_GE, ">=") TOK(TK_LT, "<") TOK(TK_GT, ">") TOK(TK_ASSIGN, "=") \
+  TOK(TK_PLUS, "+") TOK(TK_MINUS, "-") TOK(TK_STAR, "*") TOK(TK_SLASH, "/") TOK(TK_PERCENT, "%") TOK(TK_MATMUL, "@") \
+  TOK(TK_CARET, "^") TOK(TK_DOT, ".") TOK(TK_COMMA, ",") TOK(TK_COLON, ":") TOK(TK_SEMI, ";") TOK(TK_LPAREN, "(") \
+  TOK(TK_RPAREN, ")") TOK(TK_LBRACKET, "[") TOK(TK_RBRACKET, "]") TOK(TK_LBRACE, "{") TOK(TK_RBRACE, "}")
 #define KEYWORDS(TOK) \
-  TOK(T_DEF, "def") TOK(T_MODEL, "model") TOK(T_FOLD, "fold") TOK(T_SCAN, "scan") TOK(T_FOR, "for") TOK(T_IN, "in") \
-  TOK(T_IF, "if") TOK(T_ELSE, "else") TOK(T_WHILE, "while") TOK(T_AND, "and") TOK(T_OR, "or") TOK(T_NOT, "not") \
-  TOK(T_TRUE, "true") TOK(T_FALSE, "false") TOK(T_NONE, "none")
+  TOK(TK_DEF, "def") TOK(TK_MODEL, "model") TOK(TK_FOLD, "fold") TOK(TK_SCAN, "scan") TOK(TK_FOR, "for") TOK(TK_IN, "in") \
+  TOK(TK_IF, "if") TOK(TK_ELSE, "else") TOK(TK_WHILE, "while") TOK(TK_AND, "and") TOK(TK_OR, "or") TOK(TK_NOT, "not") \
+  TOK(TK_TRUE, "true") TOK(TK_FALSE, "false") TOK(TK_NONE, "none")
 
 typedef enum {
-  T_EOF, T_NL, T_NAME, T_INT, T_FLOAT, T_STR_OPEN, T_STR_TEXT, T_INTERP_OPEN, T_FORMAT, T_INTERP_CLOSE, T_STR_CLOSE,
-  T_ERROR,
+  TK_EOF, TK_NL, TK_NAME, TK_INT, TK_FLOAT, TK_STR_OPEN, TK_STR_TEXT, TK_INTERP_OPEN, TK_FORMAT, TK_INTERP_CLOSE, TK_STR_CLOSE,
+  TK_ERROR,
 #define TOK(id, text) id,
   PUNCTUATION(TOK) KEYWORDS(TOK)
 #undef TOK
-  T_COUNT
+  TK_COUNT
 } TokKind;
 const char *tok_text(TokKind k); /* "'->'", "a name", "the end of the file" */
-static inline bool tok_is_word(TokKind k) { return k == T_NAME || k >= T_DEF; }
+static inline bool tok_is_word(TokKind k) { return k == TK_NAME || k >= TK_DEF; }
 
 /* What the parser learns about a token and the formatter needs; ROLE_NONE: spaced as its kind is. */
 typedef enum {
@@ -70,7 +70,7 @@ typedef struct {
   uint32_t interps; /* interpolations open: no newline may come */
   uint8_t nl;       /* newlines skipped since the last token that is not NL */
   uint8_t since;    /* ... and since the last comment */
-  uint8_t prev;     /* kind of the last token; T_NL at the beginning */
+  uint8_t prev;     /* kind of the last token; TK_NL at the beginning */
   VEC(Bracket) open;
   VEC(Comment) comments;
 } Lexer;

@@ -28,7 +28,7 @@ bool accept(Parser *p, TokKind k) {
 
 bool at_word(Parser *p, uint32_t k, const char *w) {
   Token *t = peek(p, k);
-  return t->kind == T_NAME && !strcmp(t->v.name, w);
+  return t->kind == TK_NAME && !strcmp(t->v.name, w);
 }
 
 Name word(Parser *p, const char *s) { return name_of(p->names, s, strlen(s)); }
@@ -41,7 +41,7 @@ Span tok_span(Parser *p, uint32_t tok) { return (Span){p->file, p->tok.at[tok].l
 static const char *found(Parser *p) {
   Token *t = peek(p, 0);
   int n = t->hi - t->lo > 30 ? 30 : (int)(t->hi - t->lo);
-  if (t->kind == T_NAME || t->kind == T_INT || t->kind == T_FLOAT)
+  if (t->kind == TK_NAME || t->kind == TK_INT || t->kind == TK_FLOAT)
     return arena_printf(p->a, "'%.*s'", n, p->lex.text + t->lo);
   return tok_text(t->kind);
 }
@@ -49,7 +49,7 @@ static const char *found(Parser *p) {
 /* Where the mistake shows: the current token, or the end of the one before when the line has ended in between. */
 static Span error_span(Parser *p) {
   Token *t = peek(p, 0);
-  if (p->i > 0 && (t->kind == T_EOF || t->kind == T_NL || t->nl)) {
+  if (p->i > 0 && (t->kind == TK_EOF || t->kind == TK_NL || t->nl)) {
     uint32_t hi = p->tok.at[p->i - 1].hi;
     return (Span){p->file, hi, hi};
   }
@@ -58,7 +58,7 @@ static Span error_span(Parser *p) {
 
 static void count_error(Parser *p) {
   Token *t = peek(p, 0);
-  if (!p->nerror && t->kind == T_EOF)
+  if (!p->nerror && t->kind == TK_EOF)
     p->wants_more = p->lex.open.n > 0 || (p->i > 0 && tok_continues(p->tok.at[p->i - 1].kind));
   if (++p->nerror >= ERRORS_MAX) p->fatal = true;
 }
@@ -114,27 +114,27 @@ static const char *habit(const char *w) {
 /* One suggestion for what stands at the current token, or NULL. */
 static const char *hint(Parser *p) {
   Token *t = peek(p, 0), *before = p->i > 0 ? &p->tok.at[p->i - 1] : NULL;
-  if (t->kind == T_ERROR) return t->v.err->help;
+  if (t->kind == TK_ERROR) return t->v.err->help;
   const char *h = NULL;
-  if (before && before->kind == T_NAME && t->kind != T_NL && t->kind != T_EOF && !t->nl) h = habit(before->v.name);
-  if (!h && t->kind == T_NAME && !t->nl) h = habit(t->v.name);
+  if (before && before->kind == TK_NAME && t->kind != TK_NL && t->kind != TK_EOF && !t->nl) h = habit(before->v.name);
+  if (!h && t->kind == TK_NAME && !t->nl) h = habit(t->v.name);
   if (h) return h;
   TokKind start = p->tok.at[p->statement].kind;
-  bool header = start == T_DEF || start == T_MODEL || start == T_IF || start == T_FOR || start == T_FOLD ||
-                start == T_SCAN || start == T_WHILE || (before && before->kind == T_ELSE);
+  bool header = start == TK_DEF || start == TK_MODEL || start == TK_IF || start == TK_FOR || start == TK_FOLD ||
+                start == TK_SCAN || start == TK_WHILE || (before && before->kind == TK_ELSE);
   switch ((TokKind)t->kind) {
-  case T_COLON:
-    if (start == T_DEF) return "tg has no ':' here; a body is `= e` or `{ ... }`";
+  case TK_COLON:
+    if (start == TK_DEF) return "tg has no ':' here; a body is `= e` or `{ ... }`";
     if (header) return "tg has no ':' here; a body is `{ ... }`";
     return NULL;
-  case T_ASSIGN: return "equality is ==; a binding `x = e` is a statement of its own";
-  case T_IN: return "there is no `in` test; write any(xs == x)";
-  case T_WHILE: return "a loop is `for t in 0..n { ... }`, or `fold s = s0 for t in 0..n while c { ... }`";
-  case T_FLOORDIV: return "a comment begins with #";
-  case T_STR_OPEN:
-    if (before && before->kind == T_STR_CLOSE && before->hi == t->lo) return "a quote inside a string is \\\"";
+  case TK_ASSIGN: return "equality is ==; a binding `x = e` is a statement of its own";
+  case TK_IN: return "there is no `in` test; write any(xs == x)";
+  case TK_WHILE: return "a loop is `for t in 0..n { ... }`, or `fold s = s0 for t in 0..n while c { ... }`";
+  case TK_FLOORDIV: return "a comment begins with #";
+  case TK_STR_OPEN:
+    if (before && before->kind == TK_STR_CLOSE && before->hi == t->lo) return "a quote inside a string is \\\"";
     return NULL;
-  case T_NOT: return "put it in parentheses: (not a)";
+  case TK_NOT: return "put it in parentheses: (not a)";
   default: return NULL;
   }
 }
@@ -145,7 +145,7 @@ _Noreturn static void fail_lexical(Parser *p) {
 }
 
 void unexpected(Parser *p, const char *expected) {
-  if (kind(p) == T_ERROR) fail_lexical(p);
+  if (kind(p) == TK_ERROR) fail_lexical(p);
   fail_at(p, P_SYNTAX, error_span(p), hint(p), "expected %s, found %s", expected, found(p));
 }
 
@@ -163,7 +163,7 @@ static int line_of(Parser *p, uint32_t pos) {
 
 void expect_close(Parser *p, TokKind k, uint32_t open, const char *separator) {
   if (accept(p, k)) return;
-  if (kind(p) == T_ERROR) fail_lexical(p);
+  if (kind(p) == TK_ERROR) fail_lexical(p);
   const char *opened = p->lex.text + p->tok.at[open].lo, *help = hint(p);
   Span at = error_span(p);
   count_error(p);
@@ -218,16 +218,8 @@ void set_kids(Parser *p, Ast *n, const AstVec *v) {
   n->nkid = v->n;
 }
 
-const char *doc_above(Parser *p, uint32_t tok) {
-  uint32_t pos = p->tok.at[tok].lo;
-  uint8_t nl = p->tok.at[tok].nl;
-  int hi = p->lex.comments.n, lo;
-  while (hi > 0 && p->lex.comments.at[hi - 1].lo > pos) hi--;
-  for (lo = hi; lo > 0 && nl == 1; lo--) {
-    Comment *c = &p->lex.comments.at[lo - 1];
-    if (!c->doc || !c->own_line) break;
-    nl = c->nl;
-  }
+/* The text of comments [lo, hi), one a line, without marks; NULL for none. */
+static const char *comment_text(Parser *p, int lo, int hi) {
   size_t len = 1;
   for (int k = lo; k < hi; k++) len += p->lex.comments.at[k].hi - p->lex.comments.at[k].lo + 1;
   if (lo == hi) return NULL;
@@ -241,6 +233,32 @@ const char *doc_above(Parser *p, uint32_t tok) {
   }
   *w = 0;
   return text;
+}
+
+const char *doc_above(Parser *p, uint32_t tok) {
+  uint32_t pos = p->tok.at[tok].lo;
+  uint8_t nl = p->tok.at[tok].nl;
+  int hi = p->lex.comments.n, lo;
+  while (hi > 0 && p->lex.comments.at[hi - 1].lo > pos) hi--;
+  for (lo = hi; lo > 0 && nl == 1; lo--) {
+    Comment *c = &p->lex.comments.at[lo - 1];
+    if (!c->doc || !c->own_line) break;
+    nl = c->nl;
+  }
+  return comment_text(p, lo, hi);
+}
+
+/* The file's own documentation: its first ## lines, when they stand before everything and not right above an item. */
+static void file_doc(Parser *p, Ast *f) {
+  int lo = 0, n = p->lex.comments.n, hi;
+  while (lo < n && !p->lex.comments.at[lo].doc) lo++;
+  Token *t = &p->tok.at[0];
+  if (lo == n || p->lex.comments.at[lo].lo > t->lo) return;
+  for (hi = lo + 1; hi < n && p->lex.comments.at[hi].doc && p->lex.comments.at[hi].nl == 1; hi++) {}
+  bool last = hi == n || p->lex.comments.at[hi].lo > t->lo;
+  if (last && t->nl == 1 && t->kind != TK_EOF) return;
+  f->at = (Span){p->file, p->lex.comments.at[lo].lo, p->lex.comments.at[hi - 1].hi};
+  f->doc = comment_text(p, lo, hi);
 }
 
 /* ---- statements ---- */
@@ -257,10 +275,10 @@ static void recover(Parser *p, uint32_t first) {
   uint32_t depth = p->tok.at[first].depth, col = column(p, p->tok.at[first].lo), seen = p->i;
   for (p->i = first + (seen > first);; p->i++) {
     Token *t = peek(p, 0);
-    if (t->kind == T_EOF || t->depth < depth) return;
-    if (p->i >= seen && t->depth == depth && (t->kind == T_NL || t->kind == T_SEMI)) return;
-    bool closes = t->kind == T_RPAREN || t->kind == T_RBRACKET || t->kind == T_RBRACE;
-    bool inner = t->kind == T_STR_TEXT || t->kind == T_STR_CLOSE;
+    if (t->kind == TK_EOF || t->depth < depth) return;
+    if (p->i >= seen && t->depth == depth && (t->kind == TK_NL || t->kind == TK_SEMI)) return;
+    bool closes = t->kind == TK_RPAREN || t->kind == TK_RBRACKET || t->kind == TK_RBRACE;
+    bool inner = t->kind == TK_STR_TEXT || t->kind == TK_STR_CLOSE;
     if (p->i > first && t->nl && t->depth > depth && !closes && !inner && column(p, t->lo) <= col) {
       Token start = *t;
       lexer_restart(&p->lex, &start, depth);
@@ -272,22 +290,22 @@ static void recover(Parser *p, uint32_t first) {
 
 static bool at_end(Parser *p) {
   TokKind k = kind(p);
-  return k == T_EOF || k == T_NL || k == T_SEMI || k == T_RBRACE;
+  return k == TK_EOF || k == TK_NL || k == TK_SEMI || k == TK_RBRACE;
 }
 
 void parse_sequence(Parser *p, AstVec *out, Ast *(*rule)(Parser *p, bool top), bool top) {
   for (;;) {
-    while (kind(p) == T_NL || kind(p) == T_SEMI) take(p);
-    if (kind(p) == T_EOF || p->fatal || (kind(p) == T_RBRACE && !top)) return;
+    while (kind(p) == TK_NL || kind(p) == TK_SEMI) take(p);
+    if (kind(p) == TK_EOF || p->fatal || (kind(p) == TK_RBRACE && !top)) return;
     uint32_t first = p->i, outer = p->statement;
     int depth = p->depth;
     p->statement = first;
     DIAG_TRY(p->d) {
-      if (kind(p) == T_RBRACE || kind(p) == T_RPAREN || kind(p) == T_RBRACKET)
+      if (kind(p) == TK_RBRACE || kind(p) == TK_RPAREN || kind(p) == TK_RBRACKET)
         fail_at(p, P_SYNTAX, tok_span(p, p->i), NULL, "%s closes nothing", tok_text(kind(p)));
       Ast *s = rule(p, top);
       if (!at_end(p)) unexpected(p, "a new line or ';' after the statement");
-      if (s->kind == AST_EXPR && kind(p) == T_SEMI) {
+      if (s->kind == AST_EXPR && kind(p) == TK_SEMI) {
         s->ival = 1;
         if (top) set_role(p, p->i, ROLE_SILENT);
       }
@@ -296,7 +314,7 @@ void parse_sequence(Parser *p, AstVec *out, Ast *(*rule)(Parser *p, bool top), b
       p->depth = depth;
       if (!p->fatal) {
         recover(p, first);
-        if (p->i == first && kind(p) != T_EOF && !(kind(p) == T_RBRACE && !top)) take(p);
+        if (p->i == first && kind(p) != TK_EOF && !(kind(p) == TK_RBRACE && !top)) take(p);
       }
     } DIAG_END(p->d);
     p->statement = outer;
@@ -305,13 +323,13 @@ void parse_sequence(Parser *p, AstVec *out, Ast *(*rule)(Parser *p, bool top), b
 }
 
 Ast *parse_block(Parser *p) {
-  if (kind(p) != T_LBRACE) unexpected(p, "'{' before the body");
+  if (kind(p) != TK_LBRACE) unexpected(p, "'{' before the body");
   uint32_t open = take(p);
   set_role(p, open, ROLE_BLOCK);
   Ast *n = node(p, AST_BLOCK, open);
   AstVec v = {0};
   parse_sequence(p, &v, parse_statement, false);
-  expect_close(p, T_RBRACE, open, "");
+  expect_close(p, TK_RBRACE, open, "");
   set_role(p, p->i - 1, ROLE_BLOCK);
   set_kids(p, n, &v);
   return close_node(p, n);
@@ -320,7 +338,7 @@ Ast *parse_block(Parser *p) {
 /* exprs ["=" exprs] */
 static Ast *parse_binding(Parser *p, uint32_t first) {
   Ast *e = parse_exprs(p);
-  if (kind(p) != T_ASSIGN) {
+  if (kind(p) != TK_ASSIGN) {
     Ast *n = node(p, AST_EXPR, first);
     n->a = e;
     return close_node(p, n);
@@ -341,7 +359,7 @@ static Ast *parse_binding(Parser *p, uint32_t first) {
   set_kids(p, n, &v);
   set_role(p, take(p), ROLE_BODY);
   n->b = parse_exprs(p);
-  if (kind(p) == T_ASSIGN)
+  if (kind(p) == TK_ASSIGN)
     fail_at(p, P_SYNTAX, tok_span(p, p->i), "bind one name in each statement, or write == for equality",
             "a binding has one '='");
   return close_node(p, n);
@@ -353,20 +371,20 @@ static Ast *parse_next(Parser *p, uint32_t first) {
   n->at = tok_span(p, p->i);
   n->name = peek(p, 0)->v.name;
   take(p);
-  set_role(p, expect(p, T_ASSIGN, "after `next name`"), ROLE_BODY);
+  set_role(p, expect(p, TK_ASSIGN, "after `next name`"), ROLE_BODY);
   n->b = parse_exprs(p);
   return close_node(p, n);
 }
 
 Ast *parse_statement(Parser *p, bool top) {
   uint32_t first = p->i;
-  bool named = kind(p) == T_NAME && peek(p, 1)->kind == T_NAME;
-  if (kind(p) == T_DEF) {
+  bool named = kind(p) == TK_NAME && peek(p, 1)->kind == TK_NAME;
+  if (kind(p) == TK_DEF) {
     take(p);
     return parse_def(p, first);
   }
-  if (kind(p) == T_MODEL) return parse_model(p);
-  if (kind(p) == T_WHILE) unexpected(p, "a statement");
+  if (kind(p) == TK_MODEL) return parse_model(p);
+  if (kind(p) == TK_WHILE) unexpected(p, "a statement");
   if (named && at_word(p, 0, "next")) return parse_next(p, first);
   bool item = named && (at_word(p, 0, "import") || at_word(p, 0, "arg") || at_word(p, 0, "export"));
   if (item && !top)
@@ -421,6 +439,7 @@ Ast *parser_run(Parser *p) {
   peek(p, 0);
   Ast *f = node(p, AST_FILE, 0);
   f->span = f->at = (Span){p->file, 0, (uint32_t)s->len};
+  file_doc(p, f);
   AstVec v = {0};
   parse_sequence(p, &v, parse_statement, true);
   set_kids(p, f, &v);

@@ -7,21 +7,21 @@
 Ast *parse_target(Parser *p) {
   uint32_t first = p->i;
   Ast *n = node(p, AST_TARGET, first);
-  if (kind(p) == T_NAME) {
+  if (kind(p) == TK_NAME) {
     n->name = peek(p, 0)->v.name;
     take(p);
     return close_node(p, n);
   }
-  if (kind(p) != T_LPAREN) unexpected(p, "a name");
+  if (kind(p) != TK_LPAREN) unexpected(p, "a name");
   enter(p);
   take(p);
   AstVec v = {0};
   do {
-    if (v.n && kind(p) == T_RPAREN) break;
+    if (v.n && kind(p) == TK_RPAREN) break;
     Ast *t = parse_target(p);
     vec_push(p->a, &v, t);
-  } while (accept(p, T_COMMA));
-  expect_close(p, T_RPAREN, first, "',' or ");
+  } while (accept(p, TK_COMMA));
+  expect_close(p, TK_RPAREN, first, "',' or ");
   leave(p);
   set_kids(p, n, &v);
   return close_node(p, n);
@@ -55,12 +55,12 @@ Ast *to_target(Parser *p, Ast *e) {
 
 static Ast *parse_clause(Parser *p) {
   Ast *n = node(p, AST_CLAUSE, p->i);
-  if (kind(p) == T_ELLIPSIS) {
+  if (kind(p) == TK_ELLIPSIS) {
     n->a = node(p, AST_ELLIPSIS, take(p));
     return close_node(p, n);
   }
   n->a = parse_target(p);
-  if (accept(p, T_IN)) n->b = parse_pipe(p);
+  if (accept(p, TK_IN)) n->b = parse_pipe(p);
   return close_node(p, n);
 }
 
@@ -75,15 +75,15 @@ static Ast *parse_comp(Parser *p, Ast *body, uint32_t first) {
     peek(p, 0);
     Ast *c = parse_clause(p);
     vec_push(p->a, &v, c);
-  } while (accept(p, T_COMMA));
+  } while (accept(p, TK_COMMA));
   set_kids(p, n, &v);
-  if (kind(p) == T_IF) {
+  if (kind(p) == TK_IF) {
     set_role(p, take(p), ROLE_CLAUSE);
     n->b = parse_pipe(p);
-    if (kind(p) == T_ELSE)
+    if (kind(p) == TK_ELSE)
       fail_at(p, P_SYNTAX, tok_span(p, p->i), "a choice stands before the `for`: a if c else b for i", "a guard has no else");
   }
-  if (kind(p) == T_FOR)
+  if (kind(p) == TK_FOR)
     fail_at(p, P_SYNTAX, tok_span(p, p->i), "commas separate indices: for a in xs, b in ys", "a comprehension has one `for`");
   return close_node(p, n);
 }
@@ -91,38 +91,38 @@ static Ast *parse_comp(Parser *p, Ast *body, uint32_t first) {
 /* After the callee and "(" at token `open`: arguments and ")". */
 void parse_args(Parser *p, Ast *call, uint32_t open) {
   AstVec v = {0};
-  while (kind(p) != T_RPAREN) {
+  while (kind(p) != TK_RPAREN) {
     uint32_t first = p->i;
     Ast *arg = node(p, AST_ARG, first);
-    if (tok_is_word(kind(p)) && peek(p, 1)->kind == T_ASSIGN) {
+    if (tok_is_word(kind(p)) && peek(p, 1)->kind == TK_ASSIGN) {
       Token *t = peek(p, 0);
       arg->name = name_of(p->names, p->lex.text + t->lo, t->hi - t->lo);
       take(p);
       take(p);
-    } else if (kind(p) == T_STAR) {
+    } else if (kind(p) == TK_STAR) {
       fail_at(p, P_SYNTAX, tok_span(p, p->i), "functions take a tuple: f(xs)", "arguments can't be unpacked");
     }
     arg->a = parse_expr(p);
     if (!arg->name) arg->at = arg->a->at;
-    if (kind(p) == T_FOR && !v.n && !arg->name) {
+    if (kind(p) == TK_FOR && !v.n && !arg->name) {
       arg = parse_comp(p, arg->a, first);
       call->ival = 1;
     } else {
-      if (kind(p) == T_FOR)
+      if (kind(p) == TK_FOR)
         fail_at(p, P_SYNTAX, tok_span(p, p->i), "write [e for i] as an argument of its own",
                 "a comprehension without brackets is a call's only argument");
       close_node(p, arg);
     }
     vec_push(p->a, &v, arg);
-    if (call->ival || !accept(p, T_COMMA)) break;
+    if (call->ival || !accept(p, TK_COMMA)) break;
   }
-  expect_close(p, T_RPAREN, open, "',' or ");
+  expect_close(p, TK_RPAREN, open, "',' or ");
   set_role(p, p->i - 1, ROLE_SUFFIX);
   set_kids(p, call, &v);
 }
 
 static bool is_arithmetic(TokKind k) {
-  return k == T_PLUS || k == T_MINUS || k == T_STAR || k == T_SLASH || k == T_FLOORDIV || k == T_PERCENT || k == T_MATMUL;
+  return k == TK_PLUS || k == TK_MINUS || k == TK_STAR || k == TK_SLASH || k == TK_FLOORDIV || k == TK_PERCENT || k == TK_MATMUL;
 }
 
 /* Arithmetic directly inside tokens [from, to) is written without spaces where the author did so throughout:
@@ -144,19 +144,19 @@ void mark_operators(Parser *p, uint32_t from, uint32_t to) {
 static Ast *parse_sub(Parser *p) {
   uint32_t first = p->i;
   peek(p, 0);
-  if (kind(p) == T_ELLIPSIS) return close_node(p, node(p, AST_ELLIPSIS, take(p)));
+  if (kind(p) == TK_ELLIPSIS) return close_node(p, node(p, AST_ELLIPSIS, take(p)));
   Ast *part[3] = {NULL, NULL, NULL};
-  if (kind(p) != T_COLON) part[0] = parse_expr(p);
-  if (kind(p) != T_COLON) {
+  if (kind(p) != TK_COLON) part[0] = parse_expr(p);
+  if (kind(p) != TK_COLON) {
     mark_operators(p, first, p->i);
     return part[0];
   }
   Ast *n = node(p, AST_SLICE, first);
   n->at = tok_span(p, p->i);
-  for (int k = 1; k < 3 && kind(p) == T_COLON; k++) {
+  for (int k = 1; k < 3 && kind(p) == TK_COLON; k++) {
     set_role(p, take(p), ROLE_TIGHT);
     TokKind t = kind(p);
-    if (t != T_COLON && t != T_COMMA && t != T_RBRACKET) part[k] = parse_expr(p);
+    if (t != TK_COLON && t != TK_COMMA && t != TK_RBRACKET) part[k] = parse_expr(p);
   }
   n->a = part[0];
   n->b = part[1];
@@ -171,13 +171,13 @@ static Ast *parse_index(Parser *p, Ast *of, uint32_t first) {
   Ast *n = node(p, AST_INDEX, first);
   n->a = of;
   AstVec v = {0};
-  if (kind(p) == T_RBRACKET) fail_at(p, P_SYNTAX, tok_span(p, p->i), "all of it is x[...] or x", "empty subscript");
+  if (kind(p) == TK_RBRACKET) fail_at(p, P_SYNTAX, tok_span(p, p->i), "all of it is x[...] or x", "empty subscript");
   do {
-    if (v.n && kind(p) == T_RBRACKET) break;
+    if (v.n && kind(p) == TK_RBRACKET) break;
     Ast *s = parse_sub(p);
     vec_push(p->a, &v, s);
-  } while (accept(p, T_COMMA));
-  expect_close(p, T_RBRACKET, open, "',' or ");
+  } while (accept(p, TK_COMMA));
+  expect_close(p, TK_RBRACKET, open, "',' or ");
   set_role(p, p->i - 1, ROLE_SUFFIX);
   n->at = span_join(tok_span(p, open), tok_span(p, p->i - 1));
   set_kids(p, n, &v);
@@ -192,16 +192,16 @@ static Ast *parse_paren(Parser *p) {
   bool lambda = p->lambda_at == open;
   AstVec v = {0};
   bool comma = false;
-  while (kind(p) != T_RPAREN) {
+  while (kind(p) != TK_RPAREN) {
     Ast *e = parse_expr(p);
     vec_push(p->a, &v, e);
-    comma = kind(p) == T_COMMA;
-    if (kind(p) == T_FOR)
+    comma = kind(p) == TK_COMMA;
+    if (kind(p) == TK_FOR)
       fail_at(p, P_SYNTAX, tok_span(p, p->i), "write [e for i]", "a comprehension stands in square brackets");
-    if (!accept(p, T_COMMA)) break;
+    if (!accept(p, TK_COMMA)) break;
   }
-  expect_close(p, T_RPAREN, open, "',' or ");
-  if (lambda && kind(p) == T_ARROW) {
+  expect_close(p, TK_RPAREN, open, "',' or ");
+  if (lambda && kind(p) == TK_ARROW) {
     Ast *n = node(p, AST_LAMBDA, open);
     n->at = tok_span(p, p->i);
     AstVec t = {0};
@@ -228,17 +228,17 @@ static Ast *parse_list(Parser *p) {
   uint32_t open = take(p);
   Ast *n = node(p, AST_LIST, open);
   AstVec v = {0};
-  while (kind(p) != T_RBRACKET) {
+  while (kind(p) != TK_RBRACKET) {
     Ast *e = parse_expr(p);
-    if (kind(p) == T_FOR && !v.n) {
+    if (kind(p) == TK_FOR && !v.n) {
       n = parse_comp(p, e, open);
-      expect_close(p, T_RBRACKET, open, "',' or ");
+      expect_close(p, TK_RBRACKET, open, "',' or ");
       return close_node(p, n);
     }
     vec_push(p->a, &v, e);
-    if (!accept(p, T_COMMA)) break;
+    if (!accept(p, TK_COMMA)) break;
   }
-  expect_close(p, T_RBRACKET, open, "',' or ");
+  expect_close(p, TK_RBRACKET, open, "',' or ");
   set_kids(p, n, &v);
   return close_node(p, n);
 }
@@ -246,30 +246,30 @@ static Ast *parse_list(Parser *p) {
 /* At '{' where a record or a block may stand. A record: followed by `}`, `...`, or a name and then `:` `,` or `}`. */
 static bool is_record(Parser *p) {
   TokKind k = peek(p, 1)->kind, then;
-  if (k == T_RBRACE || k == T_ELLIPSIS) return true;
-  if (k == T_STR_OPEN) return false;
+  if (k == TK_RBRACE || k == TK_ELLIPSIS) return true;
+  if (k == TK_STR_OPEN) return false;
   if (!tok_is_word(k)) return false;
   then = peek(p, 2)->kind;
-  return then == T_COLON || (k == T_NAME && (then == T_COMMA || then == T_RBRACE));
+  return then == TK_COLON || (k == TK_NAME && (then == TK_COMMA || then == TK_RBRACE));
 }
 
 static Ast *parse_field(Parser *p) {
   uint32_t first = p->i;
-  if (kind(p) == T_ELLIPSIS) {
+  if (kind(p) == TK_ELLIPSIS) {
     set_role(p, take(p), ROLE_PREFIX);
     Ast *n = node(p, AST_SPREAD, first);
     n->a = parse_expr(p);
     return close_node(p, n);
   }
-  if (kind(p) == T_STR_OPEN)
+  if (kind(p) == TK_STR_OPEN)
     fail_at(p, P_SYNTAX, tok_span(p, p->i), "write {name: value}", "the keys of a record are words, not strings");
   if (!tok_is_word(kind(p))) unexpected(p, "a key");
   Ast *n = node(p, AST_FIELD, first);
   Token *t = peek(p, 0);
-  bool name = t->kind == T_NAME;
+  bool name = t->kind == TK_NAME;
   n->name = name_of(p->names, p->lex.text + t->lo, t->hi - t->lo);
   take(p);
-  if (accept(p, T_COLON)) n->a = parse_expr(p);
+  if (accept(p, TK_COLON)) n->a = parse_expr(p);
   else if (!name) unexpected(p, "':' after the key");
   return close_node(p, n);
 }
@@ -279,15 +279,15 @@ static Ast *parse_record(Parser *p) {
   set_role(p, open, ROLE_RECORD);
   Ast *n = node(p, AST_RECORD, open);
   AstVec v = {0};
-  while (kind(p) != T_RBRACE) {
+  while (kind(p) != TK_RBRACE) {
     Ast *f = parse_field(p);
     vec_push(p->a, &v, f);
-    if (kind(p) == T_ASSIGN && !f->a)
+    if (kind(p) == TK_ASSIGN && !f->a)
       fail_at(p, P_SYNTAX, tok_span(p, p->i), "a key's value follows ':'; a block that begins with `a, b = ...` reads as a record",
               "expected ':', ',' or '}' in a record, found '='");
-    if (!accept(p, T_COMMA)) break;
+    if (!accept(p, TK_COMMA)) break;
   }
-  expect_close(p, T_RBRACE, open, "',' or ");
+  expect_close(p, TK_RBRACE, open, "',' or ");
   set_role(p, p->i - 1, ROLE_RECORD);
   set_kids(p, n, &v);
   return close_node(p, n);
@@ -353,21 +353,21 @@ static Ast *parse_string(Parser *p) {
   AstVec v = {0};
   for (;;) {
     Ast *piece;
-    if (kind(p) == T_STR_CLOSE) break;
-    if (kind(p) == T_STR_TEXT) {
+    if (kind(p) == TK_STR_CLOSE) break;
+    if (kind(p) == TK_STR_TEXT) {
       uint32_t t = take(p);
       piece = parse_text(p, t);
-    } else if (kind(p) == T_INTERP_OPEN) {
+    } else if (kind(p) == TK_INTERP_OPEN) {
       uint32_t open = take(p);
       piece = node(p, AST_INTERP, open);
-      if (kind(p) == T_INTERP_CLOSE)
+      if (kind(p) == TK_INTERP_CLOSE)
         fail_at(p, P_SYNTAX, tok_span(p, p->i), "write {{}} for braces themselves", "empty interpolation");
       piece->a = parse_expr(p);
-      if (kind(p) == T_FORMAT) {
+      if (kind(p) == TK_FORMAT) {
         piece->name = peek(p, 0)->v.name;
         take(p);
       }
-      expect_close(p, T_INTERP_CLOSE, open, "");
+      expect_close(p, TK_INTERP_CLOSE, open, "");
       close_node(p, piece);
     } else {
       unexpected(p, "the rest of the string");
@@ -383,35 +383,35 @@ static Ast *parse_string(Parser *p) {
 static Ast *parse_loop(Parser *p) {
   uint32_t first = p->i;
   Ast *n = node(p, AST_LOOP, first);
-  n->name = word(p, kind(p) == T_FOLD ? "fold" : kind(p) == T_SCAN ? "scan" : "for");
-  if (kind(p) != T_FOR) {
+  n->name = word(p, kind(p) == TK_FOLD ? "fold" : kind(p) == TK_SCAN ? "scan" : "for");
+  if (kind(p) != TK_FOR) {
     take(p);
     AstVec v = {0};
     do {
       peek(p, 0);
       Ast *t = parse_target(p);
       vec_push(p->a, &v, t);
-    } while (accept(p, T_COMMA));
+    } while (accept(p, TK_COMMA));
     n->kid2 = v.at;
     n->nkid2 = v.n;
-    expect(p, T_ASSIGN, "and the first state");
+    expect(p, TK_ASSIGN, "and the first state");
     n->b = parse_exprs(p);
-    if (kind(p) != T_FOR) unexpected(p, "'for' after the first state");
+    if (kind(p) != TK_FOR) unexpected(p, "'for' after the first state");
   }
   take(p);
   peek(p, 0);
   Ast *clause = node(p, AST_CLAUSE, p->i);
   clause->a = parse_target(p);
-  if (kind(p) == T_COMMA)
+  if (kind(p) == TK_COMMA)
     fail_at(p, P_SYNTAX, tok_span(p, p->i), "loops nest: for a in xs { for b in ys { ... } }; for pairs: for (a, b) in zip(xs, ys)",
             "a loop has one target");
-  expect(p, T_IN, "and what the loop runs over");
+  expect(p, TK_IN, "and what the loop runs over");
   clause->b = parse_pipe(p);
   close_node(p, clause);
   AstVec v = {0};
   vec_push(p->a, &v, clause);
   set_kids(p, n, &v);
-  if (accept(p, T_WHILE)) n->c = parse_pipe(p);
+  if (accept(p, TK_WHILE)) n->c = parse_pipe(p);
   n->a = parse_block(p);
   return close_node(p, n);
 }
@@ -421,9 +421,9 @@ static Ast *parse_cond(Parser *p) {
   Ast *n = node(p, AST_COND, first);
   n->a = parse_pipe(p);
   n->b = parse_block(p);
-  if (accept(p, T_ELSE)) {
+  if (accept(p, TK_ELSE)) {
     enter(p);
-    n->c = kind(p) == T_IF ? parse_cond(p) : parse_block(p);
+    n->c = kind(p) == TK_IF ? parse_cond(p) : parse_block(p);
     leave(p);
   }
   return close_node(p, n);
@@ -446,28 +446,28 @@ static Ast *parse_primary(Parser *p) {
   uint32_t first = p->i;
   Ast *n;
   switch (kind(p)) {
-  case T_NAME: return parse_name(p);
-  case T_INT:
+  case TK_NAME: return parse_name(p);
+  case TK_INT:
     if (peek(p, 0)->big)
       fail_at(p, V_OVERFLOW, tok_span(p, first), "write it with a decimal point or an exponent for a float",
               "integer does not fit in 64 bits");
     n = node(p, AST_INT, first);
     n->ival = peek(p, 0)->v.i;
     break;
-  case T_FLOAT:
+  case TK_FLOAT:
     n = node(p, AST_FLOAT, first);
     n->fval = peek(p, 0)->v.f;
     break;
-  case T_TRUE: n = node(p, AST_TRUE, first); break;
-  case T_FALSE: n = node(p, AST_FALSE, first); break;
-  case T_NONE: n = node(p, AST_NONE, first); break;
-  case T_STR_OPEN: return parse_string(p);
-  case T_LPAREN: return parse_paren(p);
-  case T_LBRACKET: return parse_list(p);
-  case T_LBRACE: return is_record(p) ? parse_record(p) : parse_block(p);
-  case T_FOLD: case T_SCAN: case T_FOR: return parse_loop(p);
-  case T_IF: return parse_cond(p);
-  case T_ELLIPSIS:
+  case TK_TRUE: n = node(p, AST_TRUE, first); break;
+  case TK_FALSE: n = node(p, AST_FALSE, first); break;
+  case TK_NONE: n = node(p, AST_NONE, first); break;
+  case TK_STR_OPEN: return parse_string(p);
+  case TK_LPAREN: return parse_paren(p);
+  case TK_LBRACKET: return parse_list(p);
+  case TK_LBRACE: return is_record(p) ? parse_record(p) : parse_block(p);
+  case TK_FOLD: case TK_SCAN: case TK_FOR: return parse_loop(p);
+  case TK_IF: return parse_cond(p);
+  case TK_ELLIPSIS:
     fail_at(p, P_SYNTAX, tok_span(p, first), NULL, "'...' stands only in subscripts, dims, records and after `for`");
   default: unexpected(p, "an expression");
   }
@@ -484,7 +484,7 @@ static Ast *parse_postfix(Parser *p) {
   uint32_t first = p->i;
   Ast *e = parse_primary(p);
   for (;;) {
-    if (kind(p) == T_DOT) {
+    if (kind(p) == TK_DOT) {
       take(p);
       if (!tok_is_word(kind(p))) unexpected(p, "a member's name after '.'");
       Ast *n = node(p, AST_MEMBER, first);
@@ -493,7 +493,7 @@ static Ast *parse_postfix(Parser *p) {
       n->name = name_of(p->names, p->lex.text + t->lo, t->hi - t->lo);
       n->at = tok_span(p, take(p));
       e = close_node(p, n);
-    } else if (kind(p) == T_LPAREN) {
+    } else if (kind(p) == TK_LPAREN) {
       uint32_t open = take(p);
       set_role(p, open, ROLE_SUFFIX);
       Ast *n = node(p, AST_CALL, first);
@@ -501,7 +501,7 @@ static Ast *parse_postfix(Parser *p) {
       n->at = e->at;
       parse_args(p, n, open);
       e = close_node(p, n);
-    } else if (kind(p) == T_LBRACKET) {
+    } else if (kind(p) == TK_LBRACKET) {
       e = parse_index(p, e, first);
     } else {
       return e;
@@ -512,9 +512,9 @@ static Ast *parse_postfix(Parser *p) {
 static Ast *parse_unary(Parser *p) {
   peek(p, 0);
   uint32_t first = p->i;
-  if (kind(p) != T_MINUS && kind(p) != T_PLUS) {
+  if (kind(p) != TK_MINUS && kind(p) != TK_PLUS) {
     Ast *base = parse_postfix(p);
-    if (kind(p) != T_CARET) return base;
+    if (kind(p) != TK_CARET) return base;
     Ast *n = node(p, AST_BINARY, first);
     n->op = BIN_POW;
     n->at = tok_span(p, p->i);
@@ -526,11 +526,11 @@ static Ast *parse_unary(Parser *p) {
     return close_node(p, n);
   }
   enter(p);
-  bool minus = kind(p) == T_MINUS;
+  bool minus = kind(p) == TK_MINUS;
   set_role(p, take(p), ROLE_PREFIX);
   Ast *n;
   TokKind then = peek(p, 1)->kind;
-  if (minus && kind(p) == T_INT && peek(p, 0)->big && then != T_CARET && then != T_DOT && then != T_LPAREN && then != T_LBRACKET) {
+  if (minus && kind(p) == TK_INT && peek(p, 0)->big && then != TK_CARET && then != TK_DOT && then != TK_LPAREN && then != TK_LBRACKET) {
     n = node(p, AST_INT, first); /* -2^63, the one literal whose sign belongs to it */
     n->ival = INT64_MIN;
     n->name = arena_printf(p->a, "-%.*s", (int)(peek(p, 0)->hi - peek(p, 0)->lo), p->lex.text + peek(p, 0)->lo);
@@ -548,13 +548,13 @@ static Ast *parse_unary(Parser *p) {
 enum { LEVEL_PIPE = 1, LEVEL_OR, LEVEL_AND, LEVEL_NOT, LEVEL_COMPARE, LEVEL_RANGE, LEVEL_ADD, LEVEL_MUL, LEVEL_UNARY };
 
 static int level_of(TokKind k, AstOp *op) {
-  static const struct { uint8_t level, op; } table[T_COUNT] = {
-    [T_PIPE] = {LEVEL_PIPE, BIN_PIPE}, [T_OR] = {LEVEL_OR, BIN_OR}, [T_AND] = {LEVEL_AND, BIN_AND},
-    [T_EQ] = {LEVEL_COMPARE, BIN_EQ}, [T_NE] = {LEVEL_COMPARE, BIN_NE}, [T_LT] = {LEVEL_COMPARE, BIN_LT},
-    [T_LE] = {LEVEL_COMPARE, BIN_LE}, [T_GT] = {LEVEL_COMPARE, BIN_GT}, [T_GE] = {LEVEL_COMPARE, BIN_GE},
-    [T_RANGE] = {LEVEL_RANGE, BIN_RANGE}, [T_PLUS] = {LEVEL_ADD, BIN_ADD}, [T_MINUS] = {LEVEL_ADD, BIN_SUB},
-    [T_STAR] = {LEVEL_MUL, BIN_MUL}, [T_SLASH] = {LEVEL_MUL, BIN_DIV}, [T_FLOORDIV] = {LEVEL_MUL, BIN_FLOORDIV},
-    [T_PERCENT] = {LEVEL_MUL, BIN_MOD}, [T_MATMUL] = {LEVEL_MUL, BIN_MATMUL},
+  static const struct { uint8_t level, op; } table[TK_COUNT] = {
+    [TK_PIPE] = {LEVEL_PIPE, BIN_PIPE}, [TK_OR] = {LEVEL_OR, BIN_OR}, [TK_AND] = {LEVEL_AND, BIN_AND},
+    [TK_EQ] = {LEVEL_COMPARE, BIN_EQ}, [TK_NE] = {LEVEL_COMPARE, BIN_NE}, [TK_LT] = {LEVEL_COMPARE, BIN_LT},
+    [TK_LE] = {LEVEL_COMPARE, BIN_LE}, [TK_GT] = {LEVEL_COMPARE, BIN_GT}, [TK_GE] = {LEVEL_COMPARE, BIN_GE},
+    [TK_RANGE] = {LEVEL_RANGE, BIN_RANGE}, [TK_PLUS] = {LEVEL_ADD, BIN_ADD}, [TK_MINUS] = {LEVEL_ADD, BIN_SUB},
+    [TK_STAR] = {LEVEL_MUL, BIN_MUL}, [TK_SLASH] = {LEVEL_MUL, BIN_DIV}, [TK_FLOORDIV] = {LEVEL_MUL, BIN_FLOORDIV},
+    [TK_PERCENT] = {LEVEL_MUL, BIN_MOD}, [TK_MATMUL] = {LEVEL_MUL, BIN_MATMUL},
   };
   *op = (AstOp)table[k].op;
   return table[k].level;
@@ -565,7 +565,7 @@ static Ast *parse_binary(Parser *p, int min) {
   uint32_t first = p->i;
   Ast *e;
   AstOp op;
-  if (kind(p) == T_NOT && min <= LEVEL_NOT) {
+  if (kind(p) == TK_NOT && min <= LEVEL_NOT) {
     enter(p);
     e = node(p, AST_UNARY, take(p));
     e->op = UN_NOT;
@@ -604,7 +604,7 @@ Ast *parse_expr(Parser *p) {
   peek(p, 0);
   uint32_t first = p->i;
   Ast *n;
-  if (kind(p) == T_NAME && peek(p, 1)->kind == T_ARROW) {
+  if (kind(p) == TK_NAME && peek(p, 1)->kind == TK_ARROW) {
     n = node(p, AST_LAMBDA, first);
     Ast *t = parse_target(p);
     AstVec v = {0};
@@ -620,16 +620,16 @@ Ast *parse_expr(Parser *p) {
   p->lambda_at = first;
   Ast *e = parse_pipe(p);
   p->lambda_at = outer;
-  if (kind(p) == T_ARROW)
+  if (kind(p) == TK_ARROW)
     fail_at(p, P_SYNTAX, tok_span(p, p->i), "parameters are x -> e or (x, y) -> e; put a function inside an expression in parentheses",
             "'->' does not follow parameters");
-  if (kind(p) == T_IF) {
+  if (kind(p) == TK_IF) {
     n = node(p, AST_IFELSE, first);
     n->b = e;
     n->at = tok_span(p, p->i);
     set_role(p, take(p), ROLE_CLAUSE);
     n->a = parse_pipe(p);
-    if (kind(p) != T_ELSE) unexpected(p, "'else' (a choice is: a if c else b)");
+    if (kind(p) != TK_ELSE) unexpected(p, "'else' (a choice is: a if c else b)");
     set_role(p, take(p), ROLE_CLAUSE);
     n->c = parse_expr(p);
     e = close_node(p, n);
@@ -642,12 +642,12 @@ Ast *parse_exprs(Parser *p) {
   peek(p, 0);
   uint32_t first = p->i;
   Ast *e = parse_expr(p);
-  if (kind(p) != T_COMMA) return e;
+  if (kind(p) != TK_COMMA) return e;
   Ast *n = node(p, AST_TUPLE, first);
   n->ival = 1;
   AstVec v = {0};
   vec_push(p->a, &v, e);
-  while (accept(p, T_COMMA)) {
+  while (accept(p, TK_COMMA)) {
     e = parse_expr(p);
     vec_push(p->a, &v, e);
   }
