@@ -32,9 +32,10 @@ void plan_free(Plan *p);
 bool plan_run(Plan *p, int ninput, const Tensor *input, Tensor *out, void *native_ctx, Fault *fault);
 
 /* Dumps for people and structure tests: "classify" (one line a contraction: `contraction: M = .. N = .. K = .. batch = ..`),
- * "fuse" (groups with their stages and the reason for each boundary), "plan" (steps, buffers, arena), "llvm", "asm".
- * The first line of "fuse" is `kernels: N`. */
+ * "fuse" (groups with their stages and the reason for each boundary), "plan" (steps, buffers, arena). The first line of "fuse" is `kernels: N`. False: no such dump. */
 bool plan_dump(Plan *p, const char *what, FILE *out);
+/* "llvm" or "asm" of every kernel of the region; compiles them anew, since a Plan keeps no IR. */
+bool codegen_dump(Codegen *c, Graph *g, const Region *r, const char *what, FILE *out);
 typedef struct PlanStats { int kernels; size_t arena_bytes, scratch_bytes; int buffers; } PlanStats;
 PlanStats plan_stats(const Plan *p);
 #endif

@@ -39,7 +39,6 @@ static void slot_merge(Memory *m, int a, int b, int heir) {
   }
   if (y->start < x->start) x->start = y->start;
   if (y->end > x->end) x->end = y->end;
-  x->written |= y->written;
   y->into = a;
   m->heir.at[a] = heir;
 }
@@ -96,10 +95,7 @@ static void kernel_in_place(Memory *m, Step *step) {
       bool read = kernel_buf(k, p->value.at[ks->init].n) != NULL;
       if (!read && dies(m, ks->init, step->time)) {
         int s = slot_of(p, ks->init), t = slot_of(p, v);
-        if (s != t && p->slot.at[t].ring == t) {
-          slot_merge(m, s, t, v);
-          p->slot.at[s].written = true;
-        }
+        if (s != t && p->slot.at[t].ring == t) slot_merge(m, s, t, v);
       }
       continue;
     }
@@ -110,7 +106,6 @@ static void kernel_in_place(Memory *m, Step *step) {
       if (s == t || p->slot.at[t].ring != t || p->slot.at[s].bytes != p->slot.at[t].bytes) continue;
       if (!dies(m, x, step->time) || !harmless(k, i, o)) continue;
       slot_merge(m, s, t, v);
-      p->slot.at[s].written = true;
       break;
     }
   }

@@ -3,7 +3,6 @@
 #include "codegen/plan.h"
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 /* ---- Values ------------------------------------------------------------------------------------------------------ */
 int planner_slot(Planner *p, SlotKind kind, size_t bytes) {
@@ -105,6 +104,7 @@ static bool plan_kernel(Planner *p, Block *b, Group *g) {
   }
   ks->nsite = k->nsite;
   ks->site = arena_copy(p->p->mem, k->site, sizeof *k->site * (size_t)k->nsite);
+  if (ks->narg > p->p->max_arg) p->p->max_arg = ks->narg;
   event(p, EV_KERNEL, s, p->time, NULL);
   if (ks->skip) return true;
   ks->code = codegen_kernel(p->p->cg, p->f->g, k, p->fault);
@@ -113,6 +113,7 @@ static bool plan_kernel(Planner *p, Block *b, Group *g) {
   if (c->lane_bytes > p->p->lane_bytes) p->p->lane_bytes = c->lane_bytes;
   if (c->shared_bytes > p->p->shared_bytes) p->p->shared_bytes = c->shared_bytes;
   p->p->nkernel++;
+  ks->note = arena_strdup(p->p->mem, group_notes(p->a, g));
   return true;
 }
 
@@ -291,7 +292,12 @@ Plan *codegen_plan(Codegen *c, Graph *g, const Region *r, Fault *fault) {
     plan->noutput = r->nout;
     plan->output = out;
     for (int i = 0; i < r->nout; i++) out[i] = use_node(&p, r->out[i]);
+    int *in = arena_array(plan->mem, int, p.value.n);
+    plan->input = in;
+    for (int v = 0; v < p.value.n; v++)
+      if (p.slot.at[p.value.at[v].slot].kind == SL_INPUT) in[plan->ninput++] = v;
     plan_memory(&p);
+    codegen_planned(c);
     plan_texts(plan, p.f);
   }
   arena_free(scratch);
@@ -300,12 +306,4 @@ Plan *codegen_plan(Codegen *c, Graph *g, const Region *r, Fault *fault) {
     return NULL;
   }
   return plan;
-}
-
-void plan_free(Plan *p) {
-  if (!p) return;
-  if (p->arena) munmap(p->arena, p->map_bytes);
-  free(p->addr);
-  arena_free(p->mem);
-  free(p);
 }

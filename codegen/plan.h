@@ -15,6 +15,7 @@
 #define TG_CODEGEN_PLAN_H
 #include "codegen/codegen.h"
 #include "codegen/fuse.h"
+#include "codegen/session.h"
 
 typedef enum { SL_ARENA, SL_INPUT, SL_CONST, SL_OUT, SL_ROW /* a row of a loop's stack: moves with the counter */ } SlotKind;
 
@@ -27,7 +28,6 @@ typedef struct Slot {
   int start, end;      /* life */
   int into;            /* merged: the slot that has taken over; else -1 */
   int ring;            /* next slot that exchanges addresses with this one; itself: none */
-  bool written;        /* a loop's state: written in place */
 } Slot;
 
 typedef struct Value {
@@ -42,8 +42,6 @@ typedef struct Value {
   bool fresh;          /* made by a kernel or call into memory of its own */
 } Value;
 
-typedef struct CodeEntry CodeEntry; /* codegen.c: text and Code of a kernel */
-
 typedef struct KernelStep {
   CodeEntry *code;
   Kernel *kernel;      /* while planning; NULL after */
@@ -55,6 +53,7 @@ typedef struct KernelStep {
   int nsite;
   const Span *site;
   bool skip;           /* all results are empty */
+  const char *note;    /* for the "fuse" dump */
 } KernelStep;
 
 typedef struct Block { int nstep, cap; struct Step **step; } Block;
@@ -116,14 +115,19 @@ struct Plan {
   Value *value;            /* dtype, shape, slot */
   int noutput;
   const int *output;      /* values */
+  int ninput;
+  const int *input;       /* values of INPUT nodes */
   size_t arena_bytes, lane_bytes, shared_bytes;
   char *arena;            /* made at the first run */
   char *lanes;
   char *shared;
   size_t map_bytes;
   void **addr, **fixed;   /* per slot: now; at the start of a run */
+  void **ptr;             /* of the kernel being run: max_arg */
+  struct KFault *fault;   /* one a lane */
+  int max_arg;
   int nkernel;
-  const char *fuse_text, *classify_text;
+  const char *classify_text;
 };
 
 /* ---- While planning: plan.c makes steps and values, memory.c slots ----------------------------------------------- */
@@ -148,10 +152,7 @@ typedef struct Planner {
 
 int planner_slot(Planner *p, SlotKind kind, size_t bytes); /* a new one */
 void plan_memory(Planner *p);
-void plan_texts(Plan *p, Fusion *f); /* dump.c */
-
-/* codegen.c. The entry lives as long as the Codegen. NULL with *fault. */
-CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, Fault *fault);
-const Code *code_of(const CodeEntry *e);
-const char *code_text(const CodeEntry *e);
+/* dump.c */
+void plan_texts(Plan *p, Fusion *f);
+const char *group_notes(Arena *a, const Group *g);
 #endif

@@ -1,0 +1,119 @@
+/* The session's compiler: one JIT, one pool of lanes, and the kernels compiled so far by their canonical text. */
+#include "codegen/session.h"
+#include "codegen/cpu/jit.h"
+#include <stdlib.h>
+#include <string.h>
+
+struct CodeEntry {
+  char *text;
+  uint64_t hash;
+  Code code;
+};
+
+struct Codegen {
+  Arena *mem;
+  CodegenOptions o;
+  CodegenStats stats;
+  Jit *jit;
+  RtPool *pool;
+  CodeEntry **table; /* open addressing by hash; cap is a power of two */
+  int n, cap;
+};
+
+Codegen *codegen_new(const CodegenOptions *o) {
+  Codegen *c = calloc(1, sizeof *c);
+  if (!c) return NULL;
+  c->mem = arena_new();
+  c->o = *o;
+  if (o->cache_dir) c->o.cache_dir = arena_strdup(c->mem, o->cache_dir);
+  if (c->o.threads < 1) c->o.threads = 1;
+  return c;
+}
+
+void codegen_free(Codegen *c) {
+  if (!c) return;
+  for (int i = 0; i < c->cap; i++)
+    if (c->table[i] && c->table[i]->code.drop) c->table[i]->code.drop(&c->table[i]->code);
+  if (c->jit) jit_free(c->jit);
+  rt_pool_free(c->pool);
+  arena_free(c->mem);
+  free(c);
+}
+
+CodegenStats codegen_stats(const Codegen *c) { return c->stats; }
+volatile int *codegen_interrupt(const Codegen *c) { return c->o.interrupt; }
+int codegen_lanes(const Codegen *c) { return c->o.threads; }
+void codegen_planned(Codegen *c) { c->stats.plans++; }
+
+RtPool *codegen_pool(Codegen *c) {
+  if (!c->pool && c->o.threads > 1) {
+    c->pool = rt_pool_new(c->o.threads);
+    if (!c->pool) c->o.threads = 1;
+  }
+  return c->pool;
+}
+
+const Code *code_of(const CodeEntry *e) { return &e->code; }
+const char *code_text(const CodeEntry *e) { return e->text; }
+
+static uint64_t hash_text(const char *s) { /* FNV-1a */
+  uint64_t h = 0xcbf29ce484222325u;
+  for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
+  return h;
+}
+
+static CodeEntry **find(CodeEntry **table, int cap, const char *text, uint64_t hash) {
+  int i = (int)(hash & (uint64_t)(cap - 1));
+  while (table[i] && (table[i]->hash != hash || strcmp(table[i]->text, text))) i = (i + 1) & (cap - 1);
+  return &table[i];
+}
+
+static void grow(Codegen *c) {
+  int cap = c->cap ? 2 * c->cap : 256;
+  CodeEntry **table = arena_array(c->mem, CodeEntry *, cap);
+  for (int i = 0; i < c->cap; i++)
+    if (c->table[i]) *find(table, cap, c->table[i]->text, c->table[i]->hash) = c->table[i];
+  c->table = table;
+  c->cap = cap;
+}
+
+Jit *codegen_jit(Codegen *c, Fault *fault) {
+  if (!c->jit) c->jit = jit_new(c->o.cache_dir);
+  if (!c->jit) fault_set(fault, R_MEMORY, (Span){0, 0, 0}, "out of memory: the compiler could not start");
+  return c->jit;
+}
+
+CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, Fault *fault) {
+  Arena *tmp = arena_new();
+  const char *text = kernel_print(k, tmp), *why = "the compiler refused the kernel";
+  uint64_t hash = hash_text(text);
+  CodeEntry *e = NULL;
+  if (2 * (c->n + 1) > c->cap) grow(c);
+  CodeEntry **at = find(c->table, c->cap, text, hash);
+  if (*at) {
+    c->stats.kernels_from_memory++;
+    e = *at;
+  } else if (codegen_jit(c, fault)) {
+    bool from_disk = false, declined = true, ok = false;
+    Code code = {0};
+    if (k->stage[0].kind == ST_CONTRACT) {
+      declined = false;
+      ok = mma_compile(c->jit, g, k, text, &code, &from_disk, &declined, &why);
+    }
+    if (declined) ok = cpu_compile(c->jit, g, k, text, &code, &from_disk, &why);
+    if (!ok) {
+      fault_set(fault, R_MEMORY, (Span){0, 0, 0}, "a kernel could not be compiled: %s", why);
+    } else {
+      e = arena_new_of(c->mem, CodeEntry);
+      e->text = arena_strdup(c->mem, text);
+      e->hash = hash;
+      e->code = code;
+      *at = e;
+      c->n++;
+      if (from_disk) c->stats.kernels_from_disk++;
+      else c->stats.kernels_compiled++;
+    }
+  }
+  arena_free(tmp);
+  return e;
+}

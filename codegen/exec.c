@@ -1,0 +1,258 @@
+/* Running a plan: steps in order, kernels over the lanes of the pool, loops, branches, natives.
+ *
+ * A step that takes less than PARALLEL_NS stays on the calling lane. In a phase every lane gets one range of units,
+ * walked in pieces of about PIECE_NS, between which the interrupt flag is read. Which lane runs what never changes a
+ * bit: units are independent. The fault reported is that of the lowest lane, hence of the first unit. */
+#include "codegen/plan.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static const double PARALLEL_NS = 12e3, PIECE_NS = 3e6;
+
+typedef struct Run {
+  Plan *p;
+  void **addr;
+  void *native_ctx;
+  volatile int *interrupt;
+  Fault *fault;
+} Run;
+
+static bool run_block(Run *r, const Block *b);
+
+static const Span NO_SPAN = {0, 0, 0};
+
+static bool interrupted(Run *r) {
+  if (!r->interrupt || !*r->interrupt) return false;
+  fault_set(r->fault, R_INTERRUPT, NO_SPAN, "interrupted");
+  return true;
+}
+
+/* ---- Kernels ----------------------------------------------------------------------------------------------------- */
+typedef struct Task { const Phase *phase; KernelArgs args; char *lanes; size_t lane_bytes; KFault *fault; volatile int *interrupt; } Task;
+
+static void run_range(const Task *t, int lane, int64_t lo, int64_t hi) {
+  KernelArgs a = t->args;
+  double piece = t->phase->cost > 0 ? PIECE_NS / t->phase->cost : 1e9;
+  int64_t step = piece < 1 ? 1 : piece > 1e15 ? (int64_t)1e15 : (int64_t)piece;
+  a.scratch = t->lanes + t->lane_bytes * (size_t)lane;
+  a.fault = &t->fault[lane];
+  while (lo < hi) {
+    a.lo = lo;
+    a.hi = hi - lo > step ? lo + step : hi;
+    t->phase->fn(&a);
+    lo = a.hi;
+    if (a.fault->kind || (t->interrupt && *t->interrupt)) return;
+  }
+}
+
+static void run_lane(void *ctx, int lane, int nlane) {
+  const Task *t = ctx;
+  int64_t n = t->phase->units;
+  run_range(t, lane, rt_lane_lo(n, lane, nlane), rt_lane_lo(n, lane + 1, nlane));
+}
+
+static bool report(Run *r, const KernelStep *k, int nlane) {
+  for (int l = 0; l < nlane; l++) {
+    const KFault *f = &r->p->fault[l];
+    if (!f->kind) continue;
+    Span at = f->site >= 0 && f->site < k->nsite ? k->site[f->site] : NO_SPAN;
+    if (f->kind == KF_INDEX)
+      fault_set(r->fault, R_INDEX, at, "index %lld is out of range for size %lld", (long long)f->index, (long long)f->size);
+    else if (f->kind == KF_DIVZERO) fault_set(r->fault, R_DIVZERO, at, "integer division by zero");
+    else fault_set(r->fault, R_MEMORY, at, "out of memory in a kernel");
+    for (int i = 0; i < nlane; i++) r->p->fault[i].kind = KF_NONE;
+    return false;
+  }
+  return true;
+}
+
+static bool run_kernel(Run *r, const KernelStep *k) {
+  Plan *p = r->p;
+  if (k->skip) return true;
+  const Code *c = code_of(k->code);
+  for (int i = 0; i < k->narg; i++) p->ptr[i] = r->addr[k->arg[i]];
+  if (k->init == -2) memset(r->addr[k->dest], 0, k->dest_bytes);
+  else if (k->init >= 0 && r->addr[k->init] != r->addr[k->dest]) memcpy(r->addr[k->dest], r->addr[k->init], k->dest_bytes);
+  Task t = {.args = {.ptr = p->ptr, .shared = p->shared}, .lanes = p->lanes, .lane_bytes = p->lane_bytes, .fault = p->fault, .interrupt = r->interrupt};
+  int used = 1;
+  for (int i = 0; i < c->nphase; i++) {
+    t.phase = &c->phase[i];
+    t.args.ctx = t.phase->ctx;
+    double cost = t.phase->cost * (double)t.phase->units;
+    RtPool *pool = cost >= PARALLEL_NS && t.phase->units > 1 ? codegen_pool(p->cg) : NULL;
+    if (pool) {
+      rt_pool_run(pool, run_lane, &t);
+      used = codegen_lanes(p->cg);
+    } else {
+      run_range(&t, 0, 0, t.phase->units);
+    }
+    if (!report(r, k, used)) return false;
+    if (cost > PIECE_NS && interrupted(r)) return false;
+  }
+  return true;
+}
+
+/* ---- Calls, loops, branches ---------------------------------------------------------------------------------------- */
+static bool run_call(Run *r, CallStep *c) {
+  for (int i = 0; i < c->narg + c->nres; i++) c->tensor[i].data = r->addr[c->value[i]];
+  if (c->fn->run(r->native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, r->fault)) return true;
+  if (r->fault->id == E_NONE) fault_set(r->fault, R_NATIVE, c->span, "%s failed", c->fn->name);
+  if (!r->fault->span.file) r->fault->span = c->span;
+  return false;
+}
+
+static void exchange(Run *r, int a, int b) {
+  void *t = r->addr[a];
+  r->addr[a] = r->addr[b];
+  r->addr[b] = t;
+}
+
+static void next_states(Run *r, const LoopStep *l) {
+  for (int k = 0; k < l->nstate; k++) {
+    const LoopState *s = &l->state[k];
+    if (!s->in_place && s->spare >= 0) memcpy(r->addr[s->spare], r->addr[s->next], s->bytes);
+  }
+  for (int k = 0; k < l->nstate; k++) {
+    const LoopState *s = &l->state[k];
+    if (!s->in_place) exchange(r, s->state, s->spare >= 0 ? s->spare : s->next);
+  }
+}
+
+static bool run_loop(Run *r, const LoopStep *l) {
+  int64_t trip = l->trip, steps = 0;
+  if (l->trip_value >= 0) {
+    int64_t n = *(const int64_t *)r->addr[l->trip_value];
+    trip = n < 0 ? 0 : n < trip ? n : trip;
+  }
+  for (int k = 0; k < l->nstate; k++) {
+    const LoopState *s = &l->state[k];
+    if (r->addr[s->state] != r->addr[s->init]) memcpy(r->addr[s->state], r->addr[s->init], s->bytes);
+  }
+  if (l->trip_value >= 0 || l->cond >= 0)
+    for (int k = 0; k < l->nstack; k++) memset(r->addr[l->stack[k].stack], 0, l->stack[k].bytes * (size_t)l->trip);
+  for (; steps < trip; steps++) {
+    int64_t at = l->reverse ? trip - 1 - steps : steps;
+    if (interrupted(r)) return false;
+    if (l->counter >= 0) *(int64_t *)r->addr[l->counter] = at;
+    if (!run_block(r, &l->test)) return false;
+    if (l->cond >= 0 && !*(const unsigned char *)r->addr[l->cond]) break;
+    for (int k = 0; k < l->nstack; k++)
+      if (l->stack[k].direct) r->addr[l->stack[k].row] = (char *)r->addr[l->stack[k].stack] + l->stack[k].bytes * (size_t)at;
+    if (!run_block(r, &l->body)) return false;
+    for (int k = 0; k < l->nstack; k++)
+      if (!l->stack[k].direct)
+        memcpy((char *)r->addr[l->stack[k].stack] + l->stack[k].bytes * (size_t)at, r->addr[l->stack[k].row], l->stack[k].bytes);
+    next_states(r, l);
+  }
+  *(int64_t *)r->addr[l->steps] = steps;
+  return true;
+}
+
+static bool run_cond(Run *r, const CondStep *c) {
+  int side = *(const unsigned char *)r->addr[c->pred] ? 0 : 1;
+  if (!run_block(r, &c->branch[side])) return false;
+  for (int k = 0; k < c->nmove[side]; k++) {
+    const Move *m = &c->move[side][k];
+    if (r->addr[m->dst] != r->addr[m->src]) memcpy(r->addr[m->dst], r->addr[m->src], m->bytes);
+  }
+  return true;
+}
+
+static bool run_block(Run *r, const Block *b) {
+  for (int i = 0; i < b->nstep; i++) {
+    Step *s = b->step[i];
+    bool ok = true;
+    switch (s->kind) {
+    case STEP_KERNEL: ok = run_kernel(r, &s->kernel); break;
+    case STEP_LOOP: ok = run_loop(r, &s->loop); break;
+    case STEP_COND: ok = run_cond(r, &s->cond); break;
+    case STEP_CALL: ok = run_call(r, &s->call); break;
+    }
+    if (!ok) return false;
+  }
+  return true;
+}
+
+/* ---- Memory of a plan ---------------------------------------------------------------------------------------------- */
+static size_t page_up(size_t n) { return (n + 4095) / 4096 * 4096; }
+
+/* Once: the arena, the lanes' scratch and the shared scratch in one mapping; the table of addresses. */
+static bool prepare(Plan *p, Fault *fault) {
+  int nlane = codegen_lanes(p->cg);
+  if (p->addr) return true;
+  size_t lane = page_up(p->lane_bytes), want;
+  p->lane_bytes = lane;
+  want = page_up(p->arena_bytes) + lane * (size_t)nlane + page_up(p->shared_bytes) + 4096;
+  p->arena = mmap(NULL, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p->arena == MAP_FAILED) {
+    p->arena = NULL;
+    fault_set(fault, R_MEMORY, NO_SPAN, "out of memory: the program needs %zu MiB at once", want >> 20);
+    return false;
+  }
+  p->map_bytes = want;
+  if (want >= (size_t)4 << 20) madvise(p->arena, want, MADV_HUGEPAGE);
+  p->lanes = p->arena + page_up(p->arena_bytes);
+  p->shared = p->lanes + lane * (size_t)nlane;
+  p->addr = calloc((size_t)(2 * p->nslot + p->max_arg + 1), sizeof *p->addr);
+  p->fault = calloc((size_t)nlane, sizeof *p->fault);
+  if (!p->addr || !p->fault) {
+    fault_set(fault, R_MEMORY, NO_SPAN, "out of memory");
+    return false;
+  }
+  p->fixed = p->addr + p->nslot;
+  p->ptr = p->fixed + p->nslot;
+  for (int i = 0; i < p->nslot; i++) {
+    const Slot *s = &p->slot[i];
+    if (s->into >= 0) continue;
+    if (s->kind == SL_ARENA) p->fixed[i] = p->arena + s->offset;
+    if (s->kind == SL_CONST) p->fixed[i] = s->data;
+  }
+  return true;
+}
+
+static void bind_input(Run *r, const Value *v, const Slot *s, int ninput, const Tensor *input) {
+  if (s->number < 0 || s->number >= ninput) bug("plan_run: input %lld is missing", (long long)s->number);
+  const Tensor *t = &input[s->number];
+  bool same = t->dtype == v->dtype && t->rank == v->rank;
+  for (int d = 0; same && d < v->rank; d++) same = t->dim[d] == v->dim[d];
+  if (!same) bug("plan_run: input %lld is not of the planned type", (long long)s->number);
+  r->addr[v->slot] = t->data;
+}
+
+bool plan_run(Plan *p, int ninput, const Tensor *input, Tensor *out, void *native_ctx, Fault *fault) {
+  fault->id = E_NONE;
+  fault->span = NO_SPAN;
+  if (!prepare(p, fault)) return false;
+  Run r = {p, p->addr, native_ctx, codegen_interrupt(p->cg), fault};
+  memcpy(p->addr, p->fixed, sizeof *p->addr * (size_t)p->nslot);
+  int made = 0;
+  bool ok = !interrupted(&r);
+  for (; ok && made < p->noutput; made++) {
+    const Value *v = &p->value[p->output[made]];
+    ok = tensor_alloc(&out[made], (DType)v->dtype, v->rank, v->dim);
+    if (!ok) fault_set(fault, R_MEMORY, NO_SPAN, "out of memory: %zu bytes were refused", v->bytes);
+    else if (p->slot[v->slot].kind == SL_OUT && p->slot[v->slot].number == made) p->addr[v->slot] = out[made].data;
+    if (!ok) break;
+  }
+  if (ok) {
+    for (int i = 0; i < p->ninput; i++) bind_input(&r, &p->value[p->input[i]], &p->slot[p->value[p->input[i]].slot], ninput, input);
+    ok = run_block(&r, &p->root);
+  }
+  for (int i = 0; ok && i < p->noutput; i++) {
+    const Value *v = &p->value[p->output[i]];
+    if (p->addr[v->slot] != out[i].data && v->bytes) memcpy(out[i].data, p->addr[v->slot], v->bytes);
+  }
+  if (!ok)
+    for (int i = 0; i < made; i++) tensor_drop(&out[i]);
+  return ok;
+}
+
+void plan_free(Plan *p) {
+  if (!p) return;
+  if (p->arena) munmap(p->arena, p->map_bytes);
+  free(p->addr);
+  free(p->fault);
+  arena_free(p->mem);
+  free(p);
+}

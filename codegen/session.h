@@ -1,0 +1,20 @@
+/* The compiler session as the rest of the room sees it (codegen.c). */
+#ifndef TG_CODEGEN_SESSION_H
+#define TG_CODEGEN_SESSION_H
+#include "codegen/codegen.h"
+#include "codegen/kernel.h"
+#include "codegen/rt/pool.h"
+
+typedef struct CodeEntry CodeEntry;
+
+/* The code of a kernel, compiled if its text is new. The entry lives as long as the Codegen. NULL with *fault. */
+CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, Fault *fault);
+const Code *code_of(const CodeEntry *e);
+const char *code_text(const CodeEntry *e);
+
+Jit *codegen_jit(Codegen *c, Fault *fault); /* NULL with *fault */
+RtPool *codegen_pool(Codegen *c);           /* made at the first call; NULL: one lane */
+int codegen_lanes(const Codegen *c);
+volatile int *codegen_interrupt(const Codegen *c);
+void codegen_planned(Codegen *c);
+#endif
