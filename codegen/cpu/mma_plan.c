@@ -63,10 +63,10 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   /* Enough units for the lanes, each long enough to be worth handing out: 4 M multiply-adds or so. */
   int64_t rb = max64(l2 / 2 / (m->kb * m->esize) / mr, 1) * mr, vb = max64(1024 / m->nr, 1) * m->nr;
   if (m->in_place) vb = max64(up(m->V, 2 * m->nr), 1) * m->nr;
-  rb = min64(rb, up(m->R, mr) * mr);
-  vb = min64(vb, up(m->V, m->nr) * m->nr);
+  rb = min64(rb, up(max64(m->R, 1), mr) * mr);
+  vb = min64(vb, up(max64(m->V, 1), m->nr) * m->nr);
   int64_t loops = product(p, p->nloop, p->loop), want = 16;
-  while (loops * up(m->R, rb) * up(m->V, vb) < want) {
+  while (loops > 0 && loops * up(m->R, rb) * up(m->V, vb) < want) {
     double work = (double)rb * (double)vb * (double)max64(m->K, 1);
     if (work < 400e3) break;
     /* Halve the side whose packing is the cheaper to repeat. */
@@ -76,8 +76,10 @@ static void blocks(MmaPlan *p, const Isa *isa) {
     else break;
   }
   /* Even out: as many blocks as that, of equal size. */
-  m->rb = up(up(m->R, up(m->R, rb)), mr) * mr;
-  m->vb = up(up(m->V, up(m->V, vb)), m->nr) * m->nr;
+  if (m->R) m->rb = up(up(m->R, up(m->R, rb)), mr) * mr;
+  else m->rb = rb;
+  if (m->V) m->vb = up(up(m->V, up(m->V, vb)), m->nr) * m->nr;
+  else m->vb = vb;
   p->cost = (double)min64(m->rb, m->R) * (double)min64(m->vb, m->V) * (double)m->K / w * (m->esize == 8 ? 0.3 : 0.3) + 50;
 }
 

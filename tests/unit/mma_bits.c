@@ -1,0 +1,121 @@
+/* Contractions compiled for this machine give exactly the contract's bits: every form, at sizes that expose tails. */
+#include "tests/unit/mma_forms.h"
+#include <criterion/criterion.h>
+
+typedef struct Tally { int ran, declined; } Tally;
+
+/* Compiles and runs comp n as a contraction, whole and unit by unit, and compares all bits with the reference. */
+static void check(MmaCase *c, Node *n, Tally *t, const char *what) {
+  static Jit *jit; /* one LLVM a test process */
+  if (!jit) jit = jit_new(NULL);
+  Kernel *k = mma_kernel_of(c, n);
+  Code code;
+  bool disk, declined;
+  const char *why = "";
+  if (!mma_compile(jit, c->g, k, kernel_print(k, c->arena), &code, &disk, &declined, &why)) {
+    cr_assert(declined, "%s: %s", what, why);
+    t->declined++;
+    mma_case_free(c);
+    return;
+  }
+  t->ran++;
+  Tensor ref, out;
+  cr_assert(mma_reference(c, n, &ref));
+  for (int step = 0; step < 2; step++) {
+    cr_assert(mma_run_code(&code, c, n, &out, step));
+    int64_t e = tensor_count(&ref);
+    for (int64_t i = 0; i < e; i++) {
+      bool same = !memcmp((char *)ref.data + i * dt_bytes(n->dtype), (char *)out.data + i * dt_bytes(n->dtype), (size_t)dt_bytes(n->dtype));
+      cr_assert(same, "%s, units %s: element %lld is %.9g, not %.9g", what, step ? "one by one" : "together", (long long)i,
+                dt_get_f(n->dtype, out.data, i), dt_get_f(n->dtype, ref.data, i));
+    }
+    tensor_drop(&out);
+  }
+  tensor_drop(&ref);
+  code.drop(&code);
+  mma_case_free(c);
+}
+
+static const int64_t sizes[] = {0, 1, 2, 3, 5, 7, 15, 16, 17, 31, 33, 100};
+enum { NSIZE = sizeof sizes / sizeof *sizes };
+
+Test(mma, matmul_sizes) {
+  Tally t = {0};
+  for (int i = 0; i < NSIZE; i++)
+    for (int j = 0; j < NSIZE; j++) {
+      int64_t M = sizes[i], N = sizes[j], K = sizes[(i * 5 + j * 7) % NSIZE];
+      MmaCase c = mma_case();
+      check(&c, form_matmul(&c, DT_F32, M, N, K, (i + j) & 1, (i ^ j) >> 1 & 1), &t,
+            arena_printf(c.arena, "matmul %lld %lld %lld ta %d tb %d", (long long)M, (long long)N, (long long)K, (i + j) & 1, (i ^ j) >> 1 & 1));
+    }
+  cr_assert_geq(t.ran, 60);
+}
+
+Test(mma, layouts_and_dtypes) {
+  static const DType dt[] = {DT_F32, DT_F64, DT_I64, DT_I32, DT_U8, DT_F16, DT_BF16};
+  Tally t = {0};
+  for (int d = 0; d < 7; d++)
+    for (int f = 0; f < 4; f++) {
+      MmaCase c = mma_case();
+      check(&c, form_matmul(&c, dt[d], 37, 45, 29, f & 1, f >> 1), &t, arena_printf(c.arena, "%s layout %d", dt_name(dt[d]), f));
+    }
+  cr_assert_eq(t.ran, 28);
+}
+
+Test(mma, long_k) { /* chunks of 4096 and their tree, blocks inside chunks */
+  static const int64_t K[] = {4095, 4096, 4097, 8192, 12289, 20481};
+  Tally t = {0};
+  for (int i = 0; i < 6; i++)
+    for (int f = 0; f < 4; f++) {
+      MmaCase c = mma_case();
+      check(&c, form_matmul(&c, f & 1 ? DT_F64 : DT_F32, 3, 5, K[i], f >> 1, f & 1), &t, "long k");
+    }
+  cr_assert_eq(t.ran, 24);
+}
+
+Test(mma, vector_matrix) {
+  Tally t = {0};
+  for (int i = 0; i < NSIZE; i++)
+    for (int f = 0; f < 2; f++) {
+      MmaCase c = mma_case();
+      check(&c, form_vecmat(&c, DT_F32, sizes[i], sizes[(i * 5 + 3) % NSIZE] * 7, f), &t, "vector times matrix");
+    }
+  cr_assert_geq(t.ran, 12);
+}
+
+Test(mma, batched) {
+  Tally t = {0};
+  for (int i = 1; i < NSIZE; i++)
+    for (int f = 0; f < 2; f++) {
+      MmaCase c = mma_case();
+      check(&c, form_batched(&c, DT_F32, 3, sizes[i], sizes[NSIZE - i], sizes[(i * 3) % NSIZE], f), &t, "batched");
+    }
+  cr_assert_geq(t.ran, 16);
+}
+
+Test(mma, convolutions) {
+  static const ConvShape q[] = {{2, 3, 5, 9, 11, 3, 3, 1, 0}, {2, 3, 5, 9, 11, 3, 3, 1, 1}, {1, 4, 16, 17, 33, 3, 2, 2, 0},
+                                {3, 2, 7, 12, 12, 5, 5, 2, 2}, {2, 8, 9, 7, 7, 1, 1, 1, 0}, {1, 1, 33, 28, 28, 3, 3, 1, 0},
+                                {2, 17, 15, 20, 20, 3, 3, 1, 1}, {1, 3, 4, 40, 40, 7, 7, 4, 3}};
+  Tally t = {0};
+  for (int i = 0; i < 8; i++)
+    for (int f = 0; f < 3; f++) {
+      MmaCase c = mma_case();
+      DType d = i == 2 ? DT_F64 : DT_F32;
+      if (f == 2 && q[i].stride > 1) continue;
+      Node *n = f == 0 ? form_conv(&c, d, &q[i]) : f == 1 ? form_conv_dw(&c, d, &q[i]) : form_conv_dx(&c, d, &q[i]);
+      check(&c, n, &t, arena_printf(c.arena, "convolution %d, form %d", i, f));
+    }
+  cr_assert_geq(t.ran, 20);
+}
+
+Test(mma, attention) {
+  static const int64_t T[] = {1, 5, 16, 33};
+  Tally t = {0};
+  for (int i = 0; i < 4; i++)
+    for (int f = 0; f < 2; f++) {
+      MmaCase c = mma_case();
+      check(&c, f ? form_scores(&c, DT_F32, 2, T[i], 3, 8) : form_attend(&c, DT_F32, 2, T[i], 3, 8), &t, f ? "scores" : "attend");
+    }
+  cr_assert_geq(t.ran, 6);
+}

@@ -1,0 +1,143 @@
+/* A contraction kernel made by hand from one comprehension, and its reference: for tests and benchmarks. */
+#ifndef TG_TESTS_MMA_KERNEL_H
+#define TG_TESTS_MMA_KERNEL_H
+#include "codegen/cpu/jit.h"
+#include "codegen/cpu/mma.h"
+#include "codegen/kernel.h"
+#include "graph/native.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct MmaCase {
+  Arena *arena;
+  Diags *diags;
+  Graph *g;
+  int nin;
+  Node *in[8];
+  Tensor t[8];
+} MmaCase;
+
+static inline MmaCase mma_case(void) {
+  MmaCase c = {.arena = arena_new()};
+  c.diags = diags_new(c.arena);
+  c.g = graph_new(c.arena, c.diags);
+  return c;
+}
+static inline void mma_case_free(MmaCase *c) {
+  for (int i = 0; i < c->nin; i++) tensor_drop(&c->t[i]);
+  arena_free(c->arena);
+}
+
+/* An input of small random values (a fixed sequence a case). Integers: -9..9. */
+static inline Node *mma_input(MmaCase *c, DType t, int rank, const int64_t *dim) {
+  Node *n = nd_input(c->g, t, rank, dim, "x", c->nin);
+  Tensor *x = &c->t[c->nin];
+  if (!tensor_alloc(x, t, rank, dim)) abort();
+  uint64_t s = 88172645463325252u + (uint64_t)c->nin;
+  for (int64_t i = 0, e = tensor_count(x); i < e; i++) {
+    s ^= s << 13, s ^= s >> 7, s ^= s << 17;
+    if (dt_is_float(t)) dt_put_f(t, x->data, i, (double)(int64_t)(s >> 11) / 9007199254740992.0 * 2 - 1);
+    else dt_put_i(t, x->data, i, t == DT_BOOL ? (int64_t)(s >> 40 & 1) : t == DT_U8 ? (int64_t)(s >> 33) % 10 : (int64_t)(s >> 33) % 19 - 9);
+  }
+  c->in[c->nin++] = n;
+  return n;
+}
+
+static inline int64_t *mma_strides(Arena *a, int rank, const int64_t *dim) {
+  int64_t *s = arena_array(a, int64_t, rank), n = 1;
+  for (int d = rank - 1; d >= 0; d--) s[d] = n, n *= dim[d];
+  return s;
+}
+
+/* The kernel of comp `n` alone: buffers 0.. are the case's inputs, the last is n. */
+static inline Kernel *mma_kernel_of(MmaCase *c, Node *n) {
+  Arena *a = c->arena;
+  Kernel *k = arena_new_of(a, Kernel);
+  const Comp *q = &n->comp;
+  k->npar = q->nout;
+  k->par = q->extent;
+  k->nbuf = k->narg = c->nin + 1;
+  k->buf = arena_array(a, KBuf, k->nbuf);
+  for (int i = 0; i <= c->nin; i++) {
+    Node *b = i < c->nin ? c->in[i] : n;
+    k->buf[i] = (KBuf){SP_GLOBAL, b->dtype, i < c->nin, i == c->nin, b, b->rank, b->dim, mma_strides(a, b->rank, b->dim), NULL, i};
+  }
+  k->nstage = 1;
+  k->stage = arena_new_of(a, Stage);
+  int8_t *st = arena_array(a, int8_t, q->nout);
+  for (int i = 0; i < q->nout; i++) st[i] = (int8_t)i;
+  *k->stage = (Stage){.kind = ST_CONTRACT, .op = (uint8_t)q->op, .order = ORD_CHAIN, .fma = true, .nred = q->nred,
+                      .extent = q->extent + q->nout, .body = q->body, .guard = q->guard, .out = c->nin, .store = st};
+  kernel_sites(k, a);
+  return k;
+}
+
+/* Runs all units in ranges of `step` units (0: all at once). out is allocated. False: declined or failed. */
+static inline bool mma_run_code(const Code *code, MmaCase *c, Node *n, Tensor *out, int64_t step) {
+  if (!tensor_alloc(out, n->dtype, n->rank, n->dim)) return false;
+  memset(out->data, 0xff, tensor_bytes(out));
+  void *ptr[16];
+  for (int i = 0; i < c->nin; i++) ptr[i] = c->t[i].data;
+  ptr[c->nin] = out->data;
+  KFault fault = {0};
+  void *scratch = aligned_alloc(64, (code->lane_bytes + 64) & ~(size_t)63);
+  memset(scratch, 0xff, code->lane_bytes);
+  int64_t units = code->phase[0].units;
+  if (step <= 0) step = units > 0 ? units : 1;
+  for (int64_t u = 0; u < units; u += step) {
+    KernelArgs a = {ptr, u, u + step < units ? u + step : units, scratch, NULL, &fault, code->phase[0].ctx};
+    code->phase[0].fn(&a);
+  }
+  free(scratch);
+  return fault.kind == KF_NONE;
+}
+
+/* The contract's own arithmetic: factors by the oracle, then chains of fused multiply-adds in chunks of 4096 and the tree. */
+static inline bool mma_reference(MmaCase *c, Node *n, Tensor *out) {
+  const Comp *q = &n->comp;
+  Contract con;
+  if (!contract_find_node(n, &con)) return false;
+  int nit = q->nout + q->nred;
+  DType acc = con.acc;
+  Node *f[2];
+  for (int i = 0; i < 2; i++) {
+    Expr *e = i ? con.b : con.a;
+    if (e->dtype != acc) e = ex_cast(c->g, acc, e);
+    f[i] = nd_comp(c->g, nit, 0, q->extent, RED_NONE, e, NULL);
+  }
+  Tensor v[2];
+  Fault fault = {0};
+  if (!graph_eval(c->g, &(Region){2, f, 0, NULL}, c->nin, c->t, v, &(EvalOptions){0}, &fault)) return false;
+  if (!tensor_alloc(out, n->dtype, n->rank, n->dim)) return false;
+  int64_t K = con.nK;
+  for (int64_t i = 0, e = tensor_count(out); i < e; i++) {
+    double slot[64], done = 0;
+    int64_t islot = 0;
+    int used = 0;
+    for (int64_t k0 = 0, chunk = 0; k0 < K; k0 += 4096, chunk++) {
+      double s = 0;
+      for (int64_t k = k0; k < K && k < k0 + 4096; k++) {
+        int64_t at = i * K + k;
+        if (acc == DT_F32) s = fmaf(((float *)v[0].data)[at], ((float *)v[1].data)[at], (float)s);
+        else if (acc == DT_F64) s = fma(((double *)v[0].data)[at], ((double *)v[1].data)[at], s);
+        else {
+          int64_t p = (int64_t)((uint64_t)((int64_t *)v[0].data)[at] * (uint64_t)((int64_t *)v[1].data)[at]);
+          islot = (int64_t)((uint64_t)islot + (uint64_t)(con.prod == DT_I32 ? (int32_t)p : p));
+        }
+      }
+      slot[used++] = s;
+      for (int64_t m = chunk + 1; m % 2 == 0; m /= 2, used--)
+        slot[used - 2] = acc == DT_F32 ? (float)slot[used - 2] + (float)slot[used - 1] : slot[used - 2] + slot[used - 1];
+    }
+    for (; used > 1; used--)
+      slot[used - 2] = acc == DT_F32 ? (float)slot[used - 2] + (float)slot[used - 1] : slot[used - 2] + slot[used - 1];
+    if (used) done = slot[0];
+    if (acc == DT_I64) dt_put_i(n->dtype, out->data, i, islot);
+    else dt_put_f(n->dtype, out->data, i, done);
+  }
+  tensor_drop(&v[0]);
+  tensor_drop(&v[1]);
+  return true;
+}
+#endif
