@@ -1,0 +1,93 @@
+/* Reductions of leading axes: the common end of `sum(e for k)` and `sum(x, axis = 0)`.
+ *
+ * dtypes: integer and bool sums and products are i64; any and all are bool; positions are i64; means of integers are f32,
+ * and means of f16 and bf16 are summed and divided in f32. */
+#include "lang/space.h"
+#include <math.h>
+#include <string.h>
+
+bool reduce_by_name(Name n, Reduce *op) {
+  static const struct { const char *name; Reduce op; } row[] = {
+    {"sum", RED_SUM}, {"prod", RED_PROD}, {"max", RED_MAX}, {"min", RED_MIN}, {"any", RED_ANY}, {"all", RED_ALL},
+    {"argmax", RED_ARGMAX}, {"argmin", RED_ARGMIN}};
+  for (size_t k = 0; k < sizeof row / sizeof *row; k++)
+    if (strcmp(n, row[k].name) == 0) {
+      *op = row[k].op;
+      return true;
+    }
+  return false;
+}
+
+/* The dtype in which a reduction works on elements of dtype t. max and min of bools are any and all. */
+static DType work_dtype(Reduce *op, bool mean, DType t) {
+  if (mean) return dt_is_float(t) && dt_bytes(t) >= 4 ? t : DT_F32;
+  switch (*op) {
+  case RED_SUM:
+  case RED_PROD: return dt_is_float(t) ? t : DT_I64;
+  case RED_ANY:
+  case RED_ALL: return DT_BOOL;
+  case RED_MAX:
+  case RED_MIN:
+    if (t == DT_BOOL) *op = *op == RED_MAX ? RED_ANY : RED_ALL;
+    return t;
+  default: return t == DT_BOOL ? DT_U8 : t;
+  }
+}
+
+static Expr *lead_last_leaf(Elab *E, Expr *e, int nlead, int nown) {
+  Expr *by[2 * TG_MAX_RANK];
+  for (int k = 0; k < nlead; k++) by[k] = ex_iter(E->g, nown + k);
+  for (int k = 0; k < nown; k++) by[nlead + k] = ex_iter(E->g, k);
+  return ex_subst_iters(E->g, e, nlead + nown, by);
+}
+
+static Value *reduce_tensor(Elab *E, Reduce op, bool mean, TensorV *x, int nlead, Expr *guard, Span at) {
+  DType t = work_dtype(&op, mean, x->dtype);
+  int nown = x->rank - nlead;
+  int64_t red[TG_MAX_RANK], count = 1;
+  bool unknown = false;
+  for (int k = 0; k < nlead; k++) {
+    red[k] = x->dim[k].n;
+    unknown |= red[k] < 0;
+    if (!unknown && __builtin_mul_overflow(count, red[k], &count)) diag_fail(E->d, S_OVERFLOW, at, "this reduction runs over too many elements");
+  }
+  bool no_identity = op == RED_ARGMAX || op == RED_ARGMIN || ((op == RED_MAX || op == RED_MIN) && !dt_is_float(t));
+  if (!unknown && count == 0 && no_identity && !mean) {
+    Diag *g = diag_add(E->d, V_EMPTY, at, "%s over nothing", red_name(op));
+    for (int k = 0; k < nlead; k++)
+      if (red[k] == 0) note_origin(E, g, x->dim[k]);
+    elab_fail(E, g);
+  }
+  E->g->span = at;
+  Expr *e = lead_last_leaf(E, ex_cast(E->g, t, x->e), nlead, nown);
+  if (guard) guard = lead_last_leaf(E, guard, nlead, nown);
+  const Dim *out = x->dim + nlead;
+  Reduce how = mean ? RED_SUM : op;
+  Value *r = guard && nlead ? segment_reduce(E, how, nown, out, nlead, red, e, guard, t) : NULL;
+  if (!r) r = tv_reduce(E, how, nown, out, nlead, red, e, guard, t);
+  if (!mean) return r;
+  Value *n;
+  if (guard) {
+    Expr *one = ex_num(E->g, t, 1);
+    /* the guard's reduction iterators start after the own axes: move them to the front */
+    Expr *by[2 * TG_MAX_RANK];
+    for (int k = 0; k < nown; k++) by[k] = ex_iter(E->g, k);
+    for (int k = 0; k < nlead; k++) by[nown + k] = ex_iter(E->g, k);
+    Expr *alone = ex_subst_iters(E->g, guard, nown + nlead, by);
+    n = segment_reduce(E, RED_SUM, 0, NULL, nlead, red, one, alone, t);
+    if (!n) n = tv_reduce(E, RED_SUM, 0, NULL, nlead, red, one, alone, t);
+  } else n = v_scalar(E, ex_num(E->g, t, unknown ? 1 : (double)count));
+  Span two[2] = {at, at};
+  r = tv_elementwise(E, OP_DIV, 2, (Value *[]){r, n}, two, at);
+  return dt_is_float(x->dtype) && x->dtype != t && !x->weak ? tv_cast(E, r, x->dtype, at) : r;
+}
+
+Value *reduce_lead(Elab *E, Reduce op, bool mean, Value *v, int nlead, Expr *guard, Span at) {
+  if (v->kind == V_TUPLE || v->kind == V_RECORD) {
+    Value **kid = arena_array(E->a, Value *, v->agg.n);
+    for (int k = 0; k < v->agg.n; k++) kid[k] = reduce_lead(E, op, mean, v->agg.at[k], nlead, guard, at);
+    return v->kind == V_TUPLE ? v_tuple(E, v->agg.n, kid) : v_record(E, v->agg.n, v->agg.key, kid);
+  }
+  v = tv_harden(E, v, at);
+  return reduce_tensor(E, op, mean, v_as_tensor(E, v, at, "what is reduced"), nlead, guard, at);
+}
