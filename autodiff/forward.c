@@ -5,7 +5,7 @@
 #include <string.h>
 
 void ad_jvp(Graph *g, const Natives *natives, int nx, Node *const *x, Node *const *tx, int ny, Node *const *y, Node **ty) {
-  Arena *a = arena_new();
+  Arena *a = g->arena;
   Node **v = arena_array(a, Node *, ny), **dx = arena_array(a, Node *, nx), **part = arena_array(a, Node *, nx);
   Node **dv = arena_array(a, Node *, ny);
   for (int i = 0; i < ny; i++) v[i] = dt_is_float(y[i]->dtype) ? nd_param(g, y[i]->dtype, y[i]->rank, y[i]->dim, "v") : NULL;
@@ -21,5 +21,4 @@ void ad_jvp(Graph *g, const Natives *natives, int nx, Node *const *x, Node *cons
     if (v[i]) vs[nv++] = v[i];
   ad_vjp(g, natives, n, part, one, nv, vs, dv);
   for (int i = 0, k = 0; i < ny; i++) ty[i] = v[i] ? dv[k++] : bd_zeros_like(g, y[i]);
-  arena_free(a);
 }

@@ -11,7 +11,7 @@ typedef VEC(Node *) NodeVec;
 /* One reverse sweep. Contributions to a node's adjoint are collected and added once, in the order they came. */
 typedef struct Sweep {
   Graph *g;
-  Arena *a;                /* scratch: this sweep's tables */
+  Arena *a;                /* the graph's: a rule may unwind (a call without derivative) */
   const Natives *natives;
   PtrMap cut;              /* the x themselves: adjoints stop there */
   PtrMap active;           /* Node -> non-NULL: depends on some x */

@@ -297,6 +297,20 @@ static bool use_equality(Problem *P, Expr *cond) {
   return false;
 }
 
+static void find_load(void *ctx, Expr *e) { *(bool *)ctx |= e->kind == EX_LOAD; }
+static void split_guard(Graph *g, Expr *c, Expr **bounds, Expr **data) {
+  bool loads = false;
+  if (!c) return;
+  if (c->kind == EX_OP && c->op == OP_AND) {
+    split_guard(g, c->arg[0], bounds, data);
+    split_guard(g, c->arg[1], bounds, data);
+    return;
+  }
+  ex_visit(c, find_load, &loads);
+  Expr **to = loads ? data : bounds;
+  *to = ex_and(g, *to, c);
+}
+
 static Node *build(Problem *P) {
   Graph *g = P->g;
   for (int d = 0; d < P->nj; d++)
@@ -312,12 +326,16 @@ static Node *build(Problem *P) {
     if (known == 1) P->cond = NULL;
     if (known == 0) return nd_comp(g, P->nj, 0, P->jext, RED_NONE, ex_num(g, P->dtype, 0), NULL);
   }
-  Guarded m = {P, &box, P->cond};
-  Expr *p = ex_map(g, P->p, mask_loads, &m), *guard = P->cond;
+  /* Bounds first: what the other conditions load may be outside where the bounds fail. */
+  Expr *bounds = NULL, *data = NULL;
+  split_guard(g, P->cond, &bounds, &data);
+  Guarded m = {P, &box, bounds};
+  if (data) data = ex_map(g, data, mask_loads, &m);
+  Expr *guard = m.guard = ex_and(g, bounds, data), *p = ex_map(g, P->p, mask_loads, &m);
   /* A masked product is 0 where the guard is false: then the guard is not needed, and contractions stay products. */
   Zero z = {g, guard};
   double v;
-  if (guard && ex_is_const(ex_map(g, p, loads_to_zero, &z), &v) && v == 0) guard = NULL;
+  if (guard && !data && ex_is_const(ex_map(g, p, loads_to_zero, &z), &v) && v == 0) guard = NULL;
   int64_t extent[2 * MAX_ITERS];
   Expr *by[2 * MAX_ITERS];
   int n = P->nj;

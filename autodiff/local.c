@@ -124,6 +124,14 @@ int ad_partials(Sweep *s, Expr *body, Expr *seed, Partial **out) {
 }
 
 /* ---- arms -------------------------------------------------------------------------------------------------------- */
+/* A condition on indices alone (padding, causal masks) is left as it is: its arms are defined everywhere, and contractions
+ * stay recognisable. */
+static void note_load(void *ctx, Expr *e) { *(bool *)ctx |= e->kind == EX_LOAD; }
+static bool is_data(Expr *cond) {
+  bool loads = false;
+  if (cond) ex_visit(cond, note_load, &loads);
+  return loads;
+}
 typedef struct Arms { Sweep *s; bool inside; } Arms;
 static Expr *expand(void *ctx, Expr *e);
 static Expr *expand_in(Sweep *s, Expr *e, bool inside) {
@@ -139,9 +147,9 @@ static Expr *add_mask(void *ctx, Expr *e) {
 static Expr *expand(void *ctx, Expr *e) {
   Arms *a = ctx;
   Graph *g = a->s->g;
-  if (e->kind == EX_OP && e->op == OP_SELECT && !a->inside)
+  if (e->kind == EX_OP && e->op == OP_SELECT && !a->inside && is_data(e->arg[0]))
     return ex_select(g, e->arg[0], expand_in(a->s, e->arg[1], true), expand_in(a->s, e->arg[2], true));
-  if (e->kind != EX_LOAD || !a->inside || !sw_active(a->s, e->node)) return NULL;
+  if (e->kind != EX_LOAD || !sw_active(a->s, e->node) || !(a->inside || is_data(e->mask))) return NULL;
   const Node *n = e->node;
   if (n->kind != ND_COMP || n->comp.nred || n->comp.guard || e->checked || n->comp.body->kind == EX_LOAD) return NULL;
   Expr *in = ex_subst_iters(g, n->comp.body, e->n, e->arg);

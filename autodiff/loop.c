@@ -7,7 +7,8 @@
  *   reverse   l[t]   = dF/ds(s[t], c, t)^T l[t+1]         l: adjoints of states
  *             a[t]   = a[t+1] + dF/dc(s[t], c, t)^T l[t+1]  a: adjoints of the frontier
  *
- * Fission: where the contribution to a[t] is a sum (a contraction), nothing is accumulated in the loop; the two factors are
+ * Rows: a contribution to c that touches only row t (from c[t] in the body) is stacked, not accumulated: the stack is
+ * the adjoint. Fission: where the contribution to a[t] is a sum (a contraction), nothing is accumulated in the loop; the two factors are
  * stacked and one contraction over (t, its own reduction) follows. An LSTM's weight gradients are one product each. */
 #include "internal.h"
 #include <string.h>
@@ -117,6 +118,67 @@ static Node *sum_outside(Fission *f, const Node *c, int64_t trip) {
   f->shift = k->nout;
   return nd_comp(g, k->nout, k->nred + 1, e, RED_SUM, ex_map(g, k->body, outside, f), k->guard ? ex_map(g, k->guard, outside, f) : NULL);
 }
+/* ---- rows --------------------------------------------------------------------------------------------------------- */
+/* cond as `ITER 0 == counter + *c` and others? Solves the equation in either form that the makers leave. */
+static bool is_row_condition(const Expr *e, const Node *counter, int64_t *c) {
+  if (e->kind != EX_OP || e->op != OP_EQ || e->arg[0]->dtype != DT_I64) return false;
+  int64_t iter = 0, count = 0, k = 0;
+  for (int side = 0; side < 2; side++) {
+    const Expr *x = e->arg[side];
+    int64_t sign = side ? -1 : 1;
+    int n = x->kind == EX_LIN ? x->n : 1;
+    if (x->kind == EX_LIN || x->kind == EX_CONST) k += sign * x->num.i;
+    if (x->kind == EX_CONST) continue;
+    for (int i = 0; i < n; i++) {
+      const Expr *a = x->kind == EX_LIN ? x->arg[i] : x;
+      int64_t coef = sign * (x->kind == EX_LIN ? x->coef[i] : 1);
+      if (a->kind == EX_ITER && a->num.i == 0) iter += coef;
+      else if (a->kind == EX_LOAD && a->node == counter) count += coef;
+      else return false;
+    }
+  }
+  /* iter * j + count * t + k = 0 with iter = -count = +-1 */
+  if (iter * iter != 1 || iter != -count) return false;
+  *c = -k * iter;
+  return true;
+}
+static bool has_row_condition(const Expr *e, const Node *counter, int64_t *c) {
+  if (!e) return false;
+  if (e->kind == EX_OP && e->op == OP_AND) return has_row_condition(e->arg[0], counter, c) || has_row_condition(e->arg[1], counter, c);
+  return is_row_condition(e, counter, c);
+}
+/* The one row of contribution p that is not 0, at index counter + *c; NULL when p has another form. */
+static Node *row_piece(Graph *g, Arena *a, Node *p, Node *counter, int64_t *c) {
+  if (p->kind != ND_COMP || p->comp.nout < 1) return NULL;
+  const Comp *k = &p->comp;
+  const Expr *b = k->body;
+  double zero;
+  bool found = has_row_condition(k->guard, counter, c);
+  if (!found && b->kind == EX_OP && b->op == OP_SELECT && ex_is_const(b->arg[2], &zero) && zero == 0)
+    found = (k->op == RED_NONE || k->op == RED_SUM) && has_row_condition(b->arg[0], counter, c);
+  if (!found || (k->op != RED_NONE && k->op != RED_SUM)) return NULL;
+  int n = k->nout + k->nred;
+  Expr **by = arena_array(a, Expr *, n), *t = ex_load(g, counter, 0, NULL, NULL, false, p->span);
+  by[0] = ex_op2(g, OP_ADD, t, ex_int(g, DT_I64, *c));
+  for (int i = 1; i < n; i++) by[i] = ex_iter(g, i - 1);
+  /* Off the ends (x[t + 1] at the last step) the row is nowhere. */
+  Expr *inside = ex_and(g, ex_op2(g, OP_GE, by[0], ex_int(g, DT_I64, 0)), ex_op2(g, OP_LT, by[0], ex_int(g, DT_I64, k->extent[0])));
+  double always;
+  if (ex_is_const(inside, &always) && always) inside = NULL;
+  Expr *body = ex_subst_iters(g, k->body, n, by), *guard = k->guard ? ex_subst_iters(g, k->guard, n, by) : NULL;
+  return nd_comp(g, k->nout - 1, k->nred, k->extent + 1, k->op, body, ex_and(g, inside, guard));
+}
+/* The adjoint from the stacked rows: row j came at counter j - c. */
+static Node *from_rows(Graph *g, Arena *a, Node *stack, const Node *like, int64_t c) {
+  Expr **at = arena_array(a, Expr *, like->rank);
+  for (int i = 0; i < like->rank; i++) at[i] = ex_iter(g, i);
+  at[0] = ex_op2(g, OP_SUB, at[0], ex_int(g, DT_I64, c));
+  Expr *mask = NULL;
+  if (c > 0) mask = ex_op2(g, OP_GE, at[0], ex_int(g, DT_I64, 0));
+  if (like->dim[0] - 1 - c >= stack->dim[0]) mask = ex_and(g, mask, ex_op2(g, OP_LT, at[0], ex_int(g, DT_I64, stack->dim[0])));
+  return nd_comp(g, like->rank, 0, like->dim, RED_NONE, ex_load(g, stack, like->rank, at, mask, false, like->span), NULL);
+}
+
 /* A contribution is a tree of element-wise sums; its leaves split off one by one. */
 static void leaves_of(Graph *g, Arena *a, Node *c, NodeVec *out) {
   if (c->kind == ND_COMP && c->comp.op == RED_NONE && !c->comp.guard) {
@@ -133,6 +195,8 @@ static void leaves_of(Graph *g, Arena *a, Node *c, NodeVec *out) {
   }
   vec_push(a, out, c);
 }
+
+typedef struct Row { int of; int64_t c; Node *value; } Row; /* row counter + c of frontier node `of` */
 
 /* ---- the loop rule ------------------------------------------------------------------------------------------------ */
 void rule_loop(Sweep *s, Node *n) {
@@ -161,15 +225,22 @@ void rule_loop(Sweep *s, Node *n) {
   more.body.nout = nout + ns, more.body.out = outs, more.nstack = nk + ns;
   more.body.neffect = 0, more.body.effect = NULL;
   Node *saved = nd_loop(g, &more);
-  Node *steps = l->cond || l->trip_node ? nd_get(g, saved, ns + nk + ns) : NULL;
+  Node *steps = l->cond ? nd_get(g, saved, ns + nk + ns) : l->trip_node;
 
   /* 3 the body's own adjoints, over the PARAMs of the body, stand-ins for the carried adjoints, and rows of stacked ones */
   int64_t last = l->trip > 0 ? l->trip - 1 : 0;
   Node *t = nd_counter(g, 0, last);
   Node **lam = arena_array(a, Node *, ns), **init = arena_array(a, Node *, ns + nf), **ct = arena_array(a, Node *, nout);
-  Node **x = arena_array(a, Node *, ns + nf), **dx = arena_array(a, Node *, ns + nf);
+  Node **x = arena_array(a, Node *, ns + nf + 1), **dx = arena_array(a, Node *, ns + nf);
+  /* The body on PARAMs of its own: cotangents may reach the loop itself, which binds the old ones. */
+  Node **from = arena_array(a, Node *, ns + 1), **to = arena_array(a, Node *, ns + 1), **y = arena_array(a, Node *, nout);
+  int nsub = ns;
+  for (int k = 0; k < ns; k++) from[k] = l->param[k], to[k] = x[k] = nd_param(g, from[k]->dtype, from[k]->rank, from[k]->dim, from[k]->name);
+  if (l->counter) from[nsub] = l->counter, to[nsub++] = t;
+  for (int i = 0; i < nout; i++) y[i] = l->body.out[i];
+  graph_rewrite(g, nsub, from, to, nout, y);
   for (int k = 0; k < ns; k++) {
-    x[k] = l->param[k], ct[k] = lam[k] = NULL;
+    ct[k] = lam[k] = NULL;
     if (!dt_is_float(x[k]->dtype)) continue;
     ct[k] = lam[k] = nd_param(g, x[k]->dtype, x[k]->rank, x[k]->dim, "lambda");
     init[k] = sw_result_adjoint(s, n, k);
@@ -180,13 +251,10 @@ void rule_loop(Sweep *s, Node *n) {
     ct[ns + j] = w ? row_of(g, w, t, l->body.out[ns + j]) : NULL;
   }
   for (int i = 0; i < nf; i++) x[ns + i] = in.frontier.at[i];
-  ad_vjp(g, s->natives, nout, l->body.out, ct, ns + nf, x, dx);
+  ad_vjp(g, s->natives, nout, y, ct, ns + nf, x, dx);
   /* ... with the PARAMs bound to the saved carries of step t */
-  Node **from = arena_array(a, Node *, ns + 1), **to = arena_array(a, Node *, ns + 1);
-  int nsub = ns;
-  for (int k = 0; k < ns; k++) from[k] = l->param[k], to[k] = row_of(g, nd_get(g, saved, ns + nk + k), t, l->param[k]);
-  if (l->counter) from[nsub] = l->counter, to[nsub++] = t;
-  graph_rewrite(g, nsub, from, to, ns + nf, dx);
+  for (int k = 0; k < ns; k++) to[k] = row_of(g, nd_get(g, saved, ns + nk + k), t, l->param[k]);
+  graph_rewrite(g, ns, x, to, ns + nf, dx);
 
   /* 4 the loop in the other direction: adjoints of float states, then accumulators of the frontier that do not split off */
   Node **rparam = arena_array(a, Node *, ns + nf), **rinit = arena_array(a, Node *, ns + nf);
@@ -207,12 +275,19 @@ void rule_loop(Sweep *s, Node *n) {
   Fission f = {.g = g, .in = &rin, .stacked = &stacked, .a = a, .counter = t};
   NodeVec *leaf = arena_array(a, NodeVec, nf);
   int *acc = arena_array(a, int, nf);
+  VEC(Row) rows = {0};
   bool fission = !steps; /* rows of steps not run are 0, but t itself and guards may not be: only whole loops */
   for (int i = 0; i < nf; i++) {
     Node *c = dx[ns + i];
     NodeVec parts = {0}, keep = {0};
     leaves_of(g, a, c, &parts);
     for (int p = 0; p < parts.n; p++) {
+      int64_t c;
+      Node *row = row_piece(g, a, parts.at[p], t, &c);
+      if (row) {
+        vec_push(a, &rows, ((Row){i, c, row}));
+        continue;
+      }
       Node *plain = without_moves(&f, parts.at[p]);
       if (fission && splits_off(&f, plain)) vec_push(a, &leaf[i], plain);
       else vec_push(a, &keep, parts.at[p]);
@@ -228,8 +303,9 @@ void rule_loop(Sweep *s, Node *n) {
     vec_push(a, &body, bd_map(g, OP_ADD, p, rest));
   }
   for (int i = 0; i < stacked.n; i++) vec_push(a, &body, stacked.at[i]);
+  for (int i = 0; i < rows.n; i++) vec_push(a, &body, rows.at[i].value);
   Loop back = {.nstate = nr, .init = rinit, .param = rparam, .counter = t, .trip = l->trip, .trip_node = steps,
-               .body = {.nout = body.n, .out = body.at}, .nstack = stacked.n, .reverse = !l->reverse};
+               .body = {.nout = body.n, .out = body.at}, .nstack = stacked.n + rows.n, .reverse = !l->reverse};
   Node *rev = nd_loop(g, &back);
   Node **stack = arena_array(a, Node *, stacked.n);
   for (int i = 0; i < stacked.n; i++) stack[i] = nd_get(g, rev, nr + i);
@@ -241,6 +317,10 @@ void rule_loop(Sweep *s, Node *n) {
   for (int i = 0; i < nf; i++) {
     if (acc[i] >= 0) sw_add(s, in.frontier.at[i], nd_get(g, rev, acc[i]));
     for (int p = 0; p < leaf[i].n; p++) sw_add(s, in.frontier.at[i], sum_outside(&f, leaf[i].at[p], l->trip));
+  }
+  for (int i = 0; i < rows.n; i++) {
+    Node *x = in.frontier.at[rows.at[i].of];
+    sw_add(s, x, from_rows(g, a, nd_get(g, rev, nr + stacked.n + i), x, rows.at[i].c));
   }
 }
 

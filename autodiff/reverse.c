@@ -205,7 +205,7 @@ typedef struct Find { Sweep *s; bool active; } Find;
 static void find_active(void *ctx, Node *in) { ((Find *)ctx)->active |= sw_active(((Find *)ctx)->s, in); }
 
 void ad_vjp(Graph *g, const Natives *natives, int ny, Node *const *y, Node *const *ct, int nx, Node *const *x, Node **dx) {
-  Sweep *s = &(Sweep){.g = g, .a = arena_new(), .natives = natives};
+  Sweep *s = &(Sweep){.g = g, .a = g->arena, .natives = natives};
   s->cut.arena = s->active.arena = s->contrib.arena = s->gets.arena = s->a;
   for (int i = 0; i < nx; i++)
     if (dt_is_float(x[i]->dtype)) ptrmap_put(&s->active, x[i], x[i]);
@@ -247,5 +247,4 @@ void ad_vjp(Graph *g, const Natives *natives, int ny, Node *const *y, Node *cons
     Node *w = dt_is_float(x[i]->dtype) ? sw_adjoint(s, x[i]) : NULL;
     dx[i] = w ? w : bd_zeros_like(g, x[i]);
   }
-  arena_free(s->a);
 }

@@ -55,6 +55,10 @@ static void out_of_memory(void *ctx, size_t wanted) {
   stop(ev);
 }
 
+/* memcpy that takes NULL for nothing. */
+static void copy(void *to, const void *from, size_t bytes) {
+  if (bytes) memcpy(to, from, bytes);
+}
 static Arena *open_arena(Eval *ev) {
   Arena *a = arena_new();
   arena_on_oom(a, out_of_memory, ev);
@@ -76,7 +80,7 @@ static void set_add(Arena *a, ParamSet *s, const ParamSet *more, int nskip, Node
     for (int k = 0; k < nskip && !drop; k++) drop = skip[k] == p;
     if (drop) continue;
     Node **bigger = arena_array(a, Node *, s->n + 1);
-    memcpy(bigger, s->at, sizeof *bigger * (size_t)s->n);
+    copy(bigger, s->at, sizeof *bigger * (size_t)s->n);
     bigger[s->n] = p;
     s->at = bigger, s->n++;
   }
@@ -91,8 +95,8 @@ static void add_input(void *ctx, Node *in) {
 /* graph_topo lists children first, so one sweep fills the sets. */
 static void find_free_params(Eval *ev, const Region *r) {
   Node **root = arena_array(ev->arena, Node *, r->nout + r->neffect);
-  memcpy(root, r->out, sizeof *root * (size_t)r->nout);
-  memcpy(root + r->nout, r->effect, sizeof *root * (size_t)r->neffect);
+  copy(root, r->out, sizeof *root * (size_t)r->nout);
+  copy(root + r->nout, r->effect, sizeof *root * (size_t)r->neffect);
   Node **order;
   int n = graph_topo(ev->g, r->nout + r->neffect, root, &order);
   for (int i = 0; i < n; i++) {
@@ -366,7 +370,7 @@ static void eval_scatter(Eval *ev, Frame *fr, Node *n, Data *out, Arena *scratch
   for (int i = 0; i < nidx; i++) root[2 + i] = n->scatter.idx[i];
   Tape *t = tape_new(ev, fr, scratch, 2 + nidx, root, slot);
   bool is_f = dt_is_float(n->dtype);
-  if (n->scatter.base) memcpy(out->at, find_value(ev, fr, n->scatter.base)->at, sizeof(Cell) * (size_t)out->n);
+  if (n->scatter.base) copy(out->at, find_value(ev, fr, n->scatter.base)->at, sizeof(Cell) * (size_t)out->n);
   int64_t it[64] = {0};
   if (space_size(c->nout, c->extent) == 0) return;
   do {
@@ -402,7 +406,7 @@ static Data *result_new(Arena *a, const Node *n) {
   }
   return d;
 }
-static void data_copy(Data *to, const Data *from) { memcpy(to->at, from->at, sizeof(Cell) * (size_t)to->n); }
+static void data_copy(Data *to, const Data *from) { copy(to->at, from->at, sizeof(Cell) * (size_t)to->n); }
 
 static void eval_loop(Eval *ev, Frame *fr, Node *n, Data *out) {
   const Loop *l = &n->loop;
@@ -444,7 +448,7 @@ static void eval_loop(Eval *ev, Frame *fr, Node *n, Data *out) {
     }
     for (int j = 0; j < l->nstack; j++) {
       const Data *v = find_value(ev, &in, l->body.out[l->nstate + j]);
-      memcpy(out->res[l->nstate + j].at + counter * v->n, v->at, sizeof(Cell) * (size_t)v->n);
+      copy(out->res[l->nstate + j].at + counter * v->n, v->at, sizeof(Cell) * (size_t)v->n);
     }
     for (int k = 0; k < l->nstate; k++) data_copy(&out->res[k], &next[k]);
     close_arena(ev);
@@ -498,7 +502,7 @@ static void eval_node(Eval *ev, Frame *fr, Node *n) {
     d = data_from(at->arena, n->dtype, nd_size(n), ev->input[n->slot].data);
     break;
   case ND_CONST: d = data_from(at->arena, n->dtype, nd_size(n), n->data); break;
-  case ND_PARAM: bug("oracle: unbound parameter %%%u", n->id);
+  case ND_PARAM: bug("oracle: unbound parameter %%%u (%s)", n->id, n->name ? n->name : "counter");
   case ND_COMP: eval_comp(ev, at, n, d, scratch); break;
   case ND_SCAN: eval_scan(ev, at, n, d, scratch); break;
   case ND_SCATTER: eval_scatter(ev, at, n, d, scratch); break;
