@@ -1,28 +1,32 @@
 /* The tree as an S-expression, and equality of trees.
  *
  * Printed form: a leaf is its text; a node is (head child ...), where an operator's head is its symbol and any other
- * head is the kind's word in `head` below. Absent children are left out where the grammar tells them apart, else `-`. */
+ * head is the kind's word in `head` below. Absent children are left out where the grammar tells them apart, else `-`.
+ */
 #include "lang/ast.h"
 #include <inttypes.h>
 #include <string.h>
 
 static const char *const head[] = {
-  [AST_TUPLE] = "tuple", [AST_LIST] = "list", [AST_COMP] = "comp", [AST_RECORD] = "record", [AST_FIELD] = "field",
-  [AST_SPREAD] = "spread", [AST_BLOCK] = "block", [AST_COND] = "cond", [AST_IFELSE] = "if", [AST_LAMBDA] = "fn",
-  [AST_CALL] = "call", [AST_ARG] = "arg", [AST_MEMBER] = ".", [AST_INDEX] = "index", [AST_SLICE] = ":",
-  [AST_CLAUSE] = "for", [AST_EXPR] = "expr", [AST_BIND] = "bind", [AST_DEF] = "def", [AST_NEXT] = "next",
-  [AST_IMPORT] = "import", [AST_ARGDECL] = "argdecl", [AST_EXPORT] = "export", [AST_MODEL] = "model",
-  [AST_MEMBERS] = "members", [AST_PARAMDECL] = "param", [AST_MEMBERIF] = "memberif", [AST_PARAM] = "parameter",
-  [AST_TYPE] = "type", [AST_TTUPLE] = "ttuple", [AST_TRECORD] = "trecord", [AST_STRING] = "string",
-  [AST_INTERP] = "interp", [AST_FILE] = "file",
+    [AST_TUPLE] = "tuple",     [AST_LIST] = "list",       [AST_COMP] = "comp",         [AST_RECORD] = "record",
+    [AST_FIELD] = "field",     [AST_SPREAD] = "spread",   [AST_BLOCK] = "block",       [AST_COND] = "cond",
+    [AST_IFELSE] = "if",       [AST_LAMBDA] = "fn",       [AST_CALL] = "call",         [AST_ARG] = "arg",
+    [AST_MEMBER] = ".",        [AST_INDEX] = "index",     [AST_SLICE] = ":",           [AST_CLAUSE] = "for",
+    [AST_EXPR] = "expr",       [AST_BIND] = "bind",       [AST_DEF] = "def",           [AST_NEXT] = "next",
+    [AST_IMPORT] = "import",   [AST_ARGDECL] = "argdecl", [AST_EXPORT] = "export",     [AST_MODEL] = "model",
+    [AST_MEMBERS] = "members", [AST_PARAMDECL] = "param", [AST_MEMBERIF] = "memberif", [AST_PARAM] = "parameter",
+    [AST_TYPE] = "type",       [AST_TTUPLE] = "ttuple",   [AST_TRECORD] = "trecord",   [AST_STRING] = "string",
+    [AST_INTERP] = "interp",   [AST_FILE] = "file",
 };
 
 static void print(FILE *out, const Ast *t);
 
 static void child(FILE *out, const Ast *t) {
   fputc(' ', out);
-  if (t) print(out, t);
-  else fputc('-', out);
+  if (t)
+    print(out, t);
+  else
+    fputc('-', out);
 }
 
 static void optional(FILE *out, const Ast *t) {
@@ -50,9 +54,12 @@ static void quoted(FILE *out, const char *s, size_t n) {
   fputc('"', out);
   for (size_t k = 0; k < n; k++) {
     unsigned char c = (unsigned char)s[k];
-    if (c == '"' || c == '\\') fprintf(out, "\\%c", c);
-    else if (c < 32) fprintf(out, "\\x%02x", c);
-    else fputc(c, out);
+    if (c == '"' || c == '\\')
+      fprintf(out, "\\%c", c);
+    else if (c < 32)
+      fprintf(out, "\\x%02x", c);
+    else
+      fputc(c, out);
   }
   fputc('"', out);
 }
@@ -169,12 +176,26 @@ static void body(FILE *out, const Ast *t) {
 
 static void print(FILE *out, const Ast *t) {
   switch ((AstKind)t->kind) {
-  case AST_NAME: case AST_INT: case AST_FLOAT: fputs(t->name, out); return;
-  case AST_STR: quoted(out, t->name, (size_t)t->ival); return;
-  case AST_TRUE: fputs("true", out); return;
-  case AST_FALSE: fputs("false", out); return;
-  case AST_NONE: fputs("none", out); return;
-  case AST_ELLIPSIS: fputs("...", out); return;
+  case AST_NAME:
+  case AST_INT:
+  case AST_FLOAT:
+    fputs(t->name, out);
+    return;
+  case AST_STR:
+    quoted(out, t->name, (size_t)t->ival);
+    return;
+  case AST_TRUE:
+    fputs("true", out);
+    return;
+  case AST_FALSE:
+    fputs("false", out);
+    return;
+  case AST_NONE:
+    fputs("none", out);
+    return;
+  case AST_ELLIPSIS:
+    fputs("...", out);
+    return;
   case AST_TARGET:
     if (t->name) {
       fputs(t->name, out);
@@ -190,7 +211,8 @@ static void print(FILE *out, const Ast *t) {
       return;
     }
     break;
-  default: break;
+  default:
+    break;
   }
   bool op = t->kind == AST_BINARY || t->kind == AST_UNARY;
   fprintf(out, "(%s", op ? ast_op_text[t->op] : t->kind == AST_LOOP ? t->name : head[t->kind]);

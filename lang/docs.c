@@ -18,7 +18,8 @@ static uint32_t line_end(const Source *s, uint32_t pos) {
 static bool doc_line(const Source *s, uint32_t lo, uint32_t *from, uint32_t *to) {
   uint32_t hi = line_end(s, lo);
   while (lo < hi && (s->text[lo] == ' ' || s->text[lo] == '\t')) lo++;
-  if (hi - lo < 2 || s->text[lo] != '#' || s->text[lo + 1] != '#' || (hi - lo > 2 && s->text[lo + 2] == '#')) return false;
+  if (hi - lo < 2 || s->text[lo] != '#' || s->text[lo + 1] != '#' || (hi - lo > 2 && s->text[lo + 2] == '#'))
+    return false;
   lo += 2;
   if (lo < hi && s->text[lo] == ' ') lo++;
   while (hi > lo && (s->text[hi - 1] == ' ' || s->text[hi - 1] == '\t' || s->text[hi - 1] == '\r')) hi--;
@@ -61,10 +62,17 @@ static void scan(const Source *s, Arena *a, uint32_t file, uint32_t lo, Name nam
 
 static Name item_name(const Ast *t) {
   switch ((AstKind)t->kind) {
-  case AST_DEF: case AST_MODEL: case AST_ARGDECL: case AST_PARAMDECL: return t->name;
-  case AST_EXPORT: return t->a->name;
-  case AST_BIND: return t->nkid == 1 ? t->kid[0]->name : NULL;
-  default: return NULL;
+  case AST_DEF:
+  case AST_MODEL:
+  case AST_ARGDECL:
+  case AST_PARAMDECL:
+    return t->name;
+  case AST_EXPORT:
+    return t->a->name;
+  case AST_BIND:
+    return t->nkid == 1 ? t->kid[0]->name : NULL;
+  default:
+    return NULL;
   }
 }
 
@@ -112,8 +120,10 @@ static char *flatten(Arena *a, const Source *s, uint32_t lo, uint32_t hi) {
     if (c == '"') quoted = !quoted;
     if (!quoted && c == '#') k = line_end(s, k) - 1;
     gap = !quoted && (c == '\n' || c == '#' || (gap && (c == ' ' || c == '\t' || c == '\r')));
-    if (!gap) *w++ = c;
-    else if (w > text && w[-1] != ' ' && w[-1] != '(' && w[-1] != '[') *w++ = ' ';
+    if (!gap)
+      *w++ = c;
+    else if (w > text && w[-1] != ' ' && w[-1] != '(' && w[-1] != '[')
+      *w++ = ' ';
   }
   while (w > text && strchr(" \t\r=", w[-1])) w--;
   *w = 0;
@@ -124,9 +134,13 @@ char *docs_signature(const Diags *d, Arena *a, const Ast *item) {
   const Ast *t = item->kind == AST_EXPORT ? item->a : item;
   const Source *s = source_of(d, t->span);
   switch ((AstKind)t->kind) {
-  case AST_DEF: return arena_printf(a, "def %s", flatten(a, s, t->at.lo, t->a->span.lo));
-  case AST_MODEL: return arena_printf(a, "model %s", flatten(a, s, t->at.lo, t->a->span.lo));
-  case AST_BIND: return arena_printf(a, "%s = ...", flatten(a, s, t->span.lo, t->at.lo));
-  default: return flatten(a, s, t->span.lo, t->span.hi);
+  case AST_DEF:
+    return arena_printf(a, "def %s", flatten(a, s, t->at.lo, t->a->span.lo));
+  case AST_MODEL:
+    return arena_printf(a, "model %s", flatten(a, s, t->at.lo, t->a->span.lo));
+  case AST_BIND:
+    return arena_printf(a, "%s = ...", flatten(a, s, t->span.lo, t->at.lo));
+  default:
+    return flatten(a, s, t->span.lo, t->span.hi);
   }
 }

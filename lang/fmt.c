@@ -118,7 +118,8 @@ static void settle_blocks(Fmt *f) {
 static bool is_idle(const Fmt *f, int k) {
   const Unit *u = &f->unit[k], *before = u - 1;
   if (u->kind == TK_ELSE) return u->role != ROLE_CLAUSE;
-  if (u->kind == TK_COMMA || u->kind == TK_COLON || u->kind == TK_ASSIGN || u->kind == TK_ARROW || u->kind == TK_IN) return true;
+  if (u->kind == TK_COMMA || u->kind == TK_COLON || u->kind == TK_ASSIGN || u->kind == TK_ARROW || u->kind == TK_IN)
+    return true;
   if (opens_block(u) || (is_open(u) && u->role == ROLE_SUFFIX)) return true;
   if (u->role == ROLE_TIGHT || before->role == ROLE_TIGHT || before->role == ROLE_PREFIX) return true;
   return before->kind == TK_DOT || before->kind == TK_DEF || before->kind == TK_MODEL || before->kind == TK_NOT ||
@@ -132,8 +133,10 @@ static void settle_breaks(Fmt *f) {
     if (g->sep != SEP_LINE) g->blank = false;
     const Unit *u = &f->unit[k];
     if (!is_close(u)) continue;
-    if (u->match == k - 1) g->brk = g->forced;
-    else if (u->role != ROLE_BLOCK) g->brk = g->forced || f->gap[u->match + 1].brk;
+    if (u->match == k - 1)
+      g->brk = g->forced;
+    else if (u->role != ROLE_BLOCK)
+      g->brk = g->forced || f->gap[u->match + 1].brk;
   }
   settle_blocks(f);
 }

@@ -37,11 +37,15 @@ typedef struct {
   Comment *comment;
 } Fmt;
 
-static inline bool is_open(const Unit *u) { return u->kind == TK_LPAREN || u->kind == TK_LBRACKET || u->kind == TK_LBRACE; }
-static inline bool is_close(const Unit *u) { return u->kind == TK_RPAREN || u->kind == TK_RBRACKET || u->kind == TK_RBRACE; }
+static inline bool is_open(const Unit *u) {
+  return u->kind == TK_LPAREN || u->kind == TK_LBRACKET || u->kind == TK_LBRACE;
+}
+static inline bool is_close(const Unit *u) {
+  return u->kind == TK_RPAREN || u->kind == TK_RBRACKET || u->kind == TK_RBRACE;
+}
 static inline bool opens_block(const Unit *u) { return u->kind == TK_LBRACE && u->role == ROLE_BLOCK; }
 static inline bool closes_block(const Unit *u) { return u->kind == TK_RBRACE && u->role == ROLE_BLOCK; }
-/* Puts the statements of the block that opens at `open`, and of the other blocks of its chain, on lines of their own. */
+/* Puts the statements of the block that opens at `open`, and of its chain's other blocks, on lines of their own. */
 void fmt_expand(Fmt *f, int open);
 char *fmt_layout(Fmt *f);
 #endif

@@ -9,11 +9,11 @@
 #include <string.h>
 
 typedef struct {
-  int indent;  /* of its lines */
-  int close;   /* of its closing bracket, where that begins a line */
-  int lead;    /* of the last line that began in this frame: what it opens counts from here */
-  int cont;    /* block: of the next continuation line */
-  int open;    /* unit of its bracket; -1 for the file */
+  int indent; /* of its lines */
+  int close;  /* of its closing bracket, where that begins a line */
+  int lead;   /* of the last line that began in this frame: what it opens counts from here */
+  int cont;   /* block: of the next continuation line */
+  int open;   /* unit of its bracket; -1 for the file */
   bool block;
 } Frame;
 
@@ -64,7 +64,8 @@ static void open_frame(Layout *l, int k, int col) {
   const Fmt *f = l->f;
   int lead = top(l)->lead;
   bool block = opens_block(&f->unit[k]), hangs = block || f->gap[k + 1].brk;
-  Frame n = {.indent = hangs ? lead + INDENT : col + 1, .close = hangs ? lead : col, .lead = lead, .open = k, .block = block};
+  Frame n = {
+      .indent = hangs ? lead + INDENT : col + 1, .close = hangs ? lead : col, .lead = lead, .open = k, .block = block};
   n.cont = n.indent + INDENT;
   vec_push(f->a, &l->stack, n);
 }
@@ -84,15 +85,28 @@ static int break_class(const Fmt *f, const Frame *t, int k) {
   if (before->role == ROLE_BODY) return 8;
   if (before->role != ROLE_OPERATOR) return -1;
   switch ((TokKind)before->kind) {
-  case TK_PIPE: return -1;
-  case TK_AND: case TK_OR: return 2;
-  case TK_PLUS: case TK_MINUS: return 4;
-  case TK_STAR: case TK_SLASH: case TK_FLOORDIV: case TK_PERCENT: case TK_MATMUL: return 5;
-  default: return 3;
+  case TK_PIPE:
+    return -1;
+  case TK_AND:
+  case TK_OR:
+    return 2;
+  case TK_PLUS:
+  case TK_MINUS:
+    return 4;
+  case TK_STAR:
+  case TK_SLASH:
+  case TK_FLOORDIV:
+  case TK_PERCENT:
+  case TK_MATMUL:
+    return 5;
+  default:
+    return 3;
   }
 }
 
-typedef struct { int k, depth, class, hang; } Break; /* k < 0: none; hang: break after this bracket instead */
+typedef struct {
+  int k, depth, class, hang;
+} Break; /* k < 0: none; hang: break after this bracket instead */
 
 static bool better(const Break *a, const Break *b) {
   if (b->k < 0) return true;
@@ -136,10 +150,14 @@ static int lay_line(Layout *l, int first, int indent, Break *cut) {
   }
   *cut = (Break){.k = -1};
   if (col <= WIDTH) return k;
-  if (best.k >= 0) *cut = best;
-  else if (early.k >= 0) *cut = early;
-  else if (bracket >= 0) *cut = (Break){.k = bracket + 1, .hang = bracket};
-  else *cut = late;
+  if (best.k >= 0)
+    *cut = best;
+  else if (early.k >= 0)
+    *cut = early;
+  else if (bracket >= 0)
+    *cut = (Break){.k = bracket + 1, .hang = bracket};
+  else
+    *cut = late;
   return k;
 }
 

@@ -5,12 +5,20 @@
 #include <string.h>
 
 const char *tok_text(TokKind k) {
-  static const char *const text[TK_COUNT] = {
-    [TK_EOF] = "the end of the text", [TK_NL] = "the end of the line", [TK_NAME] = "a name", [TK_INT] = "a number",
-    [TK_FLOAT] = "a number", [TK_STR_OPEN] = "a string", [TK_STR_TEXT] = "a string", [TK_INTERP_OPEN] = "'{'",
-    [TK_FORMAT] = "a format", [TK_INTERP_CLOSE] = "'}'", [TK_STR_CLOSE] = "'\"'", [TK_ERROR] = "an error",
+  static const char *const text[TK_COUNT] = {[TK_EOF] = "the end of the text",
+                                             [TK_NL] = "the end of the line",
+                                             [TK_NAME] = "a name",
+                                             [TK_INT] = "a number",
+                                             [TK_FLOAT] = "a number",
+                                             [TK_STR_OPEN] = "a string",
+                                             [TK_STR_TEXT] = "a string",
+                                             [TK_INTERP_OPEN] = "'{'",
+                                             [TK_FORMAT] = "a format",
+                                             [TK_INTERP_CLOSE] = "'}'",
+                                             [TK_STR_CLOSE] = "'\"'",
+                                             [TK_ERROR] = "an error",
 #define TOK(id, s) [id] = "'" s "'",
-    PUNCTUATION(TOK) KEYWORDS(TOK)
+                                             PUNCTUATION(TOK) KEYWORDS(TOK)
 #undef TOK
   };
   return text[k];
@@ -26,7 +34,10 @@ size_t utf8_valid_until(const char *s, size_t len) {
   while (i < len) {
     unsigned char c = (unsigned char)s[i];
     if (c == 0) return i;
-    if (c < 0x80) { i++; continue; }
+    if (c < 0x80) {
+      i++;
+      continue;
+    }
     int more = c >= 0xc2 && c <= 0xdf ? 1 : c >= 0xe0 && c <= 0xef ? 2 : c >= 0xf0 && c <= 0xf4 ? 3 : 0;
     if (!more || len - i <= (size_t)more) return i;
     unsigned char lo = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, hi = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
@@ -88,13 +99,45 @@ static void skip_space(Lexer *l) {
 
 bool tok_continues(TokKind k) {
   switch (k) {
-  case TK_PIPE: case TK_ARROW: case TK_RANGE: case TK_FLOORDIV: case TK_EQ: case TK_NE: case TK_LE: case TK_GE: case TK_LT:
-  case TK_GT: case TK_ASSIGN: case TK_PLUS: case TK_MINUS: case TK_STAR: case TK_SLASH: case TK_PERCENT: case TK_MATMUL:
-  case TK_CARET: case TK_DOT: case TK_COMMA: case TK_COLON: case TK_LPAREN: case TK_LBRACKET: case TK_LBRACE: case TK_IN:
-  case TK_IF: case TK_ELSE: case TK_WHILE: case TK_FOR: case TK_AND: case TK_OR: case TK_NOT: case TK_FOLD: case TK_SCAN:
-  case TK_DEF: case TK_MODEL:
+  case TK_PIPE:
+  case TK_ARROW:
+  case TK_RANGE:
+  case TK_FLOORDIV:
+  case TK_EQ:
+  case TK_NE:
+  case TK_LE:
+  case TK_GE:
+  case TK_LT:
+  case TK_GT:
+  case TK_ASSIGN:
+  case TK_PLUS:
+  case TK_MINUS:
+  case TK_STAR:
+  case TK_SLASH:
+  case TK_PERCENT:
+  case TK_MATMUL:
+  case TK_CARET:
+  case TK_DOT:
+  case TK_COMMA:
+  case TK_COLON:
+  case TK_LPAREN:
+  case TK_LBRACKET:
+  case TK_LBRACE:
+  case TK_IN:
+  case TK_IF:
+  case TK_ELSE:
+  case TK_WHILE:
+  case TK_FOR:
+  case TK_AND:
+  case TK_OR:
+  case TK_NOT:
+  case TK_FOLD:
+  case TK_SCAN:
+  case TK_DEF:
+  case TK_MODEL:
     return true;
-  default: return false;
+  default:
+    return false;
   }
 }
 
@@ -119,34 +162,36 @@ static Token error_token(Lexer *l, uint32_t lo, uint32_t hi, ErrId id, const cha
 }
 
 /* What people write who come from other languages, and characters outside ASCII. */
-static const struct { const char *text, *msg, *help; } foreign[] = {
-  {"**", "'**' is not an operator", "power is '^': x^2"},
-  {"&&", "'&&' is not an operator", "write 'and'"},
-  {"||", "'||' is not an operator", "write 'or'"},
-  {"+=", "'+=' is not an operator; names are immutable", "bind the name again: x = x + 1"},
-  {"-=", "'-=' is not an operator; names are immutable", "bind the name again: x = x - 1"},
-  {"*=", "'*=' is not an operator; names are immutable", "bind the name again: x = x * 2"},
-  {"/=", "'/=' is not an operator; names are immutable", "bind the name again: x = x / 2"},
-  {":=", "':=' is not an operator", "bind a name in a statement of its own: x = 1"},
-  {"=>", "'=>' is not an operator", "a function is x -> e; at least is >="},
-  {"!", "'!' is not an operator", "write 'not'"},
-  {"&", "'&' is not an operator", "write 'and' for truth values"},
-  {"|", "'|' is not an operator", "write 'or' for truth values, '|>' to apply a function"},
-  {"~", "'~' is not an operator", "write 'not' for truth values"},
-  {"?", "'?' is not an operator", "a choice is: a if c else b"},
-  {"\\", "'\\' is not an operator", "a line goes on after an operator or a comma, and inside brackets"},
-  {"\xe2\x88\x92", "the minus sign U+2212 is not an operator", "write the ASCII '-'"},
-  {"\xe2\x80\x93", "the dash U+2013 is not an operator", "write the ASCII '-'"},
-  {"\xc3\x97", "the character U+00D7 is not an operator", "write '*'"},
-  {"\xc2\xb7", "the character U+00B7 is not an operator", "write '*'"},
-  {"\xe2\x89\xa4", "the character U+2264 is not an operator", "write '<='"},
-  {"\xe2\x89\xa5", "the character U+2265 is not an operator", "write '>='"},
-  {"\xe2\x89\xa0", "the character U+2260 is not an operator", "write '!='"},
-  {"\xe2\x86\x92", "the character U+2192 is not an operator", "write '->'"},
-  {"\xe2\x80\xa6", "the character U+2026 is not an operator", "write three dots: ..."},
-  {"\xe2\x80\x9c", "the quote U+201C does not begin a string", "write the ASCII '\"'"},
-  {"\xe2\x80\x9d", "the quote U+201D does not begin a string", "write the ASCII '\"'"},
-  {"\xc2\xa0", "a no-break space (U+00A0) is not a blank", "write an ordinary space"},
+static const struct {
+  const char *text, *msg, *help;
+} foreign[] = {
+    {"**", "'**' is not an operator", "power is '^': x^2"},
+    {"&&", "'&&' is not an operator", "write 'and'"},
+    {"||", "'||' is not an operator", "write 'or'"},
+    {"+=", "'+=' is not an operator; names are immutable", "bind the name again: x = x + 1"},
+    {"-=", "'-=' is not an operator; names are immutable", "bind the name again: x = x - 1"},
+    {"*=", "'*=' is not an operator; names are immutable", "bind the name again: x = x * 2"},
+    {"/=", "'/=' is not an operator; names are immutable", "bind the name again: x = x / 2"},
+    {":=", "':=' is not an operator", "bind a name in a statement of its own: x = 1"},
+    {"=>", "'=>' is not an operator", "a function is x -> e; at least is >="},
+    {"!", "'!' is not an operator", "write 'not'"},
+    {"&", "'&' is not an operator", "write 'and' for truth values"},
+    {"|", "'|' is not an operator", "write 'or' for truth values, '|>' to apply a function"},
+    {"~", "'~' is not an operator", "write 'not' for truth values"},
+    {"?", "'?' is not an operator", "a choice is: a if c else b"},
+    {"\\", "'\\' is not an operator", "a line goes on after an operator or a comma, and inside brackets"},
+    {"\xe2\x88\x92", "the minus sign U+2212 is not an operator", "write the ASCII '-'"},
+    {"\xe2\x80\x93", "the dash U+2013 is not an operator", "write the ASCII '-'"},
+    {"\xc3\x97", "the character U+00D7 is not an operator", "write '*'"},
+    {"\xc2\xb7", "the character U+00B7 is not an operator", "write '*'"},
+    {"\xe2\x89\xa4", "the character U+2264 is not an operator", "write '<='"},
+    {"\xe2\x89\xa5", "the character U+2265 is not an operator", "write '>='"},
+    {"\xe2\x89\xa0", "the character U+2260 is not an operator", "write '!='"},
+    {"\xe2\x86\x92", "the character U+2192 is not an operator", "write '->'"},
+    {"\xe2\x80\xa6", "the character U+2026 is not an operator", "write three dots: ..."},
+    {"\xe2\x80\x9c", "the quote U+201C does not begin a string", "write the ASCII '\"'"},
+    {"\xe2\x80\x9d", "the quote U+201D does not begin a string", "write the ASCII '\"'"},
+    {"\xc2\xa0", "a no-break space (U+00A0) is not a blank", "write an ordinary space"},
 };
 
 static Token lex_foreign(Lexer *l) {
@@ -175,9 +220,12 @@ static Token lex_foreign(Lexer *l) {
 }
 
 static Token lex_word(Lexer *l) {
-  static const struct { const char *text; uint8_t kind; } keyword[] = {
+  static const struct {
+    const char *text;
+    uint8_t kind;
+  } keyword[] = {
 #define TOK(id, text) {text, id},
-    KEYWORDS(TOK)
+      KEYWORDS(TOK)
 #undef TOK
   };
   uint32_t lo = l->pos;
@@ -236,9 +284,10 @@ static Token lex_number(Lexer *l) {
   int shown = end - lo > 40 ? 40 : (int)(end - lo);
   if (end > i || !ok) {
     const char *help = at(l, end - 1) == '.' || strchr("jJ", at(l, end - 1)) == NULL
-                         ? "numbers are 12, 1_000, 0xff, 1.5, 1e-3"
-                         : "there are no complex numbers";
-    return error_token(l, lo, end, P_NUMBER, help, arena_printf(l->arena, "malformed number '%.*s'", shown, l->text + lo));
+                           ? "numbers are 12, 1_000, 0xff, 1.5, 1e-3"
+                           : "there are no complex numbers";
+    return error_token(l, lo, end, P_NUMBER, help,
+                       arena_printf(l->arena, "malformed number '%.*s'", shown, l->text + lo));
   }
   char *s = arena_alloc(l->arena, end - lo + 1), *w = s;
   for (uint32_t k = lo; k < end; k++)
@@ -277,7 +326,9 @@ static Token lex_string_text(Lexer *l) {
   while (l->pos < l->len) {
     char c = l->text[l->pos];
     if (c == '"' || c == '\n' || (c == '{' && at(l, l->pos + 1) != '{')) break;
-    l->pos += (c == '\\' || c == '{') && l->pos + 1 < l->len && l->text[l->pos + 1] != '\n' ? 2 : 1;
+    bool pair = (c == '\\' || c == '{') && l->pos + 1 < l->len && l->text[l->pos + 1] != '\n';
+    bool code_point = c == '\\' && at(l, l->pos + 1) == 'u' && at(l, l->pos + 2) == '{';
+    l->pos += code_point ? 3 : pair ? 2 : 1;
   }
   if (l->pos >= l->len || l->text[l->pos] == '\n') {
     uint32_t from = l->open.at[l->open.n - 1].at;
@@ -285,7 +336,8 @@ static Token lex_string_text(Lexer *l) {
     uint32_t hi = l->pos;
     while (hi > from + 1 && strchr(" \t\r", at(l, hi - 1))) hi--;
     const char *help = at(l, lo - 1) == '"' && from > 1 && at(l, from - 1) == '"' && at(l, from - 2) == '"'
-                         ? "there are no triple-quoted strings; join lines with \\n" : "add the closing '\"'";
+                           ? "there are no triple-quoted strings; join lines with \\n"
+                           : "add the closing '\"'";
     return error_token(l, from, hi, P_STRING, help, "string does not end on its line");
   }
   return (Token){.kind = TK_STR_TEXT, .lo = lo, .hi = l->pos};
@@ -301,20 +353,25 @@ static Token lex_format(Lexer *l) {
 }
 
 static Token lex_punctuation(Lexer *l) {
-  static const struct { const char *text; uint8_t len, kind; } punct[] = {
+  static const struct {
+    const char *text;
+    uint8_t len, kind;
+  } punct[] = {
 #define TOK(id, text) {text, sizeof text - 1, id},
-    PUNCTUATION(TOK)
+      PUNCTUATION(TOK)
 #undef TOK
   };
   uint32_t lo = l->pos, left = l->len - lo;
   const char *s = l->text + lo;
   /* `**`, `+=` and the like would otherwise be read as two operators. */
-  if (left > 1 && ((s[1] == '=' && strchr("+-*/:", *s)) || (s[0] == '*' && s[1] == '*') || (s[0] == '=' && s[1] == '>')))
+  if (left > 1 &&
+      ((s[1] == '=' && strchr("+-*/:", *s)) || (s[0] == '*' && s[1] == '*') || (s[0] == '=' && s[1] == '>')))
     return lex_foreign(l);
   if (left > 1 && *s == '.' && is_digit(s[1]) && l->prev != TK_NAME && l->prev != TK_RPAREN && l->prev != TK_RBRACKET) {
     uint32_t hi = lo + 1;
     while (is_word(at(l, hi))) hi++;
-    return error_token(l, lo, hi, P_NUMBER, arena_printf(l->arena, "write 0%.*s", hi - lo > 40 ? 40 : (int)(hi - lo), s),
+    return error_token(l, lo, hi, P_NUMBER,
+                       arena_printf(l->arena, "write 0%.*s", hi - lo > 40 ? 40 : (int)(hi - lo), s),
                        "a number begins with a digit");
   }
   for (size_t i = 0; i < sizeof punct / sizeof *punct; i++) {
@@ -361,13 +418,26 @@ static Token lex_code(Lexer *l) {
   }
   Token t = lex_punctuation(l);
   switch (t.kind) {
-  case TK_LPAREN: push(l, '(', lo); break;
-  case TK_LBRACKET: push(l, '[', lo); break;
-  case TK_LBRACE: push(l, '{', lo); break;
-  case TK_RPAREN: close_bracket(l, '('); break;
-  case TK_RBRACKET: close_bracket(l, '['); break;
-  case TK_RBRACE: close_bracket(l, '{'); break;
-  default: break;
+  case TK_LPAREN:
+    push(l, '(', lo);
+    break;
+  case TK_LBRACKET:
+    push(l, '[', lo);
+    break;
+  case TK_LBRACE:
+    push(l, '{', lo);
+    break;
+  case TK_RPAREN:
+    close_bracket(l, '(');
+    break;
+  case TK_RBRACKET:
+    close_bracket(l, '[');
+    break;
+  case TK_RBRACE:
+    close_bracket(l, '{');
+    break;
+  default:
+    break;
   }
   return t;
 }

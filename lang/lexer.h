@@ -10,25 +10,27 @@
 #include "lang/ast.h"
 
 /* TOK(id, text): text is what messages show. Order: punctuation longest first (the lexer tries in this order). */
+// clang-format off
 #define PUNCTUATION(TOK) \
   TOK(TK_ELLIPSIS, "...") TOK(TK_PIPE, "|>") TOK(TK_ARROW, "->") TOK(TK_RANGE, "..") TOK(TK_FLOORDIV, "//") \
-  TOK(TK_EQ, "==") TOK(TK_NE, "!=") TOK(TK_LE, "<=") TOK(TK_GE, ">=") TOK(TK_LT, "<") TOK(TK_GT, ">") TOK(TK_ASSIGN, "=") \
-  TOK(TK_PLUS, "+") TOK(TK_MINUS, "-") TOK(TK_STAR, "*") TOK(TK_SLASH, "/") TOK(TK_PERCENT, "%") TOK(TK_MATMUL, "@") \
-  TOK(TK_CARET, "^") TOK(TK_DOT, ".") TOK(TK_COMMA, ",") TOK(TK_COLON, ":") TOK(TK_SEMI, ";") TOK(TK_LPAREN, "(") \
+  TOK(TK_EQ, "==") TOK(TK_NE, "!=") TOK(TK_LE, "<=") TOK(TK_GE, ">=") TOK(TK_LT, "<") TOK(TK_GT, ">") \
+  TOK(TK_ASSIGN, "=") TOK(TK_PLUS, "+") TOK(TK_MINUS, "-") TOK(TK_STAR, "*") TOK(TK_SLASH, "/") \
+  TOK(TK_PERCENT, "%") TOK(TK_MATMUL, "@") TOK(TK_CARET, "^") TOK(TK_DOT, ".") TOK(TK_COMMA, ",") TOK(TK_COLON, ":") TOK(TK_SEMI, ";") TOK(TK_LPAREN, "(") \
   TOK(TK_RPAREN, ")") TOK(TK_LBRACKET, "[") TOK(TK_RBRACKET, "]") TOK(TK_LBRACE, "{") TOK(TK_RBRACE, "}")
 #define KEYWORDS(TOK) \
-  TOK(TK_DEF, "def") TOK(TK_MODEL, "model") TOK(TK_FOLD, "fold") TOK(TK_SCAN, "scan") TOK(TK_FOR, "for") TOK(TK_IN, "in") \
-  TOK(TK_IF, "if") TOK(TK_ELSE, "else") TOK(TK_WHILE, "while") TOK(TK_AND, "and") TOK(TK_OR, "or") TOK(TK_NOT, "not") \
-  TOK(TK_TRUE, "true") TOK(TK_FALSE, "false") TOK(TK_NONE, "none")
+  TOK(TK_DEF, "def") TOK(TK_MODEL, "model") TOK(TK_FOLD, "fold") TOK(TK_SCAN, "scan") TOK(TK_FOR, "for") \
+  TOK(TK_IN, "in") TOK(TK_IF, "if") TOK(TK_ELSE, "else") TOK(TK_WHILE, "while") TOK(TK_AND, "and") \
+  TOK(TK_OR, "or") TOK(TK_NOT, "not") TOK(TK_TRUE, "true") TOK(TK_FALSE, "false") TOK(TK_NONE, "none")
 
 typedef enum {
-  TK_EOF, TK_NL, TK_NAME, TK_INT, TK_FLOAT, TK_STR_OPEN, TK_STR_TEXT, TK_INTERP_OPEN, TK_FORMAT, TK_INTERP_CLOSE, TK_STR_CLOSE,
-  TK_ERROR,
+  TK_EOF, TK_NL, TK_NAME, TK_INT, TK_FLOAT, TK_STR_OPEN, TK_STR_TEXT, TK_INTERP_OPEN, TK_FORMAT, TK_INTERP_CLOSE,
+  TK_STR_CLOSE, TK_ERROR,
 #define TOK(id, text) id,
   PUNCTUATION(TOK) KEYWORDS(TOK)
 #undef TOK
   TK_COUNT
 } TokKind;
+// clang-format on
 const char *tok_text(TokKind k); /* "'->'", "a name", "the end of the file" */
 static inline bool tok_is_word(TokKind k) { return k == TK_NAME || k >= TK_DEF; }
 
@@ -41,7 +43,7 @@ typedef enum {
   ROLE_BLOCK,    /* brace of a block or of members */
   ROLE_RECORD,   /* brace of a record or record type */
   ROLE_BODY,     /* '=' or '->' before a value or body: a line break may follow */
-  ROLE_SIGNATURE,/* the same after the signature of a def or model: a good place for one */
+  ROLE_SIGNATURE, /* the same after the signature of a def or model: a good place for one */
   ROLE_SILENT,   /* ';' after an expression at top level, which hides its value at the prompt */
   ROLE_OPERATOR, /* binary operator */
   ROLE_CLAUSE    /* `for` or guard `if` of a comprehension, `if` or `else` of a choice: a line may break before it */

@@ -2,7 +2,10 @@
 #include "lang/ast.h"
 #include <string.h>
 
-typedef struct { uint64_t hash; Name text; } Slot;
+typedef struct {
+  uint64_t hash;
+  Name text;
+} Slot;
 struct Names {
   Arena *arena;
   Slot *slot;

@@ -2,8 +2,8 @@
 #include "lang/parser.h"
 #include <string.h>
 
-const char *const ast_op_text[] = {"+", "-", "*", "/", "//", "%", "@", "^", "==", "!=", "<", "<=", ">", ">=",
-                                   "and", "or", "|>", "..", "-", "+", "not"};
+const char *const ast_op_text[] = {"+",  "-", "*",  "/",   "//", "%",  "@",  "^", "==", "!=", "<",
+                                   "<=", ">", ">=", "and", "or", "|>", "..", "-", "+",  "not"};
 
 /* ---- tokens ---- */
 
@@ -75,34 +75,36 @@ void fail_at(Parser *p, ErrId id, Span at, const char *help, const char *fmt, ..
 }
 
 /* Words of other languages that stand where tg has something else; `before`: the mistake shows at the token after. */
-static const struct { const char *word, *help; } habits[] = {
-  {"lambda", "a function is x -> e, or (x, y) -> e"},
-  {"return", "a block's value is its last expression: leave `return` out"},
-  {"elif", "write `else if`"},
-  {"from", "write `import m`, then m.name"},
-  {"let", "a name is bound by x = e alone"},
-  {"var", "a name is bound by x = e alone"},
-  {"const", "a name is bound by x = e alone"},
-  {"val", "a name is bound by x = e alone"},
-  {"print", "print is a function: print(x)"},
-  {"assert", "assert is a function: assert(c)"},
-  {"is", "equality is =="},
-  {"fn", "write `def f(x) = e`, or x -> e"},
-  {"fun", "write `def f(x) = e`, or x -> e"},
-  {"func", "write `def f(x) = e`, or x -> e"},
-  {"function", "write `def f(x) = e`, or x -> e"},
-  {"class", "write `model M(...) { ... }`, or a record {a: 1}"},
-  {"struct", "a record is {a: 1, b: 2}"},
-  {"del", "names are immutable and end with their block"},
-  {"global", "names are immutable; bind a new one"},
-  {"yield", "a `scan` stacks the values of its block"},
-  {"with", "there is no `with`; bind names by x = e"},
-  {"raise", "assert(c) fails when c is false"},
-  {"then", "write a if c else b, or if c { a } else { b }"},
-  {"do", "a loop's body is a block: for x in xs { ... }"},
-  {"end", "a block ends with }"},
-  {"xor", "write a != b for truth values"},
-  {"mod", "write a % b"},
+static const struct {
+  const char *word, *help;
+} habits[] = {
+    {"lambda", "a function is x -> e, or (x, y) -> e"},
+    {"return", "a block's value is its last expression: leave `return` out"},
+    {"elif", "write `else if`"},
+    {"from", "write `import m`, then m.name"},
+    {"let", "a name is bound by x = e alone"},
+    {"var", "a name is bound by x = e alone"},
+    {"const", "a name is bound by x = e alone"},
+    {"val", "a name is bound by x = e alone"},
+    {"print", "print is a function: print(x)"},
+    {"assert", "assert is a function: assert(c)"},
+    {"is", "equality is =="},
+    {"fn", "write `def f(x) = e`, or x -> e"},
+    {"fun", "write `def f(x) = e`, or x -> e"},
+    {"func", "write `def f(x) = e`, or x -> e"},
+    {"function", "write `def f(x) = e`, or x -> e"},
+    {"class", "write `model M(...) { ... }`, or a record {a: 1}"},
+    {"struct", "a record is {a: 1, b: 2}"},
+    {"del", "names are immutable and end with their block"},
+    {"global", "names are immutable; bind a new one"},
+    {"yield", "a `scan` stacks the values of its block"},
+    {"with", "there is no `with`; bind names by x = e"},
+    {"raise", "assert(c) fails when c is false"},
+    {"then", "write a if c else b, or if c { a } else { b }"},
+    {"do", "a loop's body is a block: for x in xs { ... }"},
+    {"end", "a block ends with }"},
+    {"xor", "write a != b for truth values"},
+    {"mod", "write a % b"},
 };
 
 static const char *habit(const char *w) {
@@ -127,15 +129,21 @@ static const char *hint(Parser *p) {
     if (start == TK_DEF) return "tg has no ':' here; a body is `= e` or `{ ... }`";
     if (header) return "tg has no ':' here; a body is `{ ... }`";
     return NULL;
-  case TK_ASSIGN: return "equality is ==; a binding `x = e` is a statement of its own";
-  case TK_IN: return "there is no `in` test; write any(xs == x)";
-  case TK_WHILE: return "a loop is `for t in 0..n { ... }`, or `fold s = s0 for t in 0..n while c { ... }`";
-  case TK_FLOORDIV: return "a comment begins with #";
+  case TK_ASSIGN:
+    return "equality is ==; a binding `x = e` is a statement of its own";
+  case TK_IN:
+    return "there is no `in` test; write any(xs == x)";
+  case TK_WHILE:
+    return "a loop is `for t in 0..n { ... }`, or `fold s = s0 for t in 0..n while c { ... }`";
+  case TK_FLOORDIV:
+    return "a comment begins with #";
   case TK_STR_OPEN:
     if (before && before->kind == TK_STR_CLOSE && before->hi == t->lo) return "a quote inside a string is \\\"";
     return NULL;
-  case TK_NOT: return "put it in parentheses: (not a)";
-  default: return NULL;
+  case TK_NOT:
+    return "put it in parentheses: (not a)";
+  default:
+    return NULL;
   }
 }
 
@@ -310,13 +318,15 @@ void parse_sequence(Parser *p, AstVec *out, Ast *(*rule)(Parser *p, bool top), b
         if (top) set_role(p, p->i, ROLE_SILENT);
       }
       vec_push(p->a, out, s);
-    } DIAG_CAUGHT(p->d) {
+    }
+    DIAG_CAUGHT(p->d) {
       p->depth = depth;
       if (!p->fatal) {
         recover(p, first);
         if (p->i == first && kind(p) != TK_EOF && !(kind(p) == TK_RBRACE && !top)) take(p);
       }
-    } DIAG_END(p->d);
+    }
+    DIAG_END(p->d);
     p->statement = outer;
     if (p->fatal && !top) diag_unwind(p->d);
   }
@@ -387,8 +397,7 @@ Ast *parse_statement(Parser *p, bool top) {
   if (kind(p) == TK_WHILE) unexpected(p, "a statement");
   if (named && at_word(p, 0, "next")) return parse_next(p, first);
   bool item = named && (at_word(p, 0, "import") || at_word(p, 0, "arg") || at_word(p, 0, "export"));
-  if (item && !top)
-    fail_at(p, P_SYNTAX, tok_span(p, first), NULL, "'%s' stands at top level only", peek(p, 0)->v.name);
+  if (item && !top) fail_at(p, P_SYNTAX, tok_span(p, first), NULL, "'%s' stands at top level only", peek(p, 0)->v.name);
   if (item && at_word(p, 0, "import")) return parse_import(p);
   if (item && at_word(p, 0, "arg")) return parse_argdecl(p);
   if (item) return parse_export(p);
@@ -401,7 +410,8 @@ Ast *parse_statement(Parser *p, bool top) {
 static bool readable(Parser *p, const Source *s) {
   Diag *g = NULL;
   if (s->len > SOURCE_MAX) {
-    g = diag_add(p->d, P_SIZE, (Span){p->file, 0, 0}, "source of %zu bytes; the limit is %d MiB", s->len, SOURCE_MAX >> 20);
+    g = diag_add(p->d, P_SIZE, (Span){p->file, 0, 0}, "source of %zu bytes; the limit is %d MiB", s->len,
+                 SOURCE_MAX >> 20);
   } else {
     size_t bad = utf8_valid_until(s->text, s->len);
     const char *line = s->text, *end = s->text + s->len;
@@ -410,8 +420,8 @@ static bool readable(Parser *p, const Source *s) {
       if (!nl) nl = end;
       if (nl - line > LINE_MAX_BYTES) {
         uint32_t lo = (uint32_t)(line - s->text);
-        g = diag_add(p->d, P_SIZE, (Span){p->file, lo, lo}, "line of %zu bytes; the limit is %d MiB", (size_t)(nl - line),
-                     LINE_MAX_BYTES >> 20);
+        g = diag_add(p->d, P_SIZE, (Span){p->file, lo, lo}, "line of %zu bytes; the limit is %d MiB",
+                     (size_t)(nl - line), LINE_MAX_BYTES >> 20);
         diag_help(p->d, g, "keep data in files: load(\"x.npy\")");
         break;
       }

@@ -2,7 +2,7 @@
  *
  * Recursive descent over a growing array of tokens. A mistake unwinds (diag_unwind) to the innermost statement, which
  * skips to its end and goes on, so one file reports several. parser.c has statements and recovery, parser_expr.c
- * expressions, parser_decl.c signatures, types, models and imports.
+ * and parser_primary.c expressions, parser_decl.c signatures, types, models and imports.
  * Invariants: i <= tok.n; every token before i has been consumed, at most three after it are known. */
 #ifndef TG_LANG_PARSER_H
 #define TG_LANG_PARSER_H
@@ -61,6 +61,8 @@ Ast *parse_expr(Parser *p);
 Ast *parse_pipe(Parser *p);
 Ast *parse_add(Parser *p);              /* a dim */
 Ast *parse_exprs(Parser *p);            /* one expression, or an AST_TUPLE of several */
+Ast *parse_primary(Parser *p);
+Ast *parse_comp(Parser *p, Ast *body, uint32_t first); /* from `for` on; the body began at token `first` */
 Ast *parse_target(Parser *p);
 Ast *to_target(Parser *p, Ast *e);      /* an expression read as a target; fails where it can't be one */
 void parse_args(Parser *p, Ast *call, uint32_t open);

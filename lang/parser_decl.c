@@ -68,8 +68,12 @@ static Ast *parse_type(Parser *p) {
   enter(p);
   Ast *n = NULL;
   switch (kind(p)) {
-  case TK_LPAREN: n = parse_type_tuple(p); break;
-  case TK_LBRACE: n = parse_type_fields(p); break;
+  case TK_LPAREN:
+    n = parse_type_tuple(p);
+    break;
+  case TK_LBRACE:
+    n = parse_type_fields(p);
+    break;
   case TK_LBRACKET:
     n = node(p, AST_TYPE, p->i);
     parse_dims(p, n);
@@ -86,7 +90,8 @@ static Ast *parse_type(Parser *p) {
     }
     n = close_node(p, n);
     break;
-  default: unexpected(p, "a type, such as f32[N, 3], [N, 3] or int");
+  default:
+    unexpected(p, "a type, such as f32[N, 3], [N, 3] or int");
   }
   leave(p);
   return n;
@@ -197,7 +202,8 @@ static Ast *parse_member_if(Parser *p) {
   n->a = parse_pipe(p);
   n->b = parse_members(p);
   if (kind(p) == TK_ELSE)
-    fail_at(p, P_SYNTAX, tok_span(p, p->i), "write a second `if not (...) { ... }`", "an `if` among members has no else");
+    fail_at(p, P_SYNTAX, tok_span(p, p->i), "write a second `if not (...) { ... }`",
+            "an `if` among members has no else");
   return close_node(p, n);
 }
 
