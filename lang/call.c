@@ -230,7 +230,7 @@ static Value *call_def(Elab *E, Fun *f, Call *c) {
   Saved saved = enter(E, f, f->name, c->span);
   Sig s;
   sig_begin(E, &s, env_of(f), f->name);
-  s.symbolic = c->ast == NULL && c->fname == NULL; /* def_check's stand-in call */
+  s.symbolic = E->checking && !c->span.file; /* the stand-in call itself */
   for (int j = 0; j < d->nkid; j++) own[j] = d->kid[j]->name;
   s.nown = d->nkid, s.own = own, s.own_value = value;
   for (int j = 0; j < d->nkid; j++)
@@ -293,6 +293,7 @@ Value *call_value(Elab *E, Value *f, Call *c) {
     if (c->arg[k].v->kind == V_POISON) diag_unwind(E->d);
   if (f->kind == V_DTYPE) return call_dtype(E, f, c);
   if (f->kind == V_POISON) diag_unwind(E->d);
+  if (f->kind == V_MODEL) diag_fail(E->d, T_MODEL, c->span, "`%s` is a model, and this version cannot construct models", c->fname);
   if (f->kind != V_FUN) {
     Diag *g = diag_add(E->d, T_TYPE, c->callee, "this is not a function but %s", v_type_text(E, f));
     if (f->kind == V_TENSOR) diag_help(E->d, g, "subscripts are written x[i]");

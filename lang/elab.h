@@ -177,6 +177,7 @@ struct Elab {
   const Frame *frame;
   const char *stack_low;        /* elaboration below this address would overflow the C stack: P_DEPTH or V_RECURSION */
   Stream stream;
+  bool checking;                /* a definition by itself, on stand-in arguments (check.c) */
   bool training;                /* later: mode of models */
   int unrolled;                 /* > 0 inside an unrolled comprehension */
 };

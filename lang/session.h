@@ -20,6 +20,8 @@ struct Module {
   Ast *file;               /* the last unit's tree */
 };
 
+typedef struct Redefined { Fun *fun, old; } Redefined;
+
 struct Session {
   Elab E;
   SessionOptions opt;
@@ -32,8 +34,8 @@ struct Session {
   const Env *entry_top;    /* main->top before it */
   Stream entry_stream;
   VEC(Value *) pending;    /* leaves with a node to be kept, in session_pending's order */
-  VEC(Fun) redefined_old;  /* definitions that this entry overwrote, to restore, beside their Fun */
-  VEC(Fun *) redefined;
+  VEC(Name) hoisted;       /* definitions that it added */
+  VEC(Redefined) redefined;/* definitions that this entry overwrote, to restore */
 };
 
 /* ---- names (env.c) ---- */
@@ -55,6 +57,8 @@ const Env *elab_import(Elab *E, const Env *env, Ast *e);
 /* Hoists the definitions of a parsed file and elaborates its items in order, one boundary an item. `show`: the prompt: the
  * last expression is printed and bound to `ans`. False when something failed. */
 bool module_run(Elab *E, Module *m, Ast *file, bool show);
+/* The folder of a registered source, "" for the working folder. */
+const char *source_dir(Elab *E, uint32_t file);
 
 /* ---- statements, functions ---- */
 /* A statement inside a block; returns the environment after it. */
@@ -104,6 +108,8 @@ void template_text(Elab *E, Template *t, const char *s, size_t n);
 void template_value(Elab *E, Template *t, Value *v, const char *fmt, Span at, bool nested);
 /* Emits the effect that prints the template. */
 void template_print(Elab *E, Template *t, Span at);
+/* An ordered native; T_EFFECT inside a comprehension. */
+void effect_call(Elab *E, const char *native, int nattr, const Attr *attr, int narg, Node *const *arg, Span at);
 Value *elab_string(Elab *E, const Env *env, Ast *e);
 
 /* ---- messages (values.c) ---- */

@@ -111,7 +111,8 @@ static _Noreturn void fail_dim(Elab *E, Sig *s, const Later *l, int64_t wanted) 
 }
 
 static void bind_dim(Elab *E, Sig *s, Ast *e, Name var, int64_t n, const Later *l) {
-  const Origin *o = origin_new(E, l->got.from, l->at, "%s = %lld from axis %d of %s", var, (long long)n, l->axis, l->what);
+  const char *size = s->symbolic ? arena_printf(E->a, "%s is", var) : arena_printf(E->a, "%s = %lld from", var, (long long)n);
+  const Origin *o = origin_new(E, l->got.from, l->at, "%s axis %d of %s", size, l->axis, l->what);
   Env *b = (Env *)env_bind(E, s->env, var, v_int(E, n, o), e->span);
   b->sig = true;
   s->env = b;
@@ -187,8 +188,11 @@ static Value *match_shape(Elab *E, Sig *s, Ast *type, Value *v, const char *what
     if (!match_dim(E, s, &l)) vec_push(E->a, &s->later, l);
     Dim *d = &r->t.dim[axis];
     if (l.dim->kind == AST_NAME) {
-      if (d->n >= 0) d->from = origin_new(E, d->from, at, "%lld is %s, axis %d of %s", (long long)d->n, l.dim->name, axis, what);
-      if (s->symbolic) d->sym = l.dim->name;
+      if (d->n >= 0 && !s->symbolic) d->from = origin_new(E, d->from, at, "%lld is %s, axis %d of %s", (long long)d->n, l.dim->name, axis, what);
+      if (s->symbolic) {
+        d->sym = l.dim->name;
+        d->from = origin_new(E, d->from, l.dim->span, "%s is axis %d of %s", d->sym, axis, what);
+      }
     }
     axis++;
   }
