@@ -98,7 +98,7 @@ static void check_node(Graph *g, const Node *n) {
     const Comp *c = &n->comp;
     bool arg = c->op == RED_ARGMAX || c->op == RED_ARGMIN;
     require((c->op == RED_NONE) == (c->nred == 0), "node %u: reduction without iterators or the reverse", n->id);
-    require(n->rank == c->nout && !memcmp(n->rank ? n->dim : c->extent, c->extent, sizeof *c->extent * (size_t)n->rank), "node %u: shape and extents differ", n->id);
+    require(n->rank == c->nout && (!n->rank || !memcmp(n->dim, c->extent, sizeof *c->extent * (size_t)n->rank)), "node %u: shape and extents differ", n->id);
     require(n->dtype == (arg ? DT_I64 : (DType)c->body->dtype), "node %u: dtype is not its body's", n->id);
     require((c->op != RED_ANY && c->op != RED_ALL) || n->dtype == DT_BOOL, "node %u: any or all of numbers", n->id);
     require(!c->reverse && !c->exclusive, "node %u: a comp that runs", n->id);
