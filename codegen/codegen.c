@@ -1,6 +1,7 @@
 /* The session's compiler: one JIT, one pool of lanes, and the kernels compiled so far by their canonical text. */
 #include "codegen/session.h"
 #include "codegen/cpu/jit.h"
+#include "codegen/interp.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,9 +84,22 @@ Jit *codegen_jit(Codegen *c, Fault *fault) {
   return c->jit;
 }
 
-CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, Fault *fault) {
+static CodeEntry *add(Codegen *c, CodeEntry **at, const char *text, uint64_t hash, const Code *code) {
+  CodeEntry *e = arena_new_of(c->mem, CodeEntry);
+  e->text = arena_strdup(c->mem, text);
+  e->hash = hash;
+  e->code = *code;
+  *at = e;
+  c->n++;
+  return e;
+}
+
+CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, double work, Fault *fault) {
   Arena *tmp = arena_new();
+  double below = c->o.interpret_below == 0 ? 1500 : c->o.interpret_below;
+  bool small = work < below;
   const char *text = kernel_print(k, tmp), *why = "the compiler refused the kernel";
+  if (small) text = arena_printf(tmp, "# small\n%s", text);
   uint64_t hash = hash_text(text);
   CodeEntry *e = NULL;
   if (2 * (c->n + 1) > c->cap) grow(c);
@@ -93,6 +107,10 @@ CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, Fault *fault) {
   if (*at) {
     c->stats.kernels_from_memory++;
     e = *at;
+  } else if (small) {
+    Code code = {0};
+    interp_make(k, &code);
+    e = add(c, at, text, hash, &code);
   } else if (codegen_jit(c, fault)) {
     bool from_disk = false, declined = true, ok = false;
     Code code = {0};
@@ -104,12 +122,7 @@ CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, Fault *fault) {
     if (!ok) {
       fault_set(fault, R_MEMORY, (Span){0, 0, 0}, "a kernel could not be compiled: %s", why);
     } else {
-      e = arena_new_of(c->mem, CodeEntry);
-      e->text = arena_strdup(c->mem, text);
-      e->hash = hash;
-      e->code = code;
-      *at = e;
-      c->n++;
+      e = add(c, at, text, hash, &code);
       if (from_disk) c->stats.kernels_from_disk++;
       else c->stats.kernels_compiled++;
     }

@@ -15,6 +15,8 @@ typedef struct CodegenOptions {
   int threads;            /* >= 1 */
   const char *cache_dir;  /* compiled kernels on disk; NULL: none */
   volatile int *interrupt;/* non-zero: stop at the next chunk of work with R_INTERRUPT; may be NULL */
+  double interpret_below; /* kernels of less work than this (scalar operations, loops counted) run without machine code;
+                           * 0: a good default; < 0: none; INFINITY: all. Same bits either way */
 } CodegenOptions;
 
 typedef struct CodegenStats { int64_t kernels_compiled, kernels_from_memory, kernels_from_disk, plans; } CodegenStats;

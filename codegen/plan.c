@@ -107,7 +107,9 @@ static bool plan_kernel(Planner *p, Block *b, Group *g) {
   if (ks->narg > p->p->max_arg) p->p->max_arg = ks->narg;
   event(p, EV_KERNEL, s, p->time, NULL);
   if (ks->skip) return true;
-  ks->code = codegen_kernel(p->p->cg, p->f->g, k, p->fault);
+  double work = 0;
+  for (int i = 0; i < g->member.n; i++) work += g->member.at[i]->points * (g->member.at[i]->cost + 1) * g->home->times;
+  ks->code = codegen_kernel(p->p->cg, p->f->g, k, work, p->fault);
   if (!ks->code) return false;
   const Code *c = code_of(ks->code);
   if (c->lane_bytes > p->p->lane_bytes) p->p->lane_bytes = c->lane_bytes;

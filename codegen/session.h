@@ -7,8 +7,9 @@
 
 typedef struct CodeEntry CodeEntry;
 
-/* The code of a kernel, compiled if its text is new. The entry lives as long as the Codegen. NULL with *fault. */
-CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, Fault *fault);
+/* The code of a kernel, compiled if its text is new. work: scalar operations in one run of the plan, which decides whether
+ * it is worth compiling. The entry lives as long as the Codegen. NULL with *fault. */
+CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, double work, Fault *fault);
 const Code *code_of(const CodeEntry *e);
 const char *code_text(const CodeEntry *e);
 
