@@ -1,5 +1,5 @@
 # Writes OUT: the library's modules (FILES, .tg) as byte arrays, found by library_module().
-set(text "/* Generated from stdlib/*.tg. */\n#include <stddef.h>\ntypedef struct { const char *name, *text; size_t len; } LibraryFile;\nextern const LibraryFile library_files[];\nextern const int library_nfile;\n")
+set(text "/* Generated from the modules in stdlib. */\n#include <stddef.h>\ntypedef struct { const char *name, *text; size_t len; } LibraryFile;\nextern const LibraryFile library_files[];\nextern const int library_nfile;\n")
 set(rows "")
 set(n 0)
 foreach(f ${FILES})

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 const PassInfo pass_info[PASS_COUNT] = {
@@ -92,8 +93,14 @@ static const char *cache_dir(Host *h) {
   return base && *base ? arena_printf(h->arena, "%s/.cache/tg", base) : NULL;
 }
 
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 /* ---- the pipeline ------------------------------------------------------------------------------------------------ */
-static bool wants(const Host *h, PassId from, PassId to) {
+static bool wants(const Host *h, int from, int to) {
   for (int i = from; i <= to; i++)
     if (h->o.dump[i]) return true;
   return false;
@@ -117,6 +124,7 @@ static bool stop_after(Host *h, Graph *g, const Region *r, PassId p) {
 static bool run_plan(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault) {
   if (!h->codegen)
     h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads, .cache_dir = cache_dir(h), .interrupt = &host_interrupt});
+  double t0 = now();
   Plan *p = codegen_plan(h->codegen, g, r, fault);
   if (!p) return false;
   bool ok = true;
@@ -125,7 +133,10 @@ static bool run_plan(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fau
     h->stopped = h->o.stop == (PassId)i;
   }
   h->last = plan_stats(p);
+  double t1 = now();
+  h->times.compile += t1 - t0;
   if (!h->stopped) ok = plan_run(p, h->slot.n, h->slot.at, out, &h->nh, fault);
+  h->times.run += now() - t1;
   plan_free(p);
   return ok;
 }
@@ -185,7 +196,10 @@ int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind 
   uint32_t file = diag_source(h->diags, name, text, len);
   Region unit = {0};
   host_interrupt = 0;
+  h->times = (HostTimes){0};
+  double t0 = now();
   bool ok = session_unit(h->session, file, kind, &unit);
+  h->times.check = now() - t0;
   host_report(h);
   if (!ok) return EXIT_COMPILE;
   int code = EXIT_OK;

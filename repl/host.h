@@ -27,6 +27,9 @@ typedef struct HostOptions {
   FILE *out;
 } HostOptions;
 
+/* Seconds that the last unit spent. */
+typedef struct HostTimes { double check, compile, run; } HostTimes;
+
 typedef struct Host {
   HostOptions o;
   Arena *arena;             /* session */
@@ -37,6 +40,7 @@ typedef struct Host {
   Session *session;
   VEC(Tensor) slot;         /* session tensors: INPUT slot i is slot.at[i] */
   PlanStats last;           /* of the last plan */
+  HostTimes times;
   bool stopped;             /* --stop ended the last run early */
 } Host;
 
