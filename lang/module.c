@@ -22,10 +22,12 @@ static void drop_repeat(Diags *d) {
   prev->next = NULL, d->last = prev;
 }
 
+static bool covers(Span a, Span b) { return a.file == b.file && a.lo <= b.lo && b.hi <= a.hi; }
+
 static void note_calls(Elab *E, const Frame *inner, const Frame *outer) {
   int n = 0, shown = 3;
   for (const Frame *f = inner; f && f != outer; f = f->up)
-    if (f->call.file && n++ < shown) diag_note(E->d, E->d->last, f->call, "in this call of `%s`", f->fname);
+    if (f->call.file && !covers(f->call, E->d->last->span) && n++ < shown) diag_note(E->d, E->d->last, f->call, "in this call of `%s`", f->fname);
   if (n > shown) diag_note(E->d, E->d->last, (Span){0}, "... and %d calls more around it", n - shown);
 }
 

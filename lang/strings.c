@@ -124,6 +124,7 @@ void template_value(Elab *E, Template *t, Value *v, const char *fmt, Span at, bo
     else template_text(E, t, v->str.s, v->str.n);
     if (nested) text_str(E, t, "\"");
     return;
+  case V_DTYPE: text_str(E, t, dt_name(v->dtype)); return;
   case V_TENSOR: put_operand(E, t, tv_harden(E, v, at), fmt); return;
   case V_RANGE: {
     template_value(E, t, v->range.lo, fmt, at, true);

@@ -145,15 +145,13 @@ static bool shape_of(const Value *v, int *rank, const Dim **dim) {
   return *rank > 0;
 }
 
-static const char *ordinal_text(Elab *E, int n, int k) {
-  return n == 2 ? (k ? "right" : "left") : arena_printf(E->a, "operand %d", k + 1);
+/* Where a size comes from; when nobody knows, at least which operand has it. */
+static void note_size(Elab *E, Diag *g, const Value *v, Dim d, Span at) {
+  if (d.from) note_origin(E, g, d);
+  else diag_note(E->d, g, at, "this is %s", v_type_text(E, v));
 }
 
-static void note_shapes(Elab *E, Diag *g, int n, Value *const *v, const Span *at) {
-  for (int k = 0; k < n; k++)
-    if (v[k]->kind == V_TENSOR && v[k]->t.rank)
-      diag_note(E->d, g, at[k], "%s: %s", ordinal_text(E, n, k), v_type_text(E, v[k]));
-}
+static const char *dim_text(Elab *E, Dim d) { return d.sym ? d.sym : arena_printf(E->a, "%lld", (long long)d.n); }
 
 /* Would transposing operand k make the shapes equal? */
 static bool transposed_fits(const TensorV *a, const TensorV *b) {
@@ -166,15 +164,14 @@ static bool transposed_fits(const TensorV *a, const TensorV *b) {
   return true;
 }
 
-static _Noreturn void fail_mismatch(Elab *E, int n, Value *const *v, const Span *at, Span op, const char *opname, int a,
+static _Noreturn void fail_mismatch(Elab *E, Value *const *v, const Span *at, Span op, const char *opname, int a,
                                     int b, int axis_a, int axis_b) {
   const TensorV *x = &v[a]->t, *y = &v[b]->t;
-  Diag *g = diag_add(E->d, S_MISMATCH, op, "`%s` of %s and %s: axis %d is %lld on the left, axis %d is %lld on the right",
+  Diag *g = diag_add(E->d, S_MISMATCH, op, "`%s` of %s and %s: axis %d is %s, axis %d is %s",
                      opname, shape_text(E, x->rank, x->dim), shape_text(E, y->rank, y->dim), axis_a,
-                     (long long)x->dim[axis_a].n, axis_b, (long long)y->dim[axis_b].n);
-  note_shapes(E, g, n, v, at);
-  note_origin(E, g, x->dim[axis_a]);
-  note_origin(E, g, y->dim[axis_b]);
+                     dim_text(E, x->dim[axis_a]), axis_b, dim_text(E, y->dim[axis_b]));
+  note_size(E, g, v[a], x->dim[axis_a], at[a]);
+  note_size(E, g, v[b], y->dim[axis_b], at[b]);
   if (transposed_fits(x, y)) diag_help(E->d, g, "transpose one of them: .t swaps the last two axes");
   elab_fail(E, g);
 }
@@ -186,7 +183,8 @@ static _Noreturn void fail_stretch(Elab *E, int n, Value *const *v, const Span *
     if (v[k]->kind == V_TENSOR && v[k]->t.rank) *(x ? &y : &x) = &v[k]->t;
   Diag *g = diag_add(E->d, S_BROADCAST, op, "`%s` of %s and %s would stretch both to %s", opname,
                      shape_text(E, x->rank, x->dim), shape_text(E, y->rank, y->dim), shape_text(E, rank, dim));
-  note_shapes(E, g, n, v, at);
+  for (int k = 0; k < n; k++)
+    if (v[k]->kind == V_TENSOR && v[k]->t.rank) diag_note(E->d, g, at[k], "this is %s", v_type_text(E, v[k]));
   const char *xs = x->rank == 1 ? "i" : "i, 0", *ys = y->rank == 1 ? "j" : "0, j";
   bool swap = x->rank == 2 && y->rank == 2 && x->dim[0].n == 1;
   if (n == 2 && rank == 2 && !swap && x->dim[0].n != 1)
@@ -213,7 +211,7 @@ int tv_broadcast(Elab *E, int n, Value *const *v, const Span *at, Span op, const
       if (dim[b].n == 1 && who[a] >= 0) continue;
       if (who[a] < 0 || out[a].n == 1 || (out[a].n < 0 && dim[b].n > 1)) out[a] = dim[b], who[a] = k;
       else if (out[a].n != dim[b].n && out[a].n >= 0 && dim[b].n >= 0)
-        fail_mismatch(E, n, v, at, op, opname, who[a], k, a - (rank - v[who[a]]->t.rank), b);
+        fail_mismatch(E, v, at, op, opname, who[a], k, a - (rank - v[who[a]]->t.rank), b);
       else if (!out[a].from) out[a].from = dim[b].from;
     }
   }
