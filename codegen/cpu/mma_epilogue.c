@@ -10,10 +10,10 @@ typedef struct Epi {
   Ir r;
   const MmaPlan *p;
   int w;
-  Val table, it[CONTRACT_MAX_ITER];
+  LV table, it[CONTRACT_MAX_ITER];
 } Epi;
 
-static void decode(Epi *e, Val flat, int n, const int *axis) {
+static void decode(Epi *e, LV flat, int n, const int *axis) {
   for (int i = n - 1; i >= 0; i--) {
     int64_t x = e->p->ext[axis[i]] > 0 ? e->p->ext[axis[i]] : 1;
     e->it[axis[i]] = i ? ir_rem(&e->r, flat, x) : flat;
@@ -22,7 +22,7 @@ static void decode(Epi *e, Val flat, int n, const int *axis) {
 }
 
 /* acc-typed vector -> dtype as stored. */
-static Val narrow(Epi *e, Val v, DType to) {
+static LV narrow(Epi *e, LV v, DType to) {
   Ir *r = &e->r;
   DType acc = e->p->c.acc;
   if (to == acc) return v;
@@ -32,11 +32,11 @@ static Val narrow(Epi *e, Val v, DType to) {
 }
 
 /* Stores v where stage s stores at the current iterators, lanes along vit. */
-static void store(Epi *e, const Stage *s, Val v, int vit, Val mask) {
+static void store(Epi *e, const Stage *s, LV v, int vit, LV mask) {
   Ir *r = &e->r;
   const KBuf *b = &e->p->k->buf[s->out];
   LLVMTypeRef t = ir_type(r, b->dtype);
-  Val off = ir_num(r, 0);
+  LV off = ir_num(r, 0);
   int64_t step = 0;
   for (int d = 0; d < b->rank; d++) {
     if (s->store[d] < 0) continue;
@@ -44,16 +44,16 @@ static void store(Epi *e, const Stage *s, Val v, int vit, Val mask) {
     if (s->store[d] == vit) step = b->stride[d];
   }
   int al = dt_bytes(b->dtype);
-  Val base = ir_gep(r, t, ir_load(r, r->ptr, ir_gep(r, r->ptr, e->table, ir_num(r, b->arg)), 8), off);
+  LV base = ir_gep(r, t, ir_load(r, r->ptr, ir_gep(r, r->ptr, e->table, ir_num(r, b->arg)), 8), off);
   if (step == 1 || vit < 0) {
     ir_store_vec(r, v, e->w, base, al, mask);
     return;
   }
-  Val lanes[16];
+  LV lanes[16];
   for (int l = 0; l < e->w; l++) lanes[l] = ir_num(r, step * l);
-  Val index = LLVMConstVector(lanes, (unsigned)e->w), p = LLVMBuildGEP2(r->b, t, base, &index, 1, "");
-  Val a = LLVMConstInt(r->i32, (unsigned)al, 0);
-  ir_call(r, "llvm.masked.scatter", 2, (LLVMTypeRef[]){LLVMTypeOf(v), LLVMTypeOf(p)}, 4, (Val[]){v, p, a, mask});
+  LV index = LLVMConstVector(lanes, (unsigned)e->w), p = LLVMBuildGEP2(r->b, t, base, &index, 1, "");
+  LV a = LLVMConstInt(r->i32, (unsigned)al, 0);
+  ir_call(r, "llvm.masked.scatter", 2, (LLVMTypeRef[]){LLVMTypeOf(v), LLVMTypeOf(p)}, 4, (LV[]){v, p, a, mask});
 }
 
 bool mma_epilogue_build(Graph *g, LLVMModuleRef m, const char *name, const MmaPlan *p, const char **why) {
@@ -66,8 +66,8 @@ bool mma_epilogue_build(Graph *g, LLVMModuleRef m, const char *name, const MmaPl
   LLVMTypeRef i64 = LLVMInt64TypeInContext(cx), ptr = LLVMPointerTypeInContext(cx, 0);
   e.r = ir_function(m, name, 8, (LLVMTypeRef[]){ptr, ptr, i64, i64, i64, i64, ptr, i64});
   Ir *r = &e.r;
-  Val args = LLVMGetParam(r->fn, 0), loop = LLVMGetParam(r->fn, 1), r0 = LLVMGetParam(r->fn, 2), nr = LLVMGetParam(r->fn, 3);
-  Val v0 = LLVMGetParam(r->fn, 4), nv = LLVMGetParam(r->fn, 5), c = LLVMGetParam(r->fn, 6), ldc = LLVMGetParam(r->fn, 7);
+  LV args = LLVMGetParam(r->fn, 0), loop = LLVMGetParam(r->fn, 1), r0 = LLVMGetParam(r->fn, 2), nr = LLVMGetParam(r->fn, 3);
+  LV v0 = LLVMGetParam(r->fn, 4), nv = LLVMGetParam(r->fn, 5), c = LLVMGetParam(r->fn, 6), ldc = LLVMGetParam(r->fn, 7);
   LLVMTypeRef elem = ir_type(r, p->c.acc);
   e.table = ir_load(r, r->ptr, ir_gep(r, r->i8, args, ir_num(r, offsetof(KernelArgs, ptr))), 8);
   for (int k = 0; k < p->niter; k++) e.it[k] = ir_num(r, 0);
@@ -75,16 +75,16 @@ bool mma_epilogue_build(Graph *g, LLVMModuleRef m, const char *name, const MmaPl
   int vit = p->nv ? p->v[p->nv - 1] : -1;
   IrFor rows = ir_for(r, ir_num(r, 0), nr, ir_num(r, 1));
   decode(&e, ir_add(r, r0, rows.i), p->nr, p->r);
-  Val crow = ir_gep(r, elem, c, LLVMBuildMul(r->b, rows.i, ldc, ""));
+  LV crow = ir_gep(r, elem, c, LLVMBuildMul(r->b, rows.i, ldc, ""));
   IrFor runs = ir_for(r, ir_num(r, 0), nv, NULL);
   decode(&e, ir_add(r, v0, runs.i), p->nv, p->v);
-  Val len = ir_sub(r, nv, runs.i), first = vit < 0 ? NULL : e.it[vit];
+  LV len = ir_sub(r, nv, runs.i), first = vit < 0 ? NULL : e.it[vit];
   if (vit >= 0) len = ir_min(r, len, ir_sub(r, ir_num(r, p->ext[vit]), first));
   runs.step = len;
   IrFor vecs = ir_for(r, ir_num(r, 0), len, ir_num(r, e.w));
-  Val mask = ir_lanes_below(r, ir_sub(r, len, vecs.i), e.w);
+  LV mask = ir_lanes_below(r, ir_sub(r, len, vecs.i), e.w);
   if (vit >= 0) e.it[vit] = ir_add(r, first, vecs.i);
-  Val sum = ir_load_vec(r, elem, e.w, ir_gep(r, elem, crow, ir_add(r, runs.i, vecs.i)), dt_bytes(p->c.acc), mask);
+  LV sum = ir_load_vec(r, elem, e.w, ir_gep(r, elem, crow, ir_add(r, runs.i, vecs.i)), dt_bytes(p->c.acc), mask);
   const Stage *s = &p->k->stage[0];
   store(&e, s, narrow(&e, sum, (DType)p->k->buf[s->out].dtype), vit, mask);
   ir_for_end(r, &vecs);

@@ -47,15 +47,15 @@ LLVMTypeRef ir_type(Ir *r, DType t) {
 }
 
 LLVMTypeRef ir_vec(LLVMTypeRef t, int w) { return LLVMVectorType(t, (unsigned)w); }
-Val ir_num(Ir *r, int64_t v) { return LLVMConstInt(r->i64, (unsigned long long)v, 1); }
+LV ir_num(Ir *r, int64_t v) { return LLVMConstInt(r->i64, (unsigned long long)v, 1); }
 
-static bool known(Val v, int64_t *c) {
+static bool known(LV v, int64_t *c) {
   if (!LLVMIsAConstantInt(v)) return false;
   *c = LLVMConstIntGetSExtValue(v);
   return true;
 }
 
-Val ir_add(Ir *r, Val a, Val b) {
+LV ir_add(Ir *r, LV a, LV b) {
   int64_t x, y;
   bool kx = known(a, &x), ky = known(b, &y);
   if (kx && x == 0) return b;
@@ -63,95 +63,95 @@ Val ir_add(Ir *r, Val a, Val b) {
   if (kx && ky) return ir_num(r, (int64_t)((uint64_t)x + (uint64_t)y));
   return LLVMBuildAdd(r->b, a, b, "");
 }
-Val ir_sub(Ir *r, Val a, Val b) {
+LV ir_sub(Ir *r, LV a, LV b) {
   int64_t x, y;
   bool kx = known(a, &x), ky = known(b, &y);
   if (ky && y == 0) return a;
   if (kx && ky) return ir_num(r, (int64_t)((uint64_t)x - (uint64_t)y));
   return LLVMBuildSub(r->b, a, b, "");
 }
-Val ir_mul(Ir *r, Val a, int64_t c) {
+LV ir_mul(Ir *r, LV a, int64_t c) {
   int64_t x;
   if (c == 0) return ir_num(r, 0);
   if (c == 1) return a;
   if (known(a, &x)) return ir_num(r, (int64_t)((uint64_t)x * (uint64_t)c));
   return LLVMBuildMul(r->b, a, ir_num(r, c), "");
 }
-Val ir_lt(Ir *r, Val a, Val b) { return LLVMBuildICmp(r->b, LLVMIntSLT, a, b, ""); }
-Val ir_min(Ir *r, Val a, Val b) {
+LV ir_lt(Ir *r, LV a, LV b) { return LLVMBuildICmp(r->b, LLVMIntSLT, a, b, ""); }
+LV ir_min(Ir *r, LV a, LV b) {
   int64_t x, y;
   if (known(a, &x) && known(b, &y)) return x < y ? a : b;
   return LLVMBuildSelect(r->b, ir_lt(r, a, b), a, b, "");
 }
-Val ir_div(Ir *r, Val a, int64_t c) {
+LV ir_div(Ir *r, LV a, int64_t c) {
   int64_t x;
   if (c == 1) return a;
   if (known(a, &x)) return ir_num(r, x / c);
   return LLVMBuildUDiv(r->b, a, ir_num(r, c), "");
 }
-Val ir_rem(Ir *r, Val a, int64_t c) {
+LV ir_rem(Ir *r, LV a, int64_t c) {
   int64_t x;
   if (c == 1) return ir_num(r, 0);
   if (known(a, &x)) return ir_num(r, x % c);
   return LLVMBuildURem(r->b, a, ir_num(r, c), "");
 }
-Val ir_gep(Ir *r, LLVMTypeRef t, Val p, Val i) {
+LV ir_gep(Ir *r, LLVMTypeRef t, LV p, LV i) {
   int64_t x;
   return known(i, &x) && x == 0 ? p : LLVMBuildGEP2(r->b, t, p, &i, 1, "");
 }
-Val ir_load(Ir *r, LLVMTypeRef t, Val p, int align) {
-  Val v = LLVMBuildLoad2(r->b, t, p, "");
+LV ir_load(Ir *r, LLVMTypeRef t, LV p, int align) {
+  LV v = LLVMBuildLoad2(r->b, t, p, "");
   LLVMSetAlignment(v, (unsigned)align);
   return v;
 }
-void ir_store(Ir *r, Val v, Val p, int align) { LLVMSetAlignment(LLVMBuildStore(r->b, v, p), (unsigned)align); }
+void ir_store(Ir *r, LV v, LV p, int align) { LLVMSetAlignment(LLVMBuildStore(r->b, v, p), (unsigned)align); }
 
-Val ir_splat(Ir *r, Val x, int w) {
+LV ir_splat(Ir *r, LV x, int w) {
   LLVMTypeRef t = ir_vec(LLVMTypeOf(x), w);
-  Val v = LLVMBuildInsertElement(r->b, LLVMGetPoison(t), x, LLVMConstInt(r->i32, 0, 0), "");
+  LV v = LLVMBuildInsertElement(r->b, LLVMGetPoison(t), x, LLVMConstInt(r->i32, 0, 0), "");
   return LLVMBuildShuffleVector(r->b, v, LLVMGetPoison(t), LLVMConstNull(ir_vec(r->i32, w)), "");
 }
-Val ir_lanes(Ir *r, LLVMTypeRef t, int w) {
-  Val c[64];
+LV ir_lanes(Ir *r, LLVMTypeRef t, int w) {
+  LV c[64];
   for (int i = 0; i < w; i++) c[i] = LLVMConstInt(t, (unsigned long long)i, 0);
   return LLVMConstVector(c, (unsigned)w);
 }
-Val ir_lanes_below(Ir *r, Val n, int w) {
+LV ir_lanes_below(Ir *r, LV n, int w) {
   /* Clamped to 0..w first: then 32-bit lanes do, half as many registers as 64-bit ones. */
-  Val lo = LLVMBuildSelect(r->b, ir_lt(r, n, ir_num(r, 0)), ir_num(r, 0), n, "");
-  Val s = LLVMBuildTrunc(r->b, ir_min(r, lo, ir_num(r, w)), r->i32, "");
+  LV lo = LLVMBuildSelect(r->b, ir_lt(r, n, ir_num(r, 0)), ir_num(r, 0), n, "");
+  LV s = LLVMBuildTrunc(r->b, ir_min(r, lo, ir_num(r, w)), r->i32, "");
   return LLVMBuildICmp(r->b, LLVMIntULT, ir_lanes(r, r->i32, w), ir_splat(r, s, w), "");
 }
 
-Val ir_call(Ir *r, const char *name, int nover, LLVMTypeRef *over, int narg, Val *arg) {
+LV ir_call(Ir *r, const char *name, int nover, LLVMTypeRef *over, int narg, LV *arg) {
   unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-  Val f = LLVMGetIntrinsicDeclaration(r->m, id, over, (size_t)nover);
+  LV f = LLVMGetIntrinsicDeclaration(r->m, id, over, (size_t)nover);
   return LLVMBuildCall2(r->b, LLVMIntrinsicGetType(r->cx, id, over, (size_t)nover), f, arg, (unsigned)narg, "");
 }
 
-Val ir_load_vec(Ir *r, LLVMTypeRef t, int w, Val p, int align, Val mask) {
+LV ir_load_vec(Ir *r, LLVMTypeRef t, int w, LV p, int align, LV mask) {
   LLVMTypeRef vt = ir_vec(t, w);
   if (!mask) return ir_load(r, vt, p, align);
-  Val al = LLVMConstInt(r->i32, (unsigned)align, 0);
-  return ir_call(r, "llvm.masked.load", 2, (LLVMTypeRef[]){vt, r->ptr}, 4, (Val[]){p, al, mask, LLVMConstNull(vt)});
+  LV al = LLVMConstInt(r->i32, (unsigned)align, 0);
+  return ir_call(r, "llvm.masked.load", 2, (LLVMTypeRef[]){vt, r->ptr}, 4, (LV[]){p, al, mask, LLVMConstNull(vt)});
 }
-void ir_store_vec(Ir *r, Val v, int w, Val p, int align, Val mask) {
+void ir_store_vec(Ir *r, LV v, int w, LV p, int align, LV mask) {
   if (!mask) {
     ir_store(r, v, p, align);
     return;
   }
-  Val al = LLVMConstInt(r->i32, (unsigned)align, 0);
-  ir_call(r, "llvm.masked.store", 2, (LLVMTypeRef[]){LLVMTypeOf(v), r->ptr}, 4, (Val[]){v, p, al, mask});
+  LV al = LLVMConstInt(r->i32, (unsigned)align, 0);
+  ir_call(r, "llvm.masked.store", 2, (LLVMTypeRef[]){LLVMTypeOf(v), r->ptr}, 4, (LV[]){v, p, al, mask});
 }
-Val ir_gather(Ir *r, LLVMTypeRef t, int w, Val base, Val index, int align, Val mask) {
+LV ir_gather(Ir *r, LLVMTypeRef t, int w, LV base, LV index, int align, LV mask) {
   LLVMTypeRef vt = ir_vec(t, w);
-  Val p = LLVMBuildGEP2(r->b, t, base, &index, 1, ""), al = LLVMConstInt(r->i32, (unsigned)align, 0);
+  LV p = LLVMBuildGEP2(r->b, t, base, &index, 1, ""), al = LLVMConstInt(r->i32, (unsigned)align, 0);
   if (!mask) mask = LLVMConstAllOnes(ir_vec(r->i1, w));
   return ir_call(r, "llvm.masked.gather", 2, (LLVMTypeRef[]){vt, ir_vec(r->ptr, w)}, 4,
-                 (Val[]){p, al, mask, LLVMConstNull(vt)});
+                 (LV[]){p, al, mask, LLVMConstNull(vt)});
 }
 
-Val ir_widen(Ir *r, Val v, int w, DType from, DType acc) {
+LV ir_widen(Ir *r, LV v, int w, DType from, DType acc) {
   if (from == acc) return v;
   LLVMTypeRef to = ir_type(r, acc);
   if (w > 1) to = ir_vec(to, w);
@@ -164,7 +164,7 @@ Val ir_widen(Ir *r, Val v, int w, DType from, DType acc) {
 LLVMBasicBlockRef ir_block(Ir *r, const char *name) { return LLVMAppendBasicBlockInContext(r->cx, r->fn, name); }
 void ir_at(Ir *r, LLVMBasicBlockRef b) { LLVMPositionBuilderAtEnd(r->b, b); }
 
-IrFor ir_for(Ir *r, Val lo, Val hi, Val step) {
+IrFor ir_for(Ir *r, LV lo, LV hi, LV step) {
   IrFor f = {ir_block(r, "for"), ir_block(r, "do"), ir_block(r, "done"), NULL, step};
   LLVMBasicBlockRef from = LLVMGetInsertBlock(r->b);
   LLVMBuildBr(r->b, f.head);
@@ -176,14 +176,14 @@ IrFor ir_for(Ir *r, Val lo, Val hi, Val step) {
   return f;
 }
 void ir_for_end(Ir *r, IrFor *f) {
-  Val next = LLVMBuildAdd(r->b, f->i, f->step, "");
+  LV next = LLVMBuildAdd(r->b, f->i, f->step, "");
   LLVMBasicBlockRef from = LLVMGetInsertBlock(r->b);
   LLVMAddIncoming(f->i, &next, &from, 1);
   LLVMBuildBr(r->b, f->head);
   ir_at(r, f->done);
 }
 
-IrIf ir_if(Ir *r, Val c) {
+IrIf ir_if(Ir *r, LV c) {
   IrIf f = {ir_block(r, "else"), ir_block(r, "fi"), false};
   LLVMBasicBlockRef then = ir_block(r, "then");
   LLVMBuildCondBr(r->b, c, then, f.other);
@@ -204,12 +204,12 @@ void ir_if_end(Ir *r, IrIf *f) {
   ir_at(r, f->done);
 }
 
-Val ir_slot(Ir *r, LLVMTypeRef t, int n) {
+LV ir_slot(Ir *r, LLVMTypeRef t, int n) {
   LLVMBasicBlockRef here = LLVMGetInsertBlock(r->b), entry = LLVMGetEntryBasicBlock(r->fn);
   LLVMValueRef first = LLVMGetFirstInstruction(entry);
   if (first) LLVMPositionBuilderBefore(r->b, first);
   else ir_at(r, entry);
-  Val v = LLVMBuildArrayAlloca(r->b, t, LLVMConstInt(r->i32, (unsigned)n, 0), "");
+  LV v = LLVMBuildArrayAlloca(r->b, t, LLVMConstInt(r->i32, (unsigned)n, 0), "");
   LLVMSetAlignment(v, 64);
   ir_at(r, here);
   return v;

@@ -19,8 +19,8 @@ typedef struct Pack {
   DType acc;
   int w, width, es;
   LLVMTypeRef elem;
-  Val buf, loop, p0, np, k0, nk, dst;
-  Val it[CONTRACT_MAX_ITER]; /* current values; NULL: not set */
+  LV buf, loop, p0, np, k0, nk, dst;
+  LV it[CONTRACT_MAX_ITER]; /* current values; NULL: not set */
 } Pack;
 
 /* ---- Linear forms ------------------------------------------------------------------------------------------------ */
@@ -28,40 +28,40 @@ typedef struct Pack {
 static const Lin *form(const Pack *p, int f) { return f ? &p->o->cond[f - 1].l : &p->o->at; }
 
 /* Part of form f over the given iterators. */
-static Val lin_over(Pack *p, int f, int n, const int *axis) {
-  Val v = ir_num(&p->r, 0);
+static LV lin_over(Pack *p, int f, int n, const int *axis) {
+  LV v = ir_num(&p->r, 0);
   for (int i = 0; i < n; i++) v = ir_add(&p->r, v, ir_mul(&p->r, p->it[axis[i]], form(p, f)->coef[axis[i]]));
   return v;
 }
 
 /* Vector of the plain load where forms have the values f[] at lane 0 and lanes go along iterator vit. */
-static Val load_plain(Pack *p, Val *f, int vit, Val mask) {
+static LV load_plain(Pack *p, LV *f, int vit, LV mask) {
   Ir *r = &p->r;
   const Operand *o = p->o;
   for (int i = 0; i < o->ncond; i++) {
     int64_t step = vit < 0 ? 0 : o->cond[i].l.coef[vit];
-    Val x = ir_splat(r, f[1 + i], p->w);
+    LV x = ir_splat(r, f[1 + i], p->w);
     if (step) {
-      Val lanes[MAX_LANES];
+      LV lanes[MAX_LANES];
       for (int l = 0; l < p->w; l++) lanes[l] = ir_num(r, (int64_t)((uint64_t)step * (uint64_t)l));
       x = LLVMBuildAdd(r->b, x, LLVMConstVector(lanes, (unsigned)p->w), "");
     }
     LLVMIntPredicate is = o->cond[i].is == COND_GE ? LLVMIntSGE : o->cond[i].is == COND_EQ ? LLVMIntEQ : LLVMIntNE;
-    Val c = LLVMBuildICmp(r->b, is, x, LLVMConstNull(LLVMTypeOf(x)), "");
+    LV c = LLVMBuildICmp(r->b, is, x, LLVMConstNull(LLVMTypeOf(x)), "");
     mask = mask ? LLVMBuildAnd(r->b, mask, c, "") : c;
   }
   int64_t step = vit < 0 ? 0 : o->at.coef[vit];
   int al = dt_bytes(o->from);
   LLVMTypeRef t = ir_type(r, o->from);
-  Val v;
+  LV v;
   if (step == 1) {
     v = ir_load_vec(r, t, p->w, ir_gep(r, t, p->buf, f[0]), al, mask);
   } else if (step == 0 && !mask) {
     v = ir_splat(r, ir_load(r, t, ir_gep(r, t, p->buf, f[0]), al), p->w);
   } else {
-    Val lanes[MAX_LANES];
+    LV lanes[MAX_LANES];
     for (int l = 0; l < p->w; l++) lanes[l] = ir_num(r, (int64_t)((uint64_t)step * (uint64_t)l));
-    Val index = LLVMBuildAdd(r->b, ir_splat(r, f[0], p->w), LLVMConstVector(lanes, (unsigned)p->w), "");
+    LV index = LLVMBuildAdd(r->b, ir_splat(r, f[0], p->w), LLVMConstVector(lanes, (unsigned)p->w), "");
     v = ir_gather(r, t, p->w, p->buf, index, al, mask);
   }
   return ir_widen(r, v, p->w, o->from, p->acc);
@@ -69,7 +69,7 @@ static Val load_plain(Pack *p, Val *f, int vit, Val mask) {
 
 /* ---- Iterators --------------------------------------------------------------------------------------------------- */
 
-static void decode(Pack *p, Val flat, int n, const int *axis) {
+static void decode(Pack *p, LV flat, int n, const int *axis) {
   for (int i = n - 1; i >= 0; i--) {
     int64_t e = p->o->ext[axis[i]];
     if (e < 1) e = 1;
@@ -83,54 +83,54 @@ static int innermost(int n, const int *axis) { return n ? axis[n - 1] : -1; }
 /* ---- Copying ----------------------------------------------------------------------------------------------------- */
 
 /* Steps k0 .. k0 + nk at `out` (+ k * width), nvec vectors whose masks are mask[]; pre: forms without their k part. */
-static void copy_k(Pack *p, Val *pre, int vit, Val out, int nvec, Val *mask) {
+static void copy_k(Pack *p, LV *pre, int vit, LV out, int nvec, LV *mask) {
   Ir *r = &p->r;
   const Operand *o = p->o;
   decode(p, p->k0, o->nk, o->kk);
   LLVMBasicBlockRef from = LLVMGetInsertBlock(r->b), head = ir_block(r, "k"), done = ir_block(r, "k.done");
   LLVMBuildCondBr(r->b, ir_lt(r, ir_num(r, 0), p->nk), head, done);
   ir_at(r, head);
-  Val left = LLVMBuildPhi(r->b, r->i64, ""), at = LLVMBuildPhi(r->b, r->ptr, ""), ki[CONTRACT_MAX_ITER], next[CONTRACT_MAX_ITER];
+  LV left = LLVMBuildPhi(r->b, r->i64, ""), at = LLVMBuildPhi(r->b, r->ptr, ""), ki[CONTRACT_MAX_ITER], next[CONTRACT_MAX_ITER];
   for (int i = 0; i < o->nk; i++) {
-    Val first = p->it[o->kk[i]];
+    LV first = p->it[o->kk[i]];
     ki[i] = p->it[o->kk[i]] = LLVMBuildPhi(r->b, r->i64, "");
     LLVMAddIncoming(ki[i], &first, &from, 1);
   }
-  Val kpart[NFORM];
+  LV kpart[NFORM];
   for (int f = 0; f <= o->ncond; f++) kpart[f] = lin_over(p, f, o->nk, o->kk);
   for (int v = 0; v < nvec; v++) {
-    Val f[NFORM];
+    LV f[NFORM];
     for (int i = 0; i <= o->ncond; i++) {
       f[i] = ir_add(r, pre[i], kpart[i]);
       if (vit >= 0) f[i] = ir_add(r, f[i], ir_num(r, form(p, i)->coef[vit] * v * p->w));
     }
-    Val x = load_plain(p, f, vit, mask[v]);
+    LV x = load_plain(p, f, vit, mask[v]);
     ir_store_vec(r, x, p->w, ir_gep(r, p->elem, at, ir_num(r, (int64_t)v * p->w)), p->es, mask[v]);
   }
-  Val carry = NULL;
+  LV carry = NULL;
   for (int i = o->nk - 1; i >= 0; i--) {
-    Val one = carry ? LLVMBuildZExt(r->b, carry, r->i64, "") : ir_num(r, 1);
+    LV one = carry ? LLVMBuildZExt(r->b, carry, r->i64, "") : ir_num(r, 1);
     next[i] = LLVMBuildAdd(r->b, ki[i], one, "");
     if (!i) break;
     carry = LLVMBuildICmp(r->b, LLVMIntEQ, next[i], ir_num(r, o->ext[o->kk[i]]), "");
     next[i] = LLVMBuildSelect(r->b, carry, ir_num(r, 0), next[i], "");
   }
-  Val nat = ir_gep(r, p->elem, at, ir_num(r, p->width)), nleft = ir_sub(r, left, ir_num(r, 1));
+  LV nat = ir_gep(r, p->elem, at, ir_num(r, p->width)), nleft = ir_sub(r, left, ir_num(r, 1));
   LLVMBasicBlockRef end = LLVMGetInsertBlock(r->b);
   LLVMBuildCondBr(r->b, ir_lt(r, ir_num(r, 0), nleft), head, done);
   for (int i = 0; i < o->nk; i++) LLVMAddIncoming(ki[i], &next[i], &end, 1);
-  LLVMAddIncoming(left, (Val[]){p->nk, nleft}, (LLVMBasicBlockRef[]){from, end}, 2);
-  LLVMAddIncoming(at, (Val[]){out, nat}, (LLVMBasicBlockRef[]){from, end}, 2);
+  LLVMAddIncoming(left, (LV[]){p->nk, nleft}, (LLVMBasicBlockRef[]){from, end}, 2);
+  LLVMAddIncoming(at, (LV[]){out, nat}, (LLVMBasicBlockRef[]){from, end}, 2);
   ir_at(r, done);
 }
 
-static void zero_columns(Pack *p, Val panel, Val from) { /* columns from .. width of all steps */
+static void zero_columns(Pack *p, LV panel, LV from) { /* columns from .. width of all steps */
   Ir *r = &p->r;
   IrFor k = ir_for(r, ir_num(r, 0), p->nk, ir_num(r, 1));
-  Val row = ir_gep(r, p->elem, panel, ir_mul(r, k.i, p->width));
+  LV row = ir_gep(r, p->elem, panel, ir_mul(r, k.i, p->width));
   for (int c = 0; c < p->width; c += p->w) {
-    Val before = ir_lanes_below(r, ir_sub(r, from, ir_num(r, c)), p->w);
-    Val mask = LLVMBuildNot(r->b, before, "");
+    LV before = ir_lanes_below(r, ir_sub(r, from, ir_num(r, c)), p->w);
+    LV mask = LLVMBuildNot(r->b, before, "");
     if (p->width - c < p->w) mask = LLVMBuildAnd(r->b, mask, ir_lanes_below(r, ir_num(r, p->width - c), p->w), "");
     ir_store_vec(r, LLVMConstNull(ir_vec(p->elem, p->w)), p->w, ir_gep(r, p->elem, row, ir_num(r, c)), p->es, mask);
   }
@@ -142,28 +142,28 @@ static void copying(Pack *p, int nloop, const int *loop_iter) {
   const Operand *o = p->o;
   int vit = innermost(o->np, o->p);
   IrFor panels = ir_for(r, ir_num(r, 0), p->np, ir_num(r, p->width));
-  Val panel = ir_gep(r, p->elem, p->dst, LLVMBuildMul(r->b, panels.i, p->nk, ""));
-  Val end = ir_min(r, ir_num(r, p->width), ir_sub(r, p->np, panels.i));
+  LV panel = ir_gep(r, p->elem, p->dst, LLVMBuildMul(r->b, panels.i, p->nk, ""));
+  LV end = ir_min(r, ir_num(r, p->width), ir_sub(r, p->np, panels.i));
   IrFor runs = ir_for(r, ir_num(r, 0), end, NULL);
   decode(p, ir_add(r, ir_add(r, p->p0, panels.i), runs.i), o->np, o->p);
-  Val len = ir_sub(r, end, runs.i);
+  LV len = ir_sub(r, end, runs.i);
   if (vit >= 0) len = ir_min(r, len, ir_sub(r, ir_num(r, o->ext[vit]), p->it[vit]));
   runs.step = len;
-  Val pre[NFORM];
+  LV pre[NFORM];
   for (int f = 0; f <= o->ncond; f++) {
     pre[f] = ir_add(r, ir_num(r, form(p, f)->c), lin_over(p, f, nloop, loop_iter));
     pre[f] = ir_add(r, pre[f], lin_over(p, f, o->np, o->p));
   }
   int pair = p->width > p->w ? 2 : 1;
   IrFor vecs = ir_for(r, ir_num(r, 0), len, ir_num(r, (int64_t)pair * p->w));
-  Val mask[2], at[NFORM], left = ir_sub(r, len, vecs.i);
+  LV mask[2], at[NFORM], left = ir_sub(r, len, vecs.i);
   for (int f = 0; f <= o->ncond; f++) at[f] = vit < 0 ? pre[f] : ir_add(r, pre[f], ir_mul(r, vecs.i, form(p, f)->coef[vit]));
-  Val out = ir_gep(r, p->elem, panel, ir_add(r, runs.i, vecs.i));
+  LV out = ir_gep(r, p->elem, panel, ir_add(r, runs.i, vecs.i));
   mask[0] = ir_lanes_below(r, left, p->w);
   if (pair == 2) {
     IrIf two = ir_if(r, ir_lt(r, ir_num(r, p->w), left));
     mask[1] = ir_lanes_below(r, ir_sub(r, left, ir_num(r, p->w)), p->w);
-    Val all[2] = {NULL, mask[1]};
+    LV all[2] = {NULL, mask[1]};
     copy_k(p, at, vit, out, 2, all);
     ir_else(r, &two);
     copy_k(p, at, vit, out, 1, mask);
@@ -181,14 +181,14 @@ static void copying(Pack *p, int nloop, const int *loop_iter) {
 
 /* ---- Transposing ------------------------------------------------------------------------------------------------- */
 
-static Val shuffle(Pack *p, Val a, Val b, const int *at) {
-  Val c[MAX_LANES];
+static LV shuffle(Pack *p, LV a, LV b, const int *at) {
+  LV c[MAX_LANES];
   for (int i = 0; i < p->w; i++) c[i] = LLVMConstInt(p->r.i32, (unsigned)at[i], 0);
   return LLVMBuildShuffleVector(p->r.b, a, b, LLVMConstVector(c, (unsigned)p->w), "");
 }
 
 /* Interleaves groups of `g` elements inside 128-bit units of q elements: low or high half of a and b. */
-static Val unpack(Pack *p, Val a, Val b, int q, int g, int high) {
+static LV unpack(Pack *p, LV a, LV b, int q, int g, int high) {
   int at[MAX_LANES];
   for (int u = 0; u < p->w; u += q)
     for (int i = 0; i < q; i++) {
@@ -199,7 +199,7 @@ static Val unpack(Pack *p, Val a, Val b, int q, int g, int high) {
 }
 
 /* 128-bit units {odd, odd + 2} of a, then of b. */
-static Val units(Pack *p, Val a, Val b, int q, int odd) {
+static LV units(Pack *p, LV a, LV b, int q, int odd) {
   int at[MAX_LANES];
   for (int i = 0; i < p->w; i++) {
     int u = i / q, from = (u % 2) * 2 + odd;
@@ -209,9 +209,9 @@ static Val units(Pack *p, Val a, Val b, int q, int odd) {
 }
 
 /* w rows of w -> columns, in place: unpacks inside 128-bit units, then a 4 x 4 transpose of the units. */
-static void transpose(Pack *p, Val *row) {
+static void transpose(Pack *p, LV *row) {
   int w = p->w, q = w / 4;
-  Val t[MAX_LANES];
+  LV t[MAX_LANES];
   for (int g = 1; g < q; g *= 2) { /* q = 4: pairs, then pairs of pairs; q = 2: pairs */
     for (int i = 0; i < w; i += 2 * g)
       for (int j = 0; j < g; j++) {
@@ -221,9 +221,9 @@ static void transpose(Pack *p, Val *row) {
     memcpy(row, t, sizeof t);
   }
   for (int j = 0; j < q; j++) {
-    Val *u[4] = {&row[j], &row[q + j], &row[2 * q + j], &row[3 * q + j]};
-    Val even01 = units(p, *u[0], *u[1], q, 0), odd01 = units(p, *u[0], *u[1], q, 1);
-    Val even23 = units(p, *u[2], *u[3], q, 0), odd23 = units(p, *u[2], *u[3], q, 1);
+    LV *u[4] = {&row[j], &row[q + j], &row[2 * q + j], &row[3 * q + j]};
+    LV even01 = units(p, *u[0], *u[1], q, 0), odd01 = units(p, *u[0], *u[1], q, 1);
+    LV even23 = units(p, *u[2], *u[3], q, 0), odd23 = units(p, *u[2], *u[3], q, 1);
     t[j] = units(p, even01, even23, q, 0);
     t[q + j] = units(p, odd01, odd23, q, 0);
     t[2 * q + j] = units(p, even01, even23, q, 1);
@@ -236,17 +236,17 @@ static void transposing(Pack *p, int nloop, const int *loop_iter) {
   Ir *r = &p->r;
   const Operand *o = p->o;
   int w = p->w, vit = innermost(o->nk, o->kk), ngroup = (p->width + w - 1) / w;
-  Val slot = ir_slot(r, r->i64, NFORM * MAX_LANES), square = ir_slot(r, p->elem, w * w);
+  LV slot = ir_slot(r, r->i64, NFORM * MAX_LANES), square = ir_slot(r, p->elem, w * w);
   IrFor panels = ir_for(r, ir_num(r, 0), p->np, ir_num(r, p->width));
-  Val panel = ir_gep(r, p->elem, p->dst, LLVMBuildMul(r->b, panels.i, p->nk, ""));
-  Val last = ir_sub(r, p->np, ir_num(r, 1));
+  LV panel = ir_gep(r, p->elem, p->dst, LLVMBuildMul(r->b, panels.i, p->nk, ""));
+  LV last = ir_sub(r, p->np, ir_num(r, 1));
   for (int g = 0; g < ngroup; g++) {
     int nrow = p->width - g * w < w ? p->width - g * w : w;
     IrFor rows = ir_for(r, ir_num(r, 0), ir_num(r, nrow), ir_num(r, 1));
-    Val point = ir_min(r, ir_add(r, panels.i, ir_add(r, rows.i, ir_num(r, (int64_t)g * w))), last);
+    LV point = ir_min(r, ir_add(r, panels.i, ir_add(r, rows.i, ir_num(r, (int64_t)g * w))), last);
     decode(p, ir_add(r, p->p0, point), o->np, o->p);
     for (int f = 0; f <= o->ncond; f++) {
-      Val pre = ir_add(r, ir_num(r, form(p, f)->c), lin_over(p, f, nloop, loop_iter));
+      LV pre = ir_add(r, ir_num(r, form(p, f)->c), lin_over(p, f, nloop, loop_iter));
       pre = ir_add(r, pre, lin_over(p, f, o->np, o->p));
       ir_store(r, pre, ir_gep(r, r->i64, slot, ir_add(r, rows.i, ir_num(r, (int64_t)f * MAX_LANES))), 8);
     }
@@ -254,17 +254,17 @@ static void transposing(Pack *p, int nloop, const int *loop_iter) {
 
     IrFor runs = ir_for(r, ir_num(r, 0), p->nk, NULL);
     decode(p, ir_add(r, p->k0, runs.i), o->nk, o->kk);
-    Val len = ir_min(r, ir_num(r, w), ir_sub(r, p->nk, runs.i));
+    LV len = ir_min(r, ir_num(r, w), ir_sub(r, p->nk, runs.i));
     if (vit >= 0) len = ir_min(r, len, ir_sub(r, ir_num(r, o->ext[vit]), p->it[vit]));
     runs.step = len;
-    Val mask = ir_lanes_below(r, len, w), kpart[NFORM], row[MAX_LANES];
+    LV mask = ir_lanes_below(r, len, w), kpart[NFORM], row[MAX_LANES];
     for (int f = 0; f <= o->ncond; f++) kpart[f] = lin_over(p, f, o->nk, o->kk);
     for (int i = 0; i < w; i++) {
       if (i >= nrow) {
         row[i] = LLVMConstNull(ir_vec(p->elem, w));
         continue;
       }
-      Val f[NFORM];
+      LV f[NFORM];
       for (int j = 0; j <= o->ncond; j++)
         f[j] = ir_add(r, ir_load(r, r->i64, ir_gep(r, r->i64, slot, ir_num(r, j * MAX_LANES + i)), 8), kpart[j]);
       row[i] = load_plain(p, f, vit, mask);
@@ -276,15 +276,15 @@ static void transposing(Pack *p, int nloop, const int *loop_iter) {
     }
     transpose(p, row);
     /* A group narrower than a vector spills into the next step's columns, which are written later; not so with several groups. */
-    Val keep = nrow < w && ngroup > 1 ? ir_lanes_below(r, ir_num(r, nrow), w) : NULL;
-    Val out = ir_gep(r, p->elem, panel, ir_add(r, ir_mul(r, runs.i, p->width), ir_num(r, (int64_t)g * w)));
+    LV keep = nrow < w && ngroup > 1 ? ir_lanes_below(r, ir_num(r, nrow), w) : NULL;
+    LV out = ir_gep(r, p->elem, panel, ir_add(r, ir_mul(r, runs.i, p->width), ir_num(r, (int64_t)g * w)));
     IrIf full = ir_if(r, LLVMBuildICmp(r->b, LLVMIntEQ, len, ir_num(r, w), ""));
     for (int l = 0; l < w; l++)
       ir_store_vec(r, row[l], w, ir_gep(r, p->elem, out, ir_num(r, (int64_t)l * p->width)), p->es, keep);
     ir_else(r, &full);
     for (int l = 0; l < w; l++) ir_store(r, row[l], ir_gep(r, p->elem, square, ir_num(r, (int64_t)l * w)), p->es);
     IrFor some = ir_for(r, ir_num(r, 0), len, ir_num(r, 1));
-    Val v = ir_load_vec(r, p->elem, w, ir_gep(r, p->elem, square, ir_mul(r, some.i, w)), p->es, NULL);
+    LV v = ir_load_vec(r, p->elem, w, ir_gep(r, p->elem, square, ir_mul(r, some.i, w)), p->es, NULL);
     ir_store_vec(r, v, w, ir_gep(r, p->elem, out, ir_mul(r, some.i, p->width)), p->es, keep);
     ir_for_end(r, &some);
     ir_if_end(r, &full);
@@ -312,14 +312,14 @@ bool pack_build(Graph *g, LLVMModuleRef m, const char *name, const Operand *o, D
   p.r = ir_function(m, name, 7, (LLVMTypeRef[]){ptr, ptr, i64, i64, i64, i64, ptr});
   Ir *r = &p.r;
   p.elem = ir_type(r, acc);
-  Val args = LLVMGetParam(r->fn, 0);
+  LV args = LLVMGetParam(r->fn, 0);
   p.loop = LLVMGetParam(r->fn, 1);
   p.p0 = LLVMGetParam(r->fn, 2);
   p.np = LLVMGetParam(r->fn, 3);
   p.k0 = LLVMGetParam(r->fn, 4);
   p.nk = LLVMGetParam(r->fn, 5);
   p.dst = LLVMGetParam(r->fn, 6);
-  Val table = ir_load(r, r->ptr, ir_gep(r, r->i8, args, ir_num(r, offsetof(KernelArgs, ptr))), 8);
+  LV table = ir_load(r, r->ptr, ir_gep(r, r->i8, args, ir_num(r, offsetof(KernelArgs, ptr))), 8);
   p.buf = ir_load(r, r->ptr, ir_gep(r, r->ptr, table, ir_num(r, o->buf->arg)), 8);
   for (int d = 0; d < nloop; d++) p.it[loop_iter[d]] = ir_load(r, r->i64, ir_gep(r, r->i64, p.loop, ir_num(r, d)), 8);
   int64_t along_p = run_length(o, innermost(o->np, o->p), p.w), along_k = run_length(o, innermost(o->nk, o->kk), p.w);

@@ -1,0 +1,186 @@
+/* Speed of contractions beside OpenBLAS and the machine's measured multiply-add peak; 2 threads by default.
+ *
+ *   bench_contract [threads [filter]]
+ *
+ * Products: medians of rounds of tg's kernel and of cblas in turn. Convolutions: GFLOP/s as a share of the peak, which is the best
+ * rate of a loop of independent fused multiply-adds on the same threads. */
+#include "codegen/rt/pool.h"
+#include "tests/unit/mma_forms.h"
+#include <cblas.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+void openblas_set_num_threads(int n);
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+typedef struct Run { const Code *code; void **ptr; char *scratch; size_t lane; KFault fault; } Run;
+static void lane_fn(void *ctx, int lane, int nlane) {
+  Run *r = ctx;
+  int64_t units = r->code->phase[0].units;
+  KFault f = {0};
+  KernelArgs a = {r->ptr, rt_lane_lo(units, lane, nlane), rt_lane_lo(units, lane + 1, nlane), r->scratch + r->lane * (size_t)lane, NULL, &f,
+                  r->code->phase[0].ctx};
+  if (a.lo < a.hi) r->code->phase[0].fn(&a);
+}
+
+/* Peak: a micro-kernel whose panels stay in L1. */
+typedef struct Peak { GemmUkr ukr; int mr, nr; int64_t reps; } Peak;
+enum { PEAK_K = 128 };
+static void peak_lane(void *ctx, int lane, int nlane) {
+  Peak *p = ctx;
+  float *a = aligned_alloc(64, sizeof(float) * PEAK_K * 16), *b = aligned_alloc(64, sizeof(float) * PEAK_K * 32);
+  float *c = aligned_alloc(64, sizeof(float) * 16 * 32);
+  for (int i = 0; i < PEAK_K * 16; i++) a[i] = 1;
+  for (int i = 0; i < PEAK_K * 32; i++) b[i] = 1;
+  for (int64_t i = 0; i < p->reps; i++) p->ukr(PEAK_K, a, b, p->nr, c, 32, p->mr, p->nr, 0);
+  free(a), free(b), free(c);
+}
+
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+static double median(double *t, int n) {
+  if (!n) return 0;
+  qsort(t, (size_t)n, sizeof *t, by_value);
+  return t[n / 2];
+}
+
+typedef struct Bench { Jit *jit; RtPool *pool; int threads; double peak; const char *filter; } Bench;
+
+typedef struct Blas { bool on, f64, ta, tb; int64_t m, n, k; } Blas;
+static void blas(const Blas *b, const MmaCase *c, void *out) {
+  CBLAS_TRANSPOSE ta = b->ta ? CblasTrans : CblasNoTrans, tb = b->tb ? CblasTrans : CblasNoTrans;
+  int m = (int)b->m, n = (int)b->n, k = (int)b->k, lda = b->ta ? m : k, ldb = b->tb ? k : n;
+  if (b->f64) cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1, c->t[0].data, lda, c->t[1].data, ldb, 0, out, n);
+  else cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, c->t[0].data, lda, c->t[1].data, ldb, 0, out, n);
+}
+
+static void bench(Bench *B, const char *name, MmaCase *c, Node *n, Blas ref) {
+  if (B->filter && !strstr(name, B->filter)) {
+    mma_case_free(c);
+    return;
+  }
+  Code code;
+  bool disk, declined;
+  const char *why = "";
+  double t0 = now();
+  Kernel *k = mma_kernel_of(c, n);
+  if (!mma_compile(B->jit, c->g, k, kernel_print(k, c->arena), &code, &disk, &declined, &why)) {
+    printf("%-28s %s %s\n", name, declined ? "declined" : "failed", why);
+    mma_case_free(c);
+    return;
+  }
+  double compile = now() - t0;
+  Contract con;
+  contract_find_node(n, &con);
+  double flop = 2.0 * (double)con.nB * (double)con.nM * (double)con.nN * (double)con.nK;
+  Tensor out, other;
+  if (!tensor_alloc(&out, n->dtype, n->rank, n->dim) || !tensor_alloc(&other, n->dtype, n->rank, n->dim)) abort();
+  memset(out.data, 0, tensor_bytes(&out)), memset(other.data, 0, tensor_bytes(&other));
+  void *ptr[16];
+  for (int i = 0; i < c->nin; i++) ptr[i] = c->t[i].data;
+  ptr[c->nin] = out.data;
+  size_t lane = (code.lane_bytes + 4095) & ~(size_t)4095;
+  Run r = {&code, ptr, aligned_alloc(4096, lane * (size_t)B->threads), lane, {0}};
+  /* In rounds, with a pause before each side: idle workers of the other library spin for a while. */
+  enum { MAX = 400, ROUNDS = 5 };
+  double mine[MAX], theirs[MAX];
+  int runs = 0, others = 0;
+  for (int round = 0; round < ROUNDS; round++)
+    for (int side = 0; side < 1 + ref.on; side++) {
+      if (ref.on) usleep(60000);
+      double begin = now();
+      for (int i = 0; i < MAX / ROUNDS && (i < 3 || now() - begin < 0.08); i++) {
+        double a = now();
+        if (side) blas(&ref, c, other.data);
+        else rt_pool_run(B->pool, lane_fn, &r);
+        double b = now() - a;
+        if (!i) continue; /* wakes the workers */
+        if (side) theirs[others++] = b;
+        else mine[runs++] = b;
+      }
+    }
+  double t = median(mine, runs), u = median(theirs, others);
+  printf("%-28s %9.3f ms %7.1f GFLOP/s %5.2f of peak", name, t * 1e3, flop / t * 1e-9, flop / t / B->peak / (n->dtype == DT_F64 ? 0.5 : 1));
+  if (ref.on) printf("  OpenBLAS %9.3f ms, ratio %.2f", u * 1e3, u / t);
+  printf("  (compile %.1f ms)\n", compile * 1e3);
+  fflush(stdout);
+  free(r.scratch);
+  tensor_drop(&out);
+  tensor_drop(&other);
+  code.drop(&code);
+  mma_case_free(c);
+}
+
+static void product(Bench *B, DType t, int64_t m, int64_t n, int64_t k, bool ta, bool tb) {
+  char name[64];
+  snprintf(name, sizeof name, "%s %lldx%lldx%lld%s%s", dt_name(t), (long long)m, (long long)n, (long long)k, ta ? " a.t" : "", tb ? " b.t" : "");
+  if (B->filter && !strstr(name, B->filter)) return;
+  MmaCase c = mma_case();
+  bench(B, name, &c, form_matmul(&c, t, m, n, k, ta, tb), (Blas){true, t == DT_F64, ta, tb, m, n, k});
+}
+static void conv(Bench *B, const char *name, int form, ConvShape q) {
+  if (B->filter && !strstr(name, B->filter)) return;
+  MmaCase c = mma_case();
+  Node *n = form == 0 ? form_conv(&c, DT_F32, &q) : form == 1 ? form_conv_dw(&c, DT_F32, &q) : form_conv_dx(&c, DT_F32, &q);
+  bench(B, name, &c, n, (Blas){0});
+}
+
+int main(int argc, char **argv) {
+  Bench B = {.threads = argc > 1 ? atoi(argv[1]) : 2, .filter = argc > 2 ? argv[2] : NULL};
+  B.jit = jit_new(NULL);
+  B.pool = rt_pool_new(B.threads);
+  openblas_set_num_threads(B.threads);
+  const char *why = "";
+  LLVMModuleRef m = jit_module(B.jit, &why);
+  if (!m) return printf("%s\n", why), 1;
+  Peak p = {.reps = 4000};
+  int nv;
+  ukr_tile(DT_F32, jit_isa(B.jit)->vector_bits / 8, 4096, 4096, &p.mr, &nv);
+  p.nr = nv * ukr_lanes(DT_F32);
+  ukr_build(m, &(UkrSpec){DT_F32, false, p.mr, nv, false}, "peak");
+  JitCode *pc = jit_add(B.jit, "peak", m, &(JitOptions){.passes = "", .level = 2}, &why);
+  if (!pc) return printf("%s\n", why), 1;
+  p.ukr = (GemmUkr)(uintptr_t)jit_symbol(pc, "peak");
+  for (int i = 0; i < 20; i++) {
+    double a = now();
+    rt_pool_run(B.pool, peak_lane, &p);
+    double rate = 2.0 * p.mr * p.nr * PEAK_K * (double)p.reps * B.threads / (now() - a);
+    if (rate > B.peak) B.peak = rate;
+  }
+  printf("threads %d, multiply-add peak %.1f GFLOP/s (f32)\n", B.threads, B.peak * 1e-9);
+  static const int64_t square[] = {32, 64, 100, 256, 512, 1024, 2048};
+  for (int i = 0; i < 7; i++) product(&B, DT_F32, square[i], square[i], square[i], false, false);
+  product(&B, DT_F32, 512, 512, 512, true, false);
+  product(&B, DT_F32, 512, 512, 512, false, true);
+  product(&B, DT_F64, 512, 512, 512, false, false);
+  product(&B, DT_F32, 64, 512, 784, false, false);
+  product(&B, DT_F32, 512, 784, 64, true, false);
+  product(&B, DT_F32, 60000, 10, 784, false, false);
+  product(&B, DT_F32, 784, 10, 60000, true, false);
+  product(&B, DT_F32, 1, 4096, 4096, false, false);
+  product(&B, DT_F32, 1, 4096, 4096, false, true);
+  product(&B, DT_F32, 8, 4096, 4096, false, false);
+  product(&B, DT_F32, 8, 4096, 4096, false, true);
+  ConvShape q = {8, 64, 64, 58, 58, 3, 3, 1, 0};
+  conv(&B, "conv 64->64 3x3 56x56 b8", 0, q);
+  conv(&B, "conv dW", 1, q);
+  conv(&B, "conv dX (masked)", 2, q);
+  conv(&B, "conv padded", 0, (ConvShape){8, 64, 64, 56, 56, 3, 3, 1, 1});
+  conv(&B, "conv stride 2", 0, (ConvShape){8, 64, 64, 58, 58, 3, 3, 2, 0});
+  conv(&B, "conv 1x1", 0, (ConvShape){8, 64, 64, 56, 56, 1, 1, 1, 0});
+  conv(&B, "conv 1->32 3x3 28x28 b64", 0, (ConvShape){64, 1, 32, 28, 28, 3, 3, 1, 0});
+  conv(&B, "conv 32->64 3x3 13x13 b64", 0, (ConvShape){64, 32, 64, 13, 13, 3, 3, 1, 0});
+  conv(&B, "conv 256->256 3x3 7x7 b16", 0, (ConvShape){16, 256, 256, 9, 9, 3, 3, 1, 0});
+  jit_drop(pc);
+  rt_pool_free(B.pool);
+  jit_free(B.jit);
+  return 0;
+}
