@@ -52,6 +52,13 @@ static void swap_bytes(void *data, int64_t n, int size) {
     }
 }
 
+/* Nothing may follow the data; of a gzip file this also checks length and checksum. */
+static bool at_end(Stream *s, const char *path, Fault *f) {
+  char more;
+  int64_t n = stream_read(s, &more, 1);
+  return n < 0 ? false : n == 0 ? true : io_fail(f, path, "has more data than its header says");
+}
+
 static bool read_idx(const char *path, Tensor *out, Fault *f) {
   FileTensor t;
   void *data = NULL;
@@ -59,7 +66,7 @@ static bool read_idx(const char *path, Tensor *out, Fault *f) {
   bool ok = s && read_header(s, path, &t, f) && result_fits(path, &t, out, f) && (data = result_begin(&t, out, f)) != NULL;
   if (ok) {
     int64_t n = tensor_count(out);
-    ok = read_exactly(s, path, data, (size_t)n * (size_t)dt_bytes(t.dtype), f);
+    ok = read_exactly(s, path, data, (size_t)n * (size_t)dt_bytes(t.dtype), f) && at_end(s, path, f);
     if (ok) swap_bytes(data, n, dt_bytes(t.dtype));
     result_end(&t, out, data);
   }
