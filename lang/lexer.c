@@ -335,10 +335,7 @@ static Token lex_string_text(Lexer *l) {
     pop(l);
     uint32_t hi = l->pos;
     while (hi > from + 1 && strchr(" \t\r", at(l, hi - 1))) hi--;
-    const char *help = at(l, lo - 1) == '"' && from > 1 && at(l, from - 1) == '"' && at(l, from - 2) == '"'
-                           ? "there are no triple-quoted strings; join lines with \\n"
-                           : "add the closing '\"'";
-    return error_token(l, from, hi, P_STRING, help, "string does not end on its line");
+    return error_token(l, from, hi, P_STRING, "add the closing '\"'", "string does not end on its line");
   }
   return (Token){.kind = TK_STR_TEXT, .lo = lo, .hi = l->pos};
 }
@@ -411,6 +408,11 @@ static Token lex_code(Lexer *l) {
   if (lo >= l->len) return (Token){.kind = TK_EOF, .lo = l->len, .hi = l->len};
   if (is_alpha(c)) return lex_word(l);
   if (is_digit(c)) return lex_number(l);
+  if (c == '"' && at(l, lo + 1) == '"' && at(l, lo + 2) == '"') {
+    const char *end = memmem(l->text + lo + 3, l->len - lo - 3, "\"\"\"", 3);
+    uint32_t hi = end ? (uint32_t)(end - l->text) + 3 : lo + 3;
+    return error_token(l, lo, hi, P_STRING, "join lines with \\n", "there are no triple-quoted strings");
+  }
   if (c == '"') {
     push(l, '"', lo);
     l->pos++;

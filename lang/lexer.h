@@ -15,8 +15,9 @@
   TOK(TK_ELLIPSIS, "...") TOK(TK_PIPE, "|>") TOK(TK_ARROW, "->") TOK(TK_RANGE, "..") TOK(TK_FLOORDIV, "//") \
   TOK(TK_EQ, "==") TOK(TK_NE, "!=") TOK(TK_LE, "<=") TOK(TK_GE, ">=") TOK(TK_LT, "<") TOK(TK_GT, ">") \
   TOK(TK_ASSIGN, "=") TOK(TK_PLUS, "+") TOK(TK_MINUS, "-") TOK(TK_STAR, "*") TOK(TK_SLASH, "/") \
-  TOK(TK_PERCENT, "%") TOK(TK_MATMUL, "@") TOK(TK_CARET, "^") TOK(TK_DOT, ".") TOK(TK_COMMA, ",") TOK(TK_COLON, ":") TOK(TK_SEMI, ";") TOK(TK_LPAREN, "(") \
-  TOK(TK_RPAREN, ")") TOK(TK_LBRACKET, "[") TOK(TK_RBRACKET, "]") TOK(TK_LBRACE, "{") TOK(TK_RBRACE, "}")
+  TOK(TK_PERCENT, "%") TOK(TK_MATMUL, "@") TOK(TK_CARET, "^") TOK(TK_DOT, ".") TOK(TK_COMMA, ",") \
+  TOK(TK_COLON, ":") TOK(TK_SEMI, ";") TOK(TK_LPAREN, "(") TOK(TK_RPAREN, ")") TOK(TK_LBRACKET, "[") \
+  TOK(TK_RBRACKET, "]") TOK(TK_LBRACE, "{") TOK(TK_RBRACE, "}")
 #define KEYWORDS(TOK) \
   TOK(TK_DEF, "def") TOK(TK_MODEL, "model") TOK(TK_FOLD, "fold") TOK(TK_SCAN, "scan") TOK(TK_FOR, "for") \
   TOK(TK_IN, "in") TOK(TK_IF, "if") TOK(TK_ELSE, "else") TOK(TK_WHILE, "while") TOK(TK_AND, "and") \

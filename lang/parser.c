@@ -35,7 +35,10 @@ Name word(Parser *p, const char *s) { return name_of(p->names, s, strlen(s)); }
 
 /* ---- errors ---- */
 
-Span tok_span(Parser *p, uint32_t tok) { return (Span){p->file, p->tok.at[tok].lo, p->tok.at[tok].hi}; }
+Span tok_span(Parser *p, uint32_t tok) {
+  if (tok == p->i) peek(p, 0);
+  return (Span){p->file, p->tok.at[tok].lo, p->tok.at[tok].hi};
+}
 
 /* The current token as messages call it. */
 static const char *found(Parser *p) {

@@ -43,7 +43,7 @@ uint32_t expect(Parser *p, TokKind k, const char *after); /* message: expected '
 void expect_close(Parser *p, TokKind k, uint32_t open, const char *separator);
 
 /* ---- errors ---- */
-Span tok_span(Parser *p, uint32_t tok);
+Span tok_span(Parser *p, uint32_t tok); /* of a consumed token or the current one */
 _Noreturn void unexpected(Parser *p, const char *expected); /* "expected X, found Y" at the current token */
 _Noreturn void fail_at(Parser *p, ErrId id, Span at, const char *help, const char *fmt, ...)
   __attribute__((format(printf, 5, 6)));

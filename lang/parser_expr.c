@@ -314,11 +314,16 @@ static Ast *parse_binary(Parser *p, int min) {
   }
 }
 
-Ast *parse_pipe(Parser *p) { return parse_binary(p, LEVEL_PIPE); }
+Ast *parse_pipe(Parser *p) {
+  enter(p);
+  Ast *e = parse_binary(p, LEVEL_PIPE);
+  leave(p);
+  return e;
+}
+
 Ast *parse_add(Parser *p) { return parse_binary(p, LEVEL_ADD); }
 
 Ast *parse_expr(Parser *p) {
-  enter(p);
   peek(p, 0);
   uint32_t first = p->i;
   Ast *n;
@@ -330,6 +335,7 @@ Ast *parse_expr(Parser *p) {
     set_kids(p, n, &v);
     n->at = tok_span(p, p->i);
     set_role(p, take(p), ROLE_BODY);
+    enter(p);
     n->a = parse_expr(p);
     leave(p);
     return close_node(p, n);
@@ -350,10 +356,11 @@ Ast *parse_expr(Parser *p) {
     n->a = parse_pipe(p);
     if (kind(p) != TK_ELSE) unexpected(p, "'else' (a choice is: a if c else b)");
     set_role(p, take(p), ROLE_CLAUSE);
+    enter(p);
     n->c = parse_expr(p);
+    leave(p);
     e = close_node(p, n);
   }
-  leave(p);
   return e;
 }
 
