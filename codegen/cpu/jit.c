@@ -52,7 +52,7 @@ struct Jit {
 /* What generated code may call by name. */
 typedef struct Helper { const char *name; void *fn; } Helper;
 #define HELPER(f) {#f, (void *)(uintptr_t)f}
-static const Helper helpers[] = {HELPER(sin),  HELPER(cos),    HELPER(tan),    HELPER(fma),
+static const Helper helpers[] = {HELPER(sin),  HELPER(cos),    HELPER(tan),    HELPER(fma),  HELPER(fmod), HELPER(fmodf),
                                  HELPER(fmaf), HELPER(memcpy), HELPER(memset), HELPER(memmove)};
 
 static bool has_feature(const char *features, const char *name) {
