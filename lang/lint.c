@@ -4,7 +4,8 @@
  * binding of the same name counts too, which may miss a warning but never gives a false one. */
 #include "lang/session.h"
 
-typedef struct Lint { Elab *E; NameMap *live; } Lint;
+typedef struct Unused { Name name; Span at; } Unused;
+typedef struct Lint { Elab *E; NameMap *live; VEC(Unused) found; } Lint;
 
 static void set(Lint *l, Name n, bool on) { map_put(l->E->a, l->live, n, on ? (void *)n : NULL); }
 
@@ -23,25 +24,26 @@ static void mention(Lint *l, Ast *e) {
 static void judge(Lint *l, Ast *target) {
   for (int k = 0; k < target->nkid; k++) judge(l, target->kid[k]);
   if (!target->name || name_is(target->name, "_")) return;
-  if (!map_get(l->live, target->name)) {
-    Diag *g = diag_warn(l->E->d, N_UNUSED, target->span, "nothing uses `%s`", target->name);
-    diag_help(l->E->d, g, "remove it, or discard the value: _ = ...");
-  }
+  if (!map_get(l->live, target->name)) vec_push(l->E->a, &l->found, ((Unused){target->name, target->span}));
   set(l, target->name, false);
 }
 
 static void lint_block(Elab *E, Ast *block) {
   NameMap live = {0};
-  Lint l = {E, &live};
+  Lint l = {.E = E, .live = &live};
   for (int k = block->nkid - 1; k >= 0; k--) {
     Ast *s = block->kid[k];
     if (s->kind == AST_BIND)
       for (int j = s->nkid - 1; j >= 0; j--) judge(&l, s->kid[j]);
     if (s->kind == AST_DEF) {
-      if (!map_get(&live, s->name)) diag_warn(E->d, N_UNUSED, s->at, "nothing uses `%s`", s->name);
+      if (!map_get(&live, s->name)) vec_push(E->a, &l.found, ((Unused){s->name, s->at}));
       set(&l, s->name, false);
     }
     mention(&l, s->kind == AST_BIND ? s->b : s);
+  }
+  for (int k = l.found.n - 1; k >= 0; k--) {
+    Diag *g = diag_warn(E->d, N_UNUSED, l.found.at[k].at, "nothing uses `%s`", l.found.at[k].name);
+    diag_help(E->d, g, "remove it, or discard the value: _ = ...");
   }
 }
 

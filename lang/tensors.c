@@ -16,7 +16,7 @@ static bool float_fits(Elab *E, DType t, double v) {
 }
 
 static _Noreturn void fail_literal(Elab *E, DType t, Num v, Span at) {
-  if (v.is_float) diag_fail(E->d, T_LITERAL, at, "%g does not fit %s", v.f, dt_name(t));
+  if (v.is_float) diag_fail(E->d, T_LITERAL, at, "%s does not fit %s", num_text(E->a, v.f), dt_name(t));
   if (!dt_is_int(t)) diag_fail(E->d, T_LITERAL, at, "%lld does not fit %s", (long long)v.i, dt_name(t));
   diag_fail(E->d, T_LITERAL, at, "%lld does not fit %s (%lld to %lld)", (long long)v.i, dt_name(t),
             (long long)dt_int_min(t), (long long)dt_int_max(t));
@@ -176,6 +176,21 @@ static _Noreturn void fail_mismatch(Elab *E, Value *const *v, const Span *at, Sp
   elab_fail(E, g);
 }
 
+/* The operand as written when it is a name, else a name that stands for it. */
+static const char *operand_text(Elab *E, Span at, const char *other) {
+  if (!at.file || at.hi - at.lo > 30) return other;
+  char *s = arena_strndup(E->a, E->d->source.at[at.file - 1]->text + at.lo, at.hi - at.lo);
+  for (const char *p = s; *p; p++)
+    if (!(*p == '_' || *p == '.' || (*p >= '0' && *p <= '9') || ((*p | 32) >= 'a' && (*p | 32) <= 'z'))) return other;
+  return s;
+}
+
+/* Subscripts of a stretched operand in the outer form over i, j. */
+static const char *outer_sub(const TensorV *t) {
+  if (t->rank == 1) return "j";
+  return t->dim[0].n == 1 ? t->dim[1].n == 1 ? "0, 0" : "0, j" : "i, 0";
+}
+
 static _Noreturn void fail_stretch(Elab *E, int n, Value *const *v, const Span *at, Span op, const char *opname,
                                    int rank, const Dim *dim) {
   const TensorV *x = NULL, *y = NULL;
@@ -185,11 +200,10 @@ static _Noreturn void fail_stretch(Elab *E, int n, Value *const *v, const Span *
                      shape_text(E, x->rank, x->dim), shape_text(E, y->rank, y->dim), shape_text(E, rank, dim));
   for (int k = 0; k < n; k++)
     if (v[k]->kind == V_TENSOR && v[k]->t.rank) diag_note(E->d, g, at[k], "this is %s", v_type_text(E, v[k]));
-  const char *xs = x->rank == 1 ? "i" : "i, 0", *ys = y->rank == 1 ? "j" : "0, j";
-  bool swap = x->rank == 2 && y->rank == 2 && x->dim[0].n == 1;
-  if (n == 2 && rank == 2 && !swap && x->dim[0].n != 1)
-    diag_help(E->d, g, "write the outer form: [a[%s] %s b[%s] for i, j], with a and b for the operands", xs, opname, ys);
-  else diag_help(E->d, g, "write the outer form as a comprehension: [a[i] %s b[j] for i, j]", opname);
+  if (n == 2 && rank == 2)
+    diag_help(E->d, g, "write the outer form: [%s[%s] %s %s[%s] for i, j]", operand_text(E, at[0], "a"), outer_sub(x), opname,
+              operand_text(E, at[1], "b"), outer_sub(y));
+  else diag_help(E->d, g, "write the outer form as a comprehension, as in [a[i] %s b[j] for i, j]", opname);
   elab_fail(E, g);
 }
 

@@ -104,7 +104,7 @@ static char *dim_value_text(Elab *E, const Ast *e, int64_t v) {
 static _Noreturn void fail_dim(Elab *E, Sig *s, const Later *l, int64_t wanted) {
   Diag *g = diag_add(E->d, S_MISMATCH, l->at, "axis %d of %s is %s, but `%s` needs %s there, from %s", l->axis, l->what,
                      l->got.sym ? l->got.sym : arena_printf(E->a, "%lld", (long long)l->got.n), s->fname,
-                     dim_value_text(E, l->dim, wanted), type_text(E, l->type));
+                     s->symbolic ? expr_text(E, l->dim) : dim_value_text(E, l->dim, wanted), type_text(E, l->type));
   note_variables(E, s, g, l->dim);
   note_origin(E, g, l->got);
   elab_fail(E, g);
