@@ -71,7 +71,7 @@ Test(native_csv, header, .init = start, .fini = stop) {
 }
 
 Test(native_csv, shapes_of_text, .init = start, .fini = stop) {
-  static const char *const same[] = {"a,b\n1,2\n3,4\n", "a,b\r\n1,2\r\n3,4\r\n", "a,b\r1,2\r3,4", "a,b\n1,2\n3,4", "\xef\xbb\xbf" "a,b\n1,2\n3,4\n",
+  static const char *const same[] = {"a,b\n1,2\n3,4\n", "a,b\r\n1,2\r\n3,4\r\n", "a,b\r1,2\r3,4", "a,b\n1,2\n3,4", "\357\273\277a,b\n1,2\n3,4\n",
                                      "a;b\n1;2\n3;4\n", "a\tb\n1\t2\n3\t4\n", "\n\na,b\n\n1,2\n  \n3,4\n\n", "\"a\",\"b\"\n\"1\",2\n3,\"4\"\n",
                                      "a,b\n 1 ,+2\n3\t,4 \n"};
   for (size_t i = 0; i < sizeof same / sizeof *same; i++) {

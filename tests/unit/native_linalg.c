@@ -54,7 +54,7 @@ Test(native_linalg, solve_inv_det) {
   EACH_SIZE(t, n) {
     DType dt = (DType)t;
     Tensor a = spd(dt, n, &seed), b = random_mat(dt, n, 2, &seed), x = mat(dt, n, 2), inv = mat(dt, n, n);
-    put(&a, n > 1 ? 1 : 0, 0.3); /* not symmetric */
+    if (n > 1) put(&a, 1, 0.3); /* not symmetric */
     cr_assert(call("solve", NULL, 0, NULL, 2, (Tensor[]){a, b}, 1, &x, &f));
     Tensor ax = product(&a, false, &x, false);
     near(&ax, &b, tolerance(dt), "solve");

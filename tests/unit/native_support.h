@@ -11,9 +11,15 @@
 
 #define DIMS(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]){__VA_ARGS__}
 
+/* A zeroed tensor. It stays reachable to the end of the test's process, so a test may leave it to exit. */
 static inline Tensor make(DType t, int rank, const int64_t *dim) {
+  static struct TensorBuf **made;
+  static size_t n;
   Tensor x;
   cr_assert(tensor_alloc(&x, t, rank, dim));
+  made = realloc(made, (n + 1) * sizeof *made);
+  cr_assert(made);
+  made[n++] = x.owner;
   memset(x.data, 0, tensor_bytes(&x));
   return x;
 }
