@@ -75,6 +75,31 @@ static bool harmless(const Kernel *k, int in, int out) {
   return r.same && r.last <= writer;
 }
 
+typedef struct BaseRead { const Node *n; const Stage *s; bool same; } BaseRead;
+
+static void base_visit(void *ctx, Expr *e) {
+  BaseRead *r = ctx;
+  if (e->kind != EX_LOAD || e->node != r->n) return;
+  for (int d = 0; d < e->n; d++)
+    if (e->arg[d] != r->s->at[d]) r->same = false;
+}
+
+/* May a scatter that also reads its base change it in place? Yes if it has one point; or if every point reads only the
+ * element that it alone writes. */
+static bool harmless_scatter(const Kernel *k, const Node *base) {
+  const Stage *s = &k->stage[0];
+  int64_t own = 1, points = kernel_points(k);
+  BaseRead r = {base, s, true};
+  if (!kernel_buf(k, base)) return true;
+  for (int i = 0; i < s->nown; i++) own *= s->extent[i];
+  if (own * points == 1) return true;
+  if (own != 1) return false;
+  for (int d = 0; d < k->buf[s->out].rank; d++) ex_visit(s->at[d], base_visit, &r);
+  if (s->guard) ex_visit(s->guard, base_visit, &r);
+  ex_visit(s->body, base_visit, &r);
+  return r.same;
+}
+
 /* The value dies at this time, and the slot is the plan's to write. */
 static bool dies(Memory *m, int v, int time) {
   Planner *p = m->p;
@@ -91,9 +116,8 @@ static void kernel_in_place(Memory *m, Step *step) {
     const KBuf *ob = &k->buf[o];
     if (ob->space != SP_GLOBAL || !ob->out) continue;
     int v = ks->arg[ob->arg];
-    if (ks->init >= 0) { /* scatter: the base itself, unless the kernel also reads it */
-      bool read = kernel_buf(k, p->value.at[ks->init].n) != NULL;
-      if (!read && dies(m, ks->init, step->time)) {
+    if (ks->init >= 0) {
+      if (harmless_scatter(k, p->value.at[ks->init].n) && dies(m, ks->init, step->time)) {
         int s = slot_of(p, ks->init), t = slot_of(p, v);
         if (s != t && p->slot.at[t].ring == t) slot_merge(m, s, t, v);
       }
