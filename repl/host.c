@@ -121,11 +121,19 @@ static bool stop_after(Host *h, Graph *g, const Region *r, PassId p) {
   return h->stopped = h->o.stop == p;
 }
 
-static bool run_plan(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault) {
+static Plan *make_plan(Host *h, Graph *g, const Region *r, Fault *fault) {
   if (!h->codegen)
     h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads, .cache_dir = cache_dir(h), .interrupt = &host_interrupt});
+  return codegen_plan(h->codegen, g, r, fault);
+}
+Plan *host_plan(Host *h, Graph *g, Region *r, Fault *fault) {
+  graph_simplify(g, r);
+  return make_plan(h, g, r, fault);
+}
+
+static bool run_plan(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault) {
   double t0 = now();
-  Plan *p = codegen_plan(h->codegen, g, r, fault);
+  Plan *p = make_plan(h, g, r, fault);
   if (!p) return false;
   bool ok = true;
   for (int i = PASS_CLASSIFY; i < PASS_COUNT && !h->stopped; i++) {

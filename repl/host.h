@@ -55,6 +55,8 @@ void host_catch_interrupt(void);
 
 /* Runs a region: passes, plan, execution. out: r->nout tensors. */
 bool host_run(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault);
+/* The passes and the plan, without running it; the caller frees it. NULL with *fault. */
+Plan *host_plan(Host *h, Graph *g, Region *r, Fault *fault);
 /* Parses, checks and runs one unit; prints diagnostics and faults to stderr. Returns an exit code. */
 int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind kind);
 void host_report(Host *h);  /* prints and clears what diags hold */

@@ -1,5 +1,6 @@
 /* The program: runs tg_main on a stack large enough for the deepest program that the parser and the elaborator allow. */
 #include "repl/cli.h"
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -14,6 +15,9 @@ int main(int argc, char **argv) {
   Main m = {argc, argv, EXIT_RUN};
   pthread_attr_t attr;
   pthread_t thread;
+  /* Large tensors come and go: memory once faulted in is kept (a page fault costs more than the page's copy). */
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
   pthread_attr_init(&attr);
   /* Address space only: pages are touched as they are used. Under a tight limit a smaller stack must do. */
   for (size_t mb = 256; mb >= 8; mb /= 2) {
