@@ -98,9 +98,12 @@ static Value *static_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
     if (leaf[k]->t.rank == 0 && leaf[k]->t.e->kind == EX_CONST) continue;
     if (leaf[k]->t.e->nvar)
       diag_fail(E->d, T_STATIC, c->span, "static(...) depends on an index of the comprehension around it");
-    of[nrun] = k, out[nrun++] = tv_closed(E, leaf[k]);
+    Node *node = tv_closed(E, leaf[k]);
+    Value *known = map_get(&E->session->computed, (Name)(const void *)node);
+    if (known) result[k] = known;
+    else of[nrun] = k, out[nrun++] = node;
   }
-  if (nrun == 0) return bound[0];
+  if (nrun == 0) return v_with_leaves(E, bound[0], result);
   if (has_free_param(E, nrun, out)) {
     if (E->checking) diag_unwind(E->d); /* a stand-in: nothing more can be said before a call */
     diag_fail(E->d, T_STATIC, c->span, "static(...) depends on the state of a loop or on an argument that is differentiated");
@@ -111,6 +114,7 @@ static Value *static_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   if (!E->hooks->run(E->hooks->ctx, E->g, &r, t, &f)) diag_fail(E->d, f.id, f.span.file ? f.span : c->span, "%s", f.msg);
   for (int k = 0; k < nrun; k++) {
     result[of[k]] = of_tensor(E, &t[k]);
+    map_put(E->session->opt.arena, &E->session->computed, (Name)(const void *)out[k], result[of[k]]);
     tensor_drop(&t[k]);
   }
   return v_with_leaves(E, bound[0], result);

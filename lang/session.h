@@ -27,6 +27,7 @@ struct Session {
   SessionOptions opt;
   Module *main, *prelude;
   NameMap builtin;         /* Value *: builtins, dtypes and constants already looked up */
+  NameMap computed;        /* node -> Value *: what static(...) has run already */
   NameMap module;          /* by path or library name: Module * */
   bool prelude_loading;
   VEC(Name) arg_used;      /* `arg` declarations met */
