@@ -1,6 +1,6 @@
 /* Compiling a contraction kernel: its pack functions and epilogue in one module, the micro-kernels in modules of their own, which
  * all contractions of equal tiles share. What runs is the blocked driver (rt/gemm.c) over these. */
-#include "codegen/cpu/mma.h"
+#include "codegen/cpu/mma_emit.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +34,12 @@ static JitCode *micro_kernel(Jit *j, const UkrSpec *s, bool *from_disk, const ch
   return jit_add(j, key, m, &(JitOptions){.passes = "", .level = 2}, why);
 }
 
+static bool pack(Jit *j, Graph *g, const MmaPlan *p, LLVMModuleRef m, const char *name, const Operand *o, int width, Arena *a) {
+  if (!o->plain) return pack_expr_build(g, jit_isa(j), m, name, o, p->c.acc, width, p->nloop, p->loop, a);
+  pack_build(m, name, o, p->c.acc, width, p->nloop, p->loop);
+  return true;
+}
+
 /* The kernel's own functions. */
 static JitCode *functions(Jit *j, Graph *g, const MmaPlan *p, const char *text, bool *from_disk, bool *declined, const char **why) {
   Arena *a = arena_new();
@@ -42,9 +48,9 @@ static JitCode *functions(Jit *j, Graph *g, const MmaPlan *p, const char *text, 
   if (!c) {
     LLVMModuleRef m = jit_module(j, why);
     if (m) {
-      bool ok = pack_build(g, m, "pack_r", &p->R, p->c.acc, p->gemm.mr, p->nloop, p->loop, why) &&
-                (p->gemm.in_place || pack_build(g, m, "pack_v", &p->V, p->c.acc, p->gemm.nr, p->nloop, p->loop, why)) &&
-                (p->direct || mma_epilogue_build(g, m, "epilogue", p, why));
+      bool ok = pack(j, g, p, m, "pack_r", &p->R, p->gemm.mr, a) &&
+                (p->gemm.in_place || pack(j, g, p, m, "pack_v", &p->V, p->gemm.nr, a)) &&
+                (p->direct || mma_epilogue_build(g, jit_isa(j), m, "epilogue", p, a));
       if (ok) {
         c = jit_add(j, key, m, &(JitOptions){.level = 2}, why);
       } else {

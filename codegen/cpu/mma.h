@@ -32,5 +32,5 @@ bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p);
 
 /* Builds `void name(args, loop, r0, nr, v0, nv, c, ldc)` (GemmEpilogue): the stages after the contraction at every point of the
  * block, the contraction's value read from c. */
-bool mma_epilogue_build(Graph *g, LLVMModuleRef m, const char *name, const MmaPlan *p, const char **why);
+bool mma_epilogue_build(Graph *g, const Isa *isa, LLVMModuleRef m, const char *name, const MmaPlan *p, Arena *a);
 #endif

@@ -1,95 +1,67 @@
 /* Epilogues: what happens to the finished sums of a block (mma.h).
  *
  * The block's sums lie in cache, rows r by columns v. For each row, for each run of columns inside the innermost column axis, a
- * vector of sums becomes the value of the contraction's node, and the stages after it are evaluated and stored. */
-#include "codegen/cpu/mma.h"
-#include <stddef.h>
+ * vector of sums becomes the value of the contraction's buffer, and the stages after it are evaluated and stored. */
+#include "codegen/cpu/mma_emit.h"
 #include <string.h>
 
-typedef struct Epi {
-  Ir r;
-  const MmaPlan *p;
-  int w;
-  LV table, it[CONTRACT_MAX_ITER];
-} Epi;
-
-static void decode(Epi *e, LV flat, int n, const int *axis) {
-  for (int i = n - 1; i >= 0; i--) {
-    int64_t x = e->p->ext[axis[i]] > 0 ? e->p->ext[axis[i]] : 1;
-    e->it[axis[i]] = i ? ir_rem(&e->r, flat, x) : flat;
-    if (i) flat = ir_div(&e->r, flat, x);
+/* x, of dtype t, is what stage s computed at the current point: kept for later stages, stored if the buffer is memory. */
+static void finish(Em *E, const Stage *s, Val x, DType t) {
+  const KBuf *b = &E->k->buf[s->out];
+  EmBuf *eb = &E->buf[s->out];
+  if (b->space == SP_GLOBAL) {
+    Addr a;
+    em_addr_init(&a);
+    for (int d = 0; d < b->rank; d++)
+      if (s->store[d] >= 0) a.coef[s->store[d]] += b->stride[d];
+    em_store(E, s->out, &a, x, t, NULL, false);
   }
+  bool vec = !x.s;
+  LLVMValueRef v = em_as(E, &x, vec);
+  em_at(E, E->depth);
+  E->vec = vec;
+  Val kept = em_val(E, em_cast(E, (DType)b->dtype, t, v), vec, E->depth);
+  if (b->space == SP_GLOBAL) eb->fwd = kept;
+  else eb->reg = kept;
 }
 
-/* acc-typed vector -> dtype as stored. */
-static LV narrow(Epi *e, LV v, DType to) {
-  Ir *r = &e->r;
-  DType acc = e->p->c.acc;
-  if (to == acc) return v;
-  LLVMTypeRef t = ir_vec(ir_type(r, to), e->w);
-  if (dt_is_float(to)) return LLVMBuildFPTrunc(r->b, v, t, "");
-  return LLVMBuildTrunc(r->b, v, t, "");
-}
-
-/* Stores v where stage s stores at the current iterators, lanes along vit. */
-static void store(Epi *e, const Stage *s, LV v, int vit, LV mask) {
-  Ir *r = &e->r;
-  const KBuf *b = &e->p->k->buf[s->out];
-  LLVMTypeRef t = ir_type(r, b->dtype);
-  LV off = ir_num(r, 0);
-  int64_t step = 0;
-  for (int d = 0; d < b->rank; d++) {
-    if (s->store[d] < 0) continue;
-    off = ir_add(r, off, ir_mul(r, e->it[s->store[d]], b->stride[d]));
-    if (s->store[d] == vit) step = b->stride[d];
+bool mma_epilogue_build(Graph *g, const Isa *isa, LLVMModuleRef m, const char *name, const MmaPlan *p, Arena *a) {
+  const Kernel *k = p->k;
+  for (int i = 0; i < k->nstage; i++)
+    if ((i && k->stage[i].kind != ST_MAP) || k->stage[i].nown || k->buf[k->stage[i].out].space == SP_ROW) return false;
+  Em E;
+  DType acc = p->c.acc;
+  call_open(&E, g, k, a, isa, m, name, ukr_lanes(acc));
+  LLVMTypeRef elem = acc == DT_F32 ? E.f32 : acc == DT_F64 ? E.f64 : E.i64;
+  LLVMValueRef loop = call_arg(&E, 0, E.ptr), r0 = call_arg(&E, 1, E.i64), nr = call_arg(&E, 2, E.i64), v0 = call_arg(&E, 3, E.i64);
+  LLVMValueRef nv = call_arg(&E, 4, E.i64), c = call_arg(&E, 5, E.ptr), ldc = call_arg(&E, 6, E.i64);
+  for (int i = 0; i < p->niter; i++) em_bind(&E, i, em_int(&E, 0), 0, false, 1);
+  for (int d = 0; d < p->nloop; d++) {
+    LLVMValueRef i = em_int(&E, d), x = LLVMBuildLoad2(E.b, E.i64, LLVMBuildGEP2(E.b, E.i64, loop, &i, 1, ""), "");
+    em_bind(&E, p->loop[d], x, 0, false, p->ext[p->loop[d]]);
   }
-  int al = dt_bytes(b->dtype);
-  LV base = ir_gep(r, t, ir_load(r, r->ptr, ir_gep(r, r->ptr, e->table, ir_num(r, b->arg)), 8), off);
-  if (step == 1 || vit < 0) {
-    ir_store_vec(r, v, e->w, base, al, mask);
-    return;
+  LLVMValueRef i = em_loop_open(&E, em_int(&E, 0), nr, 1, 0, NULL);
+  call_bind(&E, LLVMBuildAdd(E.b, r0, i, ""), p->nr, p->r, p->ext);
+  LLVMValueRef off = LLVMBuildMul(E.b, i, ldc, ""), row = LLVMBuildGEP2(E.b, elem, c, &off, 1, ""), sum;
+  if (p->nv) {
+    LLVMValueRef at, left;
+    call_runs_open(&E, v0, nv, p->nv, p->v, p->ext, &at, &left);
+    LLVMTypeRef vt = em_vector(&E, elem);
+    sum = em_call(&E, "llvm.masked.load", 2, (LLVMTypeRef[]){vt, E.ptr}, 4,
+                  (LLVMValueRef[]){LLVMBuildGEP2(E.b, elem, row, &at, 1, ""), LLVMConstInt(E.i32, (unsigned)dt_bytes(acc), 0), E.mask,
+                                   LLVMConstNull(vt)});
+  } else {
+    sum = LLVMBuildLoad2(E.b, elem, row, "");
   }
-  LV lanes[16];
-  for (int l = 0; l < e->w; l++) lanes[l] = ir_num(r, step * l);
-  LV index = LLVMConstVector(lanes, (unsigned)e->w), p = LLVMBuildGEP2(r->b, t, base, &index, 1, "");
-  LV a = LLVMConstInt(r->i32, (unsigned)al, 0);
-  ir_call(r, "llvm.masked.scatter", 2, (LLVMTypeRef[]){LLVMTypeOf(v), LLVMTypeOf(p)}, 4, (LV[]){v, p, a, mask});
-}
-
-bool mma_epilogue_build(Graph *g, LLVMModuleRef m, const char *name, const MmaPlan *p, const char **why) {
-  Epi e = {.p = p, .w = ukr_lanes(p->c.acc)};
-  if (p->k->nstage > 1) {
-    *why = "epilogue";
-    return false;
+  finish(&E, &k->stage[0], em_val(&E, sum, p->nv > 0, E.depth), acc);
+  for (int s = 1; s < k->nstage; s++) {
+    const Stage *st = &k->stage[s];
+    Expr *body = st->body;
+    if (st->guard) body = ex_select(g, st->guard, body, ex_num(g, (DType)body->dtype, 0));
+    finish(&E, st, em_expr(&E, body), (DType)body->dtype);
   }
-  LLVMContextRef cx = LLVMGetModuleContext(m);
-  LLVMTypeRef i64 = LLVMInt64TypeInContext(cx), ptr = LLVMPointerTypeInContext(cx, 0);
-  e.r = ir_function(m, name, 8, (LLVMTypeRef[]){ptr, ptr, i64, i64, i64, i64, ptr, i64});
-  Ir *r = &e.r;
-  LV args = LLVMGetParam(r->fn, 0), loop = LLVMGetParam(r->fn, 1), r0 = LLVMGetParam(r->fn, 2), nr = LLVMGetParam(r->fn, 3);
-  LV v0 = LLVMGetParam(r->fn, 4), nv = LLVMGetParam(r->fn, 5), c = LLVMGetParam(r->fn, 6), ldc = LLVMGetParam(r->fn, 7);
-  LLVMTypeRef elem = ir_type(r, p->c.acc);
-  e.table = ir_load(r, r->ptr, ir_gep(r, r->i8, args, ir_num(r, offsetof(KernelArgs, ptr))), 8);
-  for (int k = 0; k < p->niter; k++) e.it[k] = ir_num(r, 0);
-  for (int d = 0; d < p->nloop; d++) e.it[p->loop[d]] = ir_load(r, r->i64, ir_gep(r, r->i64, loop, ir_num(r, d)), 8);
-  int vit = p->nv ? p->v[p->nv - 1] : -1;
-  IrFor rows = ir_for(r, ir_num(r, 0), nr, ir_num(r, 1));
-  decode(&e, ir_add(r, r0, rows.i), p->nr, p->r);
-  LV crow = ir_gep(r, elem, c, LLVMBuildMul(r->b, rows.i, ldc, ""));
-  IrFor runs = ir_for(r, ir_num(r, 0), nv, NULL);
-  decode(&e, ir_add(r, v0, runs.i), p->nv, p->v);
-  LV len = ir_sub(r, nv, runs.i), first = vit < 0 ? NULL : e.it[vit];
-  if (vit >= 0) len = ir_min(r, len, ir_sub(r, ir_num(r, p->ext[vit]), first));
-  runs.step = len;
-  IrFor vecs = ir_for(r, ir_num(r, 0), len, ir_num(r, e.w));
-  LV mask = ir_lanes_below(r, ir_sub(r, len, vecs.i), e.w);
-  if (vit >= 0) e.it[vit] = ir_add(r, first, vecs.i);
-  LV sum = ir_load_vec(r, elem, e.w, ir_gep(r, elem, crow, ir_add(r, runs.i, vecs.i)), dt_bytes(p->c.acc), mask);
-  const Stage *s = &p->k->stage[0];
-  store(&e, s, narrow(&e, sum, (DType)p->k->buf[s->out].dtype), vit, mask);
-  ir_for_end(r, &vecs);
-  ir_for_end(r, &runs);
-  ir_for_end(r, &rows);
-  ir_end(r);
+  if (p->nv) call_runs_close(&E);
+  em_loop_close(&E, 0, NULL);
+  call_close(&E, name, 7, (bool[]){true, false, false, false, false, true, false});
   return true;
 }

@@ -214,3 +214,56 @@ LV ir_slot(Ir *r, LLVMTypeRef t, int n) {
   ir_at(r, here);
   return v;
 }
+
+/* ---- Transpose --------------------------------------------------------------------------------------------------- */
+
+static LV shuffle(Ir *r, int w, LV a, LV b, const int *at) {
+  LV c[16];
+  for (int i = 0; i < w; i++) c[i] = LLVMConstInt(r->i32, (unsigned)at[i], 0);
+  return LLVMBuildShuffleVector(r->b, a, b, LLVMConstVector(c, (unsigned)w), "");
+}
+
+/* Interleaves groups of `g` elements inside 128-bit units of q elements: low or high half of a and b. */
+static LV unpack(Ir *r, int w, LV a, LV b, int q, int g, int high) {
+  int at[16];
+  for (int u = 0; u < w; u += q)
+    for (int i = 0; i < q; i++) {
+      int pos = i / g, from = (pos / 2) * g + i % g + (high ? q / 2 : 0);
+      at[u + i] = u + from + (pos % 2 ? w : 0);
+    }
+  return shuffle(r, w, a, b, at);
+}
+
+/* 128-bit units {odd, odd + 2} of a, then of b. */
+static LV units(Ir *r, int w, LV a, LV b, int q, int odd) {
+  int at[16];
+  for (int i = 0; i < w; i++) {
+    int u = i / q, from = (u % 2) * 2 + odd;
+    at[i] = from * q + i % q + (u >= 2 ? w : 0);
+  }
+  return shuffle(r, w, a, b, at);
+}
+
+/* Unpacks inside 128-bit units, then a 4 x 4 transpose of the units; on single instructions of x86. */
+void ir_transpose(Ir *r, int w, LV *row) {
+  int q = w / 4;
+  LV t[16];
+  for (int g = 1; g < q; g *= 2) { /* q = 4: pairs, then pairs of pairs; q = 2: pairs */
+    for (int i = 0; i < w; i += 2 * g)
+      for (int j = 0; j < g; j++) {
+        t[i + 2 * j] = unpack(r, w, row[i + j], row[i + g + j], q, g, 0);
+        t[i + 2 * j + 1] = unpack(r, w, row[i + j], row[i + g + j], q, g, 1);
+      }
+    memcpy(row, t, sizeof t);
+  }
+  for (int j = 0; j < q; j++) {
+    LV *u[4] = {&row[j], &row[q + j], &row[2 * q + j], &row[3 * q + j]};
+    LV even01 = units(r, w, *u[0], *u[1], q, 0), odd01 = units(r, w, *u[0], *u[1], q, 1);
+    LV even23 = units(r, w, *u[2], *u[3], q, 0), odd23 = units(r, w, *u[2], *u[3], q, 1);
+    t[j] = units(r, w, even01, even23, q, 0);
+    t[q + j] = units(r, w, odd01, odd23, q, 0);
+    t[2 * q + j] = units(r, w, even01, even23, q, 1);
+    t[3 * q + j] = units(r, w, odd01, odd23, q, 1);
+  }
+  memcpy(row, t, sizeof t);
+}

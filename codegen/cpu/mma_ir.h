@@ -58,4 +58,6 @@ IrIf ir_if(Ir *r, LV c);
 void ir_else(Ir *r, IrIf *f);
 void ir_if_end(Ir *r, IrIf *f);
 LV ir_slot(Ir *r, LLVMTypeRef t, int n); /* n elements on the stack, made in the entry block */
+/* w vectors of w lanes, w 8 or 16: row[i] lane j <-> row[j] lane i. */
+void ir_transpose(Ir *r, int w, LV *row);
 #endif

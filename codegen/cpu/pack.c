@@ -181,57 +181,6 @@ static void copying(Pack *p, int nloop, const int *loop_iter) {
 
 /* ---- Transposing ------------------------------------------------------------------------------------------------- */
 
-static LV shuffle(Pack *p, LV a, LV b, const int *at) {
-  LV c[MAX_LANES];
-  for (int i = 0; i < p->w; i++) c[i] = LLVMConstInt(p->r.i32, (unsigned)at[i], 0);
-  return LLVMBuildShuffleVector(p->r.b, a, b, LLVMConstVector(c, (unsigned)p->w), "");
-}
-
-/* Interleaves groups of `g` elements inside 128-bit units of q elements: low or high half of a and b. */
-static LV unpack(Pack *p, LV a, LV b, int q, int g, int high) {
-  int at[MAX_LANES];
-  for (int u = 0; u < p->w; u += q)
-    for (int i = 0; i < q; i++) {
-      int pos = i / g, from = (pos / 2) * g + i % g + (high ? q / 2 : 0);
-      at[u + i] = u + from + (pos % 2 ? p->w : 0);
-    }
-  return shuffle(p, a, b, at);
-}
-
-/* 128-bit units {odd, odd + 2} of a, then of b. */
-static LV units(Pack *p, LV a, LV b, int q, int odd) {
-  int at[MAX_LANES];
-  for (int i = 0; i < p->w; i++) {
-    int u = i / q, from = (u % 2) * 2 + odd;
-    at[i] = from * q + i % q + (u >= 2 ? p->w : 0);
-  }
-  return shuffle(p, a, b, at);
-}
-
-/* w rows of w -> columns, in place: unpacks inside 128-bit units, then a 4 x 4 transpose of the units. */
-static void transpose(Pack *p, LV *row) {
-  int w = p->w, q = w / 4;
-  LV t[MAX_LANES];
-  for (int g = 1; g < q; g *= 2) { /* q = 4: pairs, then pairs of pairs; q = 2: pairs */
-    for (int i = 0; i < w; i += 2 * g)
-      for (int j = 0; j < g; j++) {
-        t[i + 2 * j] = unpack(p, row[i + j], row[i + g + j], q, g, 0);
-        t[i + 2 * j + 1] = unpack(p, row[i + j], row[i + g + j], q, g, 1);
-      }
-    memcpy(row, t, sizeof t);
-  }
-  for (int j = 0; j < q; j++) {
-    LV *u[4] = {&row[j], &row[q + j], &row[2 * q + j], &row[3 * q + j]};
-    LV even01 = units(p, *u[0], *u[1], q, 0), odd01 = units(p, *u[0], *u[1], q, 1);
-    LV even23 = units(p, *u[2], *u[3], q, 0), odd23 = units(p, *u[2], *u[3], q, 1);
-    t[j] = units(p, even01, even23, q, 0);
-    t[q + j] = units(p, odd01, odd23, q, 0);
-    t[2 * q + j] = units(p, even01, even23, q, 1);
-    t[3 * q + j] = units(p, odd01, odd23, q, 1);
-  }
-  memcpy(row, t, sizeof t);
-}
-
 static void transposing(Pack *p, int nloop, const int *loop_iter) {
   Ir *r = &p->r;
   const Operand *o = p->o;
@@ -274,7 +223,7 @@ static void transposing(Pack *p, int nloop, const int *loop_iter) {
       ir_for_end(r, &runs);
       break;
     }
-    transpose(p, row);
+    ir_transpose(r, w, row);
     /* A group narrower than a vector spills into the next step's columns, which are written later; not so with several groups. */
     LV keep = nrow < w && ngroup > 1 ? ir_lanes_below(r, ir_num(r, nrow), w) : NULL;
     LV out = ir_gep(r, p->elem, panel, ir_add(r, ir_mul(r, runs.i, p->width), ir_num(r, (int64_t)g * w)));
@@ -300,12 +249,7 @@ static int64_t run_length(const Operand *o, int it, int w) {
   return o->ext[it] < w ? o->ext[it] : w;
 }
 
-bool pack_build(Graph *g, LLVMModuleRef m, const char *name, const Operand *o, DType acc, int width, int nloop,
-                const int *loop_iter, const char **why) {
-  if (!o->plain) {
-    *why = "operand is not a plain load";
-    return false;
-  }
+void pack_build(LLVMModuleRef m, const char *name, const Operand *o, DType acc, int width, int nloop, const int *loop_iter) {
   Pack p = {.o = o, .acc = acc, .w = ukr_lanes(acc), .width = width, .es = dt_bytes(acc)};
   LLVMContextRef cx = LLVMGetModuleContext(m);
   LLVMTypeRef i64 = LLVMInt64TypeInContext(cx), ptr = LLVMPointerTypeInContext(cx, 0);
@@ -326,5 +270,4 @@ bool pack_build(Graph *g, LLVMModuleRef m, const char *name, const Operand *o, D
   if (o->nk && along_k * 2 > along_p * 3) transposing(&p, nloop, loop_iter);
   else copying(&p, nloop, loop_iter);
   ir_end(r);
-  return true;
 }

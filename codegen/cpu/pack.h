@@ -34,8 +34,7 @@ void operand_make(Graph *g, const Kernel *k, Expr *e, int niter, const int64_t *
 /* Plain, no mask, memory dtype acc: element (loop, i of p, j of k) is base + step(loop) + i * *ip + j * *ik. */
 bool operand_matrix(const Operand *o, DType acc, int64_t *ip, int64_t *ik);
 
-/* Builds `void name(args, loop, p0, np, k0, nk, dst)` (GemmPack). loop[d] of the call is iterator loop_iter[d].
- * False with *why when the expression cannot be evaluated here. */
-bool pack_build(Graph *g, LLVMModuleRef m, const char *name, const Operand *o, DType acc, int width, int nloop,
-                const int *loop_iter, const char **why);
+/* Builds `void name(args, loop, p0, np, k0, nk, dst)` (GemmPack) of a plain operand; of any other: pack_expr_build (mma_emit.h).
+ * loop[d] of the call is iterator loop_iter[d]. */
+void pack_build(LLVMModuleRef m, const char *name, const Operand *o, DType acc, int width, int nloop, const int *loop_iter);
 #endif

@@ -1,40 +1,6 @@
 /* Contractions compiled for this machine give exactly the contract's bits: every form, at sizes that expose tails. */
-#include "tests/unit/mma_forms.h"
+#include "tests/unit/mma_check.h"
 #include <criterion/criterion.h>
-
-typedef struct Tally { int ran, declined; } Tally;
-
-/* Compiles and runs comp n as a contraction, whole and unit by unit, and compares all bits with the reference. */
-static void check(MmaCase *c, Node *n, Tally *t, const char *what) {
-  static Jit *jit; /* one LLVM a test process */
-  if (!jit) jit = jit_new(NULL);
-  Kernel *k = mma_kernel_of(c, n);
-  Code code;
-  bool disk, declined;
-  const char *why = "";
-  if (!mma_compile(jit, c->g, k, kernel_print(k, c->arena), &code, &disk, &declined, &why)) {
-    cr_assert(declined, "%s: %s", what, why);
-    t->declined++;
-    mma_case_free(c);
-    return;
-  }
-  t->ran++;
-  Tensor ref, out;
-  cr_assert(mma_reference(c, n, &ref));
-  for (int step = 0; step < 2; step++) {
-    cr_assert(mma_run_code(&code, c, n, &out, step));
-    int64_t e = tensor_count(&ref);
-    for (int64_t i = 0; i < e; i++) {
-      bool same = !memcmp((char *)ref.data + i * dt_bytes(n->dtype), (char *)out.data + i * dt_bytes(n->dtype), (size_t)dt_bytes(n->dtype));
-      cr_assert(same, "%s, units %s: element %lld is %.9g, not %.9g", what, step ? "one by one" : "together", (long long)i,
-                dt_get_f(n->dtype, out.data, i), dt_get_f(n->dtype, ref.data, i));
-    }
-    tensor_drop(&out);
-  }
-  tensor_drop(&ref);
-  code.drop(&code);
-  mma_case_free(c);
-}
 
 static const int64_t sizes[] = {0, 1, 2, 3, 5, 7, 15, 16, 17, 31, 33, 100};
 enum { NSIZE = sizeof sizes / sizeof *sizes };
