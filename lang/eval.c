@@ -15,7 +15,11 @@ static Value *eval_name(Elab *E, const Env *env, Ast *e) {
   if (v) return v;
   Diag *g = diag_add(E->d, N_UNKNOWN, e->at, "unknown name `%s`", e->name);
   const char *s = name_suggest(E, env, e->name);
-  if (name_is(e->name, "range")) diag_help(E->d, g, "a range is written 0..n");
+  const Env *below = E->module ? env_find(E->module->top, e->name) : NULL;
+  if (below) {
+    diag_note(E->d, g, below->span, "`%s` is bound here, below the definition that uses it", e->name);
+    diag_help(E->d, g, "a definition sees the bindings above it: move this one up");
+  } else if (name_is(e->name, "range")) diag_help(E->d, g, "a range is written 0..n");
   else if (name_is(e->name, "self")) diag_help(E->d, g, "self exists in a model's methods");
   else if (s) diag_help(E->d, g, "did you mean `%s`?", s);
   elab_fail(E, g);
