@@ -1,10 +1,10 @@
 /* Thread pool: hand-out, waiting, barrier. See pool.h for the contract.
  *
- * `epoch` counts runs. The starter writes `fn` and `ctx`, sets `pending` to the number of helpers, and releases the next
- * epoch; a helper that sees it change acquires, works, and takes itself off `pending`; the starter acquires its 0.
+ * `epoch` counts runs. The starter writes `fn` and `ctx`, sets `pending` to the number of helpers, and releases the
+ * next epoch; a helper that sees it change acquires, works, and takes itself off `pending`; the starter acquires its 0.
  *
- * Waiting is the same everywhere (wait_change): spin with pause, then announce oneself in a count of sleepers and sleep on
- * the word by futex. Whoever changes the word then looks at the count. Both sides use sequentially consistent order,
+ * Waiting is the same everywhere (wait_change): spin with pause, then announce oneself in a count of sleepers and sleep
+ * on the word by futex. Whoever changes the word then looks at the count. Both sides use sequentially consistent order,
  * so either the sleeper sees the new word or the changer sees the sleeper: no wake-up is lost. */
 #include "codegen/rt/pool.h"
 #include <limits.h>
@@ -27,7 +27,11 @@ typedef struct Word { /* a 32-bit word that threads wait on */
   _Alignas(LINE) _Atomic uint32_t sleepers;
 } Word;
 
-typedef struct Helper { RtPool *pool; pthread_t thread; int lane; } Helper;
+typedef struct Helper {
+  RtPool *pool;
+  pthread_t thread;
+  int lane;
+} Helper;
 
 struct RtPool {
   int nlane;
@@ -178,7 +182,13 @@ void rt_pool_run(RtPool *p, RtLaneFn fn, void *ctx) {
   atomic_store_explicit(&p->busy, 0, memory_order_release);
 }
 
-typedef struct TaskRun { RtPool *pool; RtTaskFn fn; void *ctx; int64_t ntask; atomic_int stopped; } TaskRun;
+typedef struct TaskRun {
+  RtPool *pool;
+  RtTaskFn fn;
+  void *ctx;
+  int64_t ntask;
+  atomic_int stopped;
+} TaskRun;
 
 static void task_lane(void *ctx, int lane, int nlane) {
   TaskRun *r = ctx;
@@ -194,8 +204,10 @@ static void task_lane(void *ctx, int lane, int nlane) {
 
 RtStatus rt_pool_for(RtPool *p, int64_t ntask, RtTaskFn fn, void *ctx) {
   TaskRun r = {.pool = p, .fn = fn, .ctx = ctx, .ntask = ntask};
-  if (ntask == 1) task_lane(&r, 0, 1); /* no need to wake anybody */
-  else if (ntask > 1) rt_pool_run(p, task_lane, &r);
+  if (ntask == 1)
+    task_lane(&r, 0, 1); /* no need to wake anybody */
+  else if (ntask > 1)
+    rt_pool_run(p, task_lane, &r);
   return atomic_load_explicit(&r.stopped, memory_order_relaxed) ? RT_INTERRUPTED : RT_OK;
 }
 

@@ -1,14 +1,15 @@
 /* Thread pool: a fixed set of lanes that walk the same work together.
  *
  * A pool of L lanes is the calling thread (lane 0) and L - 1 threads that live as long as the pool. Between runs they
- * spin (RT_SPIN_NS) and then sleep; a run started while they spin costs well under a microsecond to hand out. When there
- * are more lanes than processors they yield and sleep early instead of spinning.
+ * spin (RT_SPIN_NS) and then sleep; a run started while they spin costs well under a microsecond to hand out. When
+ * there are more lanes than processors they yield and sleep early instead of spinning.
  *
  * Results must not depend on the number of lanes: that is the caller's duty, kept by letting every task write its own
  * elements and by fixing the order of every reduction beforehand. The pool does its part: the split below is static.
  *
  * One run at a time: a call made while a run is in progress (from inside a task, or from another thread) does its work
- * inline on the calling thread, as lane 0 of 1. A task must not block on another task except through rt_pool_barrier. */
+ * inline on the calling thread, as lane 0 of 1. A task must not block on another task except through rt_pool_barrier.
+ */
 #ifndef TG_CODEGEN_RT_POOL_H
 #define TG_CODEGEN_RT_POOL_H
 #include "codegen/rt/status.h"

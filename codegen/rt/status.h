@@ -8,8 +8,8 @@ typedef enum {
   RT_BAD_INDEX,   /* a data-dependent subscript was outside its axis */
   RT_DIV_ZERO,    /* integer // or % by zero */
   RT_NO_MEMORY,
-  RT_ASSERT,      /* assert met false */
-  RT_ROUTINE      /* a library routine failed */
+  RT_ASSERT, /* assert met false */
+  RT_ROUTINE /* a library routine failed */
 } RtStatus;
 
 /* A short English phrase; never NULL. */

@@ -9,7 +9,10 @@
 enum { SAMPLE_ROWS = 1000, MAX_NUMBER = 400 };
 
 /* ---- fields as values ----------------------------------------------------------------------------------------- */
-typedef struct Piece { const char *p; size_t n; } Piece;
+typedef struct Piece {
+  const char *p;
+  size_t n;
+} Piece;
 static Piece trimmed(const char *s) {
   while (*s == ' ' || *s == '\t') s++;
   size_t n = strlen(s);
@@ -38,7 +41,8 @@ bool csv_int(const char *s, int64_t *v) {
   for (size_t i = 0; i < p.n; i++) {
     if (!isdigit((unsigned char)p.p[i])) return false;
     int d = p.p[i] - '0';
-    if (__builtin_mul_overflow(r, 10, &r) || (minus ? __builtin_sub_overflow(r, d, &r) : __builtin_add_overflow(r, d, &r)))
+    if (__builtin_mul_overflow(r, 10, &r) ||
+        (minus ? __builtin_sub_overflow(r, d, &r) : __builtin_add_overflow(r, d, &r)))
       return false;
   }
   *v = r;
@@ -80,7 +84,9 @@ bool csv_is_header(const CsvRow *row) {
 
 /* ---- the header ----------------------------------------------------------------------------------------------- */
 /* What the fields of a column have all been so far. */
-typedef struct Kind { bool fixed, ints, bools, floats, empty, any; } Kind;
+typedef struct Kind {
+  bool fixed, ints, bools, floats, empty, any;
+} Kind;
 
 /* The name as a word of tg: runs of other characters become one `_`. "sepal length (cm)" is sepal_length_cm. */
 static char *word_of(Arena *a, Piece p, int k) {
@@ -90,8 +96,10 @@ static char *word_of(Arena *a, Piece p, int k) {
     unsigned char c = (unsigned char)p.p[i];
     bool ok = c < 128 && (isalnum(c) || c == '_');
     if (!n && ok && isdigit(c)) w[n++] = 'c';
-    if (ok) w[n++] = (char)c;
-    else if (n && w[n - 1] != '_') w[n++] = '_';
+    if (ok)
+      w[n++] = (char)c;
+    else if (n && w[n - 1] != '_')
+      w[n++] = '_';
   }
   if (n && w[n - 1] == '_' && p.n && p.p[p.n - 1] != '_') n--;
   w[n] = 0;
@@ -119,7 +127,8 @@ static void name_columns(Arena *a, const CsvRow *row, CsvInfo *out, Kind *kind) 
   for (int k = 0; k < out->ncol; k++) {
     Piece p = out->header ? split_dtype(trimmed(csv_field(row, k)), &out->col[k], &kind[k]) : (Piece){"", 0};
     const char *base = word_of(a, p, k), *name = base;
-    if (k >= CHECKED && out->header) name = arena_printf(a, "%s_%d", base, k);
+    if (k >= CHECKED && out->header)
+      name = arena_printf(a, "%s_%d", base, k);
     else
       for (int i = 2; out->header && taken(out->col, k, name); i++) name = arena_printf(a, "%s_%d", base, i);
     out->col[k].name = name;
@@ -143,13 +152,17 @@ static void look(Kind *kind, const char *s) {
 static void decide(CsvColumn *c, const Kind *k) {
   if (k->fixed) return;
   c->dtype = DT_F32;
-  if (k->any && k->bools && !k->empty) c->dtype = DT_BOOL;
-  else if (k->any && k->ints && !k->empty) c->dtype = DT_I64;
-  else if (k->any && !k->floats) c->text = true;
+  if (k->any && k->bools && !k->empty)
+    c->dtype = DT_BOOL;
+  else if (k->any && k->ints && !k->empty)
+    c->dtype = DT_I64;
+  else if (k->any && !k->floats)
+    c->text = true;
 }
 
 static bool wrong_width(const CsvRow *row, int want, const char *path, Fault *f) {
-  return io_fail(f, path, "line %lld: %d field%s, expected %d", (long long)row->line, row->n, row->n == 1 ? "" : "s", want);
+  return io_fail(f, path, "line %lld: %d field%s, expected %d", (long long)row->line, row->n, row->n == 1 ? "" : "s",
+                 want);
 }
 
 static bool scan(Arena *a, CsvReader *r, const char *path, CsvInfo *out, Fault *f) {
@@ -196,15 +209,18 @@ static bool put_field(const char *s, Tensor *out, int64_t i) {
 
 static bool misfit(const CsvRow *row, int k, const Tensor *out, const char *path, Fault *f) {
   const char *s = csv_field(row, k);
-  return io_fail(f, path, "line %lld, column %d: \"%.60s%s\" is no %s, which the header and the first 1,000 rows promised",
+  return io_fail(f, path,
+                 "line %lld, column %d: \"%.60s%s\" is no %s, which the header and the first 1,000 rows promised",
                  (long long)row->line, k + 1, s, strlen(s) > 60 ? "..." : "", dt_name(out->dtype));
 }
 
-static bool read_columns(CsvReader *r, const char *path, const Attr *col, int nout, Tensor *out, int64_t nrow, Fault *f) {
+static bool read_columns(CsvReader *r, const char *path, const Attr *col, int nout, Tensor *out, int64_t nrow,
+                         Fault *f) {
   CsvRow row;
   int more = csv_next(r, &row), ncol = more > 0 ? row.n : 0;
   for (int k = 0; k < nout; k++)
-    if (more >= 0 && (col[k].i < 0 || col[k].i >= ncol)) return io_fail(f, path, "has no column %lld", (long long)col[k].i + 1);
+    if (more >= 0 && (col[k].i < 0 || col[k].i >= ncol))
+      return io_fail(f, path, "has no column %lld", (long long)col[k].i + 1);
   if (more > 0 && csv_is_header(&row)) more = csv_next(r, &row);
   int64_t n = 0;
   for (; more > 0; more = csv_next(r, &row), n++) {
@@ -218,7 +234,8 @@ static bool read_columns(CsvReader *r, const char *path, const Attr *col, int no
 
 /* load_csv() -> a rank-1 tensor for each column; attributes 0.s the path, 1.. .i column numbers from 0.
  * Faults: a field that is no value of the column's dtype, with its line; a ragged row; the file changed. */
-static bool run_load(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_load(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   bool ok = nattr == 1 + nout && attr[0].s && nout > 0;
   for (int k = 0; ok && k < nout; k++) ok = out[k].rank == 1 && out[k].dim[0] == out[0].dim[0];
   if (!ok) return fault_set(f, R_NATIVE, (Span){0}, "load_csv: expected a path and a number for each column"), false;

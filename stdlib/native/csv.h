@@ -4,7 +4,13 @@
 #include "stdlib/native/io.h"
 
 /* A row of n fields; csv_field(row, k) is a string. line: where it begins, from 1. Valid until the next row. */
-typedef struct CsvRow { int n; const size_t *start; const char *text; int64_t line; bool blank; } CsvRow;
+typedef struct CsvRow {
+  int n;
+  const size_t *start;
+  const char *text;
+  int64_t line;
+  bool blank;
+} CsvRow;
 
 typedef struct CsvReader CsvReader;
 CsvReader *csv_open(const char *path, Fault *f);

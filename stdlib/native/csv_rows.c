@@ -124,7 +124,8 @@ static bool quoted_field(CsvReader *r) {
       c = peek(r);
       if (c == -2) return false;
       if (c != '"') {
-        if (c >= 0 && c != r->sep && c != '\n' && c != '\r') return row_fault(r, r->line, "text behind a closing quote");
+        if (c >= 0 && c != r->sep && c != '\n' && c != '\r')
+          return row_fault(r, r->line, "text behind a closing quote");
         return true;
       }
       r->at++;

@@ -33,12 +33,14 @@ static bool table(int nin, const Tensor *in, int64_t *nrow, int64_t *ncol) {
 
 /* save_csv(columns... or one matrix), attributes 0.s the path, 1.. .s column names: one each, or none (no header line).
  * Faults: shapes or names that make no table; the file cannot be written. */
-static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   int64_t nrow = 0, ncol = 0;
   bool ok = nattr >= 1 && attr[0].s && table(nin, in, &nrow, &ncol) && (nattr == 1 || nattr - 1 == ncol);
   for (int k = 1; ok && k < nattr; k++) ok = attr[k].s != NULL;
   if (!ok) {
-    fault_set(f, R_NATIVE, (Span){0}, "save_csv: expected a matrix or columns of one length, and a name for each column or none");
+    fault_set(f, R_NATIVE, (Span){0},
+              "save_csv: expected a matrix or columns of one length, and a name for each column or none");
     return false;
   }
   char buf[IO_PATH];
@@ -52,8 +54,10 @@ static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tens
   for (int64_t r = 0; r < nrow && !ferror(o.file); r++) {
     for (int64_t c = 0; c < ncol; c++) {
       if (c) fputc(',', o.file);
-      if (in[0].rank == 2) put_element(o.file, &in[0], r * ncol + c);
-      else put_element(o.file, &in[c], r);
+      if (in[0].rank == 2)
+        put_element(o.file, &in[0], r * ncol + c);
+      else
+        put_element(o.file, &in[c], r);
     }
     fputc('\n', o.file);
   }

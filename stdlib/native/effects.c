@@ -7,7 +7,11 @@
 
 /* ---- templates ------------------------------------------------------------------------------------------------ */
 /* `{12:fmt}` at s: the operand's number, the format, and what follows. */
-typedef struct Hole { int operand; char fmt[64]; const char *end; } Hole;
+typedef struct Hole {
+  int operand;
+  char fmt[64];
+  const char *end;
+} Hole;
 
 static bool parse_hole(const char *s, Hole *h) {
   const char *p = s + 1;
@@ -56,12 +60,16 @@ bool print_template(FILE *out, const char *text, int nin, const Tensor *in, int 
       if (t->rank > 0 && alone(text, s, &h)) {
         print_tensor(out, t, width);
         s = h.end;
-        if (*s == '\n') s++;
-        else ended = true;
+        if (*s == '\n')
+          s++;
+        else
+          ended = true;
         continue;
       }
-      if (t->rank > 0) print_inline(out, t, h.fmt);
-      else put_scalar(out, t, h.fmt);
+      if (t->rank > 0)
+        print_inline(out, t, h.fmt);
+      else
+        put_scalar(out, t, h.fmt);
       s = h.end;
     } else if (*s == '}') {
       return bad_template(f, text, s, "a single }");
@@ -75,8 +83,10 @@ bool print_template(FILE *out, const char *text, int nin, const Tensor *in, int 
 }
 
 /* ---- print ---------------------------------------------------------------------------------------------------- */
-/* print(operands...), attribute 0.s the template. Faults: malformed template; the stream refuses (disk full, closed pipe). */
-static bool run_print(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *res, Fault *f) {
+/* print(operands...), attribute 0.s the template. Faults: malformed template; the stream refuses (disk full, closed
+ * pipe). */
+static bool run_print(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *res,
+                      Fault *f) {
   const NativeHost *host = ctx;
   FILE *out = host && host->out ? host->out : stdout;
   const char *text = nattr > 0 && attr[0].s ? attr[0].s : nin > 0 ? "{0}" : "";
@@ -100,7 +110,8 @@ static void first_false(const Tensor *t, int64_t at, char *buf, size_t n) {
 
 /* assert(condition, operands...), attribute 0.s the message's template (absent or empty: none).
  * Fault R_ASSERT with the message, and the position of the first false of a tensor. */
-static bool run_assert(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *res, Fault *f) {
+static bool run_assert(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *res,
+                       Fault *f) {
   if (nin < 1 || in[0].dtype != DT_BOOL) {
     fault_set(f, R_NATIVE, (Span){0}, "assert: operand 0 must be bool");
     return false;

@@ -4,7 +4,8 @@
 #include "graph/native.h"
 #include <stdio.h>
 
-/* Writes the template's text with a final newline. A number that names no operand, or a malformed format: false with R_NATIVE. */
+/* Writes the template's text with a final newline. A number that names no operand, or a malformed format: false with
+ * R_NATIVE. */
 bool print_template(FILE *out, const char *text, int nin, const Tensor *in, int width, Fault *f);
 extern const Native native_print, native_assert;
 #endif

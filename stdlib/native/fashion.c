@@ -42,8 +42,10 @@ bool fashion_mnist_find(Arena *a, const char *beside, FashionFiles *out, Fault *
   if (data && *data && all_in(a, arena_printf(a, "%s/fashion-mnist", data), out)) return true;
   if (beside && (all_in(a, arena_printf(a, "%s/fashion-mnist", beside), out) || all_in(a, beside, out))) return true;
   if (all_in(a, "/usr/share/datasets/fashion-mnist", out)) return true;
-  fault_set(f, M_FILE, (Span){0},
-            "Fashion-MNIST is not installed; on Debian: apt install dataset-fashion-mnist, or set TG_DATA_DIR to the folder "
-            "that holds fashion-mnist/%s.gz and its three companions", names[0]);
+  fault_set(
+      f, M_FILE, (Span){0},
+      "Fashion-MNIST is not installed; on Debian: apt install dataset-fashion-mnist, or set TG_DATA_DIR to the folder "
+      "that holds fashion-mnist/%s.gz and its three companions",
+      names[0]);
   return false;
 }

@@ -1,7 +1,7 @@
 /* Scalars as text: the shortest text that reads back, and the subset of Python's format language.
  *
- * Both print through decimal digits and a point position: value = 0.d1d2d3... * 10^point, as David Gay's dtoa and Python
- * have it; then one layout rule decides between 123.4 and 1.234e+02. */
+ * Both print through decimal digits and a point position: value = 0.d1d2d3... * 10^point, as David Gay's dtoa and
+ * Python have it; then one layout rule decides between 123.4 and 1.234e+02. */
 #include "stdlib/native/print.h"
 #include <ctype.h>
 #include <math.h>
@@ -18,7 +18,11 @@ typedef struct Fmt {
 } Fmt;
 
 /* The text before padding: sign, then integer digits (grouped later), then the rest. */
-typedef struct Body { char sign; bool number; char whole[BODY], rest[BODY]; } Body;
+typedef struct Body {
+  char sign;
+  bool number;
+  char whole[BODY], rest[BODY];
+} Body;
 
 /* ---- the format language -------------------------------------------------------------------------------------- */
 static bool is_align(char c) { return c == '<' || c == '>' || c == '^' || c == '='; }
@@ -34,8 +38,10 @@ static bool parse_count(const char **s, int max, int *out) {
 static const char *parse_fmt(const char *s, Fmt *f) {
   *f = (Fmt){.width = -1, .digits = -1};
   if (!s) return NULL;
-  if (s[0] && is_align(s[1])) f->fill = s[0], f->align = s[1], s += 2;
-  else if (is_align(s[0])) f->align = *s++;
+  if (s[0] && is_align(s[1]))
+    f->fill = s[0], f->align = s[1], s += 2;
+  else if (is_align(s[0]))
+    f->align = *s++;
   if (*s == '+' || *s == '-' || *s == ' ') f->sign = *s++;
   if (*s == '0') f->zero = true, s++;
   if (isdigit((unsigned char)*s) && !parse_count(&s, MAX_WIDTH, &f->width)) return "the width is over 1000";
@@ -60,7 +66,10 @@ const char *format_check(DType t, const char *fmt) {
 }
 
 /* ---- digits --------------------------------------------------------------------------------------------------- */
-typedef struct Decimal { char d[MAX_DIGITS + 8]; int n, point; } Decimal;
+typedef struct Decimal {
+  char d[MAX_DIGITS + 8];
+  int n, point;
+} Decimal;
 
 /* v finite, not negative; n >= 1 significant digits, correctly rounded, trailing zeros dropped (one digit stays). */
 static Decimal decimal(double v, int n) {
@@ -117,8 +126,10 @@ static void layout(Body *b, const Decimal *d, bool exponent) {
     int in = d->n < d->point ? d->n : d->point;
     put(b->whole, &w, d->d, in), put_zeros(b->whole, &w, d->point - in);
     put(b->rest, &r, ".", 1);
-    if (d->n > in) put(b->rest, &r, d->d + in, d->n - in);
-    else put(b->rest, &r, "0", 1);
+    if (d->n > in)
+      put(b->rest, &r, d->d + in, d->n - in);
+    else
+      put(b->rest, &r, "0", 1);
   }
 }
 
@@ -154,12 +165,24 @@ static void float_body(Body *b, const Fmt *f, DType t, double v) {
   int n = f->digits < 0 ? 6 : f->digits;
   char text[BODY];
   switch (type) {
-  case 'e': snprintf(text, sizeof text, "%.*e", n, v); break;
-  case 'E': snprintf(text, sizeof text, "%.*E", n, v); break;
-  case 'g': snprintf(text, sizeof text, "%.*g", n, v); break;
-  case 'G': snprintf(text, sizeof text, "%.*G", n, v); break;
-  case '%': snprintf(text, sizeof text, "%.*f%%", n, v * 100); break;
-  default: snprintf(text, sizeof text, "%.*f", n, v); break;
+  case 'e':
+    snprintf(text, sizeof text, "%.*e", n, v);
+    break;
+  case 'E':
+    snprintf(text, sizeof text, "%.*E", n, v);
+    break;
+  case 'g':
+    snprintf(text, sizeof text, "%.*g", n, v);
+    break;
+  case 'G':
+    snprintf(text, sizeof text, "%.*G", n, v);
+    break;
+  case '%':
+    snprintf(text, sizeof text, "%.*f%%", n, v * 100);
+    break;
+  default:
+    snprintf(text, sizeof text, "%.*f", n, v);
+    break;
   }
   if (type == '%' && isinf(v * 100)) snprintf(text, sizeof text, "inf%%");
   split_printed(b, text);
@@ -181,14 +204,21 @@ static void int_body(Body *b, const Fmt *f, int64_t v) {
 static void make_body(Body *b, const Fmt *f, DType t, const void *p) {
   b->sign = 0, b->number = false, b->whole[0] = b->rest[0] = 0;
   bool as_float = f->type && strchr("fFeEgG%", f->type);
-  if (dt_is_float(t)) float_body(b, f, t, dt_get_f(t, p, 0));
-  else if (as_float) float_body(b, f, DT_F64, (double)dt_get_i(t, p, 0));
-  else if (t == DT_BOOL && !f->type) snprintf(b->rest, sizeof b->rest, "%s", dt_get_i(t, p, 0) ? "true" : "false");
-  else int_body(b, f, dt_get_i(t, p, 0));
+  if (dt_is_float(t))
+    float_body(b, f, t, dt_get_f(t, p, 0));
+  else if (as_float)
+    float_body(b, f, DT_F64, (double)dt_get_i(t, p, 0));
+  else if (t == DT_BOOL && !f->type)
+    snprintf(b->rest, sizeof b->rest, "%s", dt_get_i(t, p, 0) ? "true" : "false");
+  else
+    int_body(b, f, dt_get_i(t, p, 0));
 }
 
 /* ---- padding -------------------------------------------------------------------------------------------------- */
-typedef struct Sink { char *at; size_t cap, n; } Sink;
+typedef struct Sink {
+  char *at;
+  size_t cap, n;
+} Sink;
 static void emit(Sink *s, char c) {
   if (s->n + 1 < s->cap) s->at[s->n] = c;
   s->n++;

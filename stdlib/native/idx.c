@@ -5,7 +5,10 @@
 #include <string.h>
 #include <zlib.h>
 
-static const struct { uint8_t code; DType dtype; } codes[] = {
+static const struct {
+  uint8_t code;
+  DType dtype;
+} codes[] = {
     {0x08, DT_U8}, {0x09, DT_I8}, {0x0b, DT_I16}, {0x0c, DT_I32}, {0x0d, DT_F32}, {0x0e, DT_F64},
 };
 
@@ -63,7 +66,8 @@ static bool read_idx(const char *path, Tensor *out, Fault *f) {
   FileTensor t;
   void *data = NULL;
   Stream *s = stream_open(path, f);
-  bool ok = s && read_header(s, path, &t, f) && result_fits(path, &t, out, f) && (data = result_begin(&t, out, f)) != NULL;
+  bool ok =
+      s && read_header(s, path, &t, f) && result_fits(path, &t, out, f) && (data = result_begin(&t, out, f)) != NULL;
   if (ok) {
     int64_t n = tensor_count(out);
     ok = read_exactly(s, path, data, (size_t)n * (size_t)dt_bytes(t.dtype), f) && at_end(s, path, f);
@@ -75,9 +79,11 @@ static bool read_idx(const char *path, Tensor *out, Fault *f) {
 }
 
 /* load_idx() -> the tensor; attribute 0.s the path. Faults: what idx_header refuses; truncated or damaged data. */
-static bool run_load(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_load(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   char buf[IO_PATH];
-  if (nattr != 1 || !attr[0].s || nout != 1) return fault_set(f, R_NATIVE, (Span){0}, "load_idx: wrong arguments"), false;
+  if (nattr != 1 || !attr[0].s || nout != 1)
+    return fault_set(f, R_NATIVE, (Span){0}, "load_idx: wrong arguments"), false;
   return run_status(read_idx(io_path(ctx, attr[0].s, buf), &out[0], f), f);
 }
 
@@ -126,12 +132,15 @@ static void write_data(Out *o, z_stream *z, const Tensor *t) {
   if (z) put(o, z, buf, 0, Z_FINISH);
 }
 
-/* save_idx(x), attribute 0.s the path; a name ending in .gz is compressed. Faults: dtype without a code; cannot be written. */
-static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+/* save_idx(x), attribute 0.s the path; a name ending in .gz is compressed. Faults: dtype without a code; cannot be
+ * written. */
+static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   char pathbuf[IO_PATH];
   uint8_t head[4 + 4 * TG_MAX_RANK] = {0};
   size_t n;
-  if (nattr != 1 || !attr[0].s || nin != 1) return fault_set(f, R_NATIVE, (Span){0}, "save_idx: wrong arguments"), false;
+  if (nattr != 1 || !attr[0].s || nin != 1)
+    return fault_set(f, R_NATIVE, (Span){0}, "save_idx: wrong arguments"), false;
   if (!make_header(&in[0], head, &n, f)) return false;
   const char *path = io_path(ctx, attr[0].s, pathbuf), *dot = strrchr(path, '.');
   z_stream z = {0};

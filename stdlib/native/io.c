@@ -63,7 +63,12 @@ bool in_read(In *in, uint64_t at, void *to, size_t n) {
 }
 
 /* ---- reading in order ----------------------------------------------------------------------------------------- */
-struct Stream { gzFile gz; uint64_t size; const char *path; Fault *fault; };
+struct Stream {
+  gzFile gz;
+  uint64_t size;
+  const char *path;
+  Fault *fault;
+};
 enum { GZ_BUFFER = 1 << 17 };
 
 Stream *stream_open(const char *path, Fault *f) {
@@ -131,7 +136,8 @@ bool out_open(Out *o, const char *path, Fault *f) {
     if (fd < 0 && errno != EEXIST) break;
   }
   if (fd < 0) return io_fail(f, path, "cannot be written: %s", strerror(errno));
-  if (exists) (void)!fchmod(fd, st.st_mode & 0777); /* keeps the old file's rights; without them it is written all the same */
+  if (exists)
+    (void)!fchmod(fd, st.st_mode & 0777); /* keeps the old file's rights; without them it is written all the same */
   o->file = fdopen(fd, "wb");
   if (o->file) return true;
   close(fd);

@@ -15,7 +15,12 @@ enum { IO_PATH = 4096 };
 const char *io_path(const NativeHost *host, const char *path, char buf[IO_PATH]);
 
 /* ---- Reading: a regular file of known size --------------------------------------------------------------------- */
-typedef struct In { int fd; uint64_t size; const char *path; Fault *fault; } In;
+typedef struct In {
+  int fd;
+  uint64_t size;
+  const char *path;
+  Fault *fault;
+} In;
 bool in_open(In *in, const char *path, Fault *f);
 void in_close(In *in);
 /* Exactly n bytes from `at`; faults when the file ends before ("is truncated"). */
@@ -32,7 +37,12 @@ uint64_t stream_bound(const Stream *s);
 
 /* ---- Writing: a temporary file in the same folder, renamed at the end ------------------------------------------- */
 /* A path that exists and is no regular file (a pipe, /dev/stdout) is written in place. */
-typedef struct Out { FILE *file; char tmp[IO_PATH + 32]; const char *path; Fault *fault; } Out;
+typedef struct Out {
+  FILE *file;
+  char tmp[IO_PATH + 32];
+  const char *path;
+  Fault *fault;
+} Out;
 bool out_open(Out *o, const char *path, Fault *f);
 /* Flushes, fsyncs, renames. On false nothing is left behind and the old file is as it was. Ends o. */
 bool out_commit(Out *o);

@@ -6,7 +6,10 @@
 #include <string.h>
 
 /* Written once under pthread_once, constant afterwards. */
-static struct { Lapack f32, f64; const char *why; } table;
+static struct {
+  Lapack f32, f64;
+  const char *why;
+} table;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* A function pointer through dlsym, as POSIX has it: object and function pointers have one representation. */
@@ -19,9 +22,10 @@ static int find(void *lib, const char *name, void *slot) {
 static int find_all(void *lib, Lapack *s, Lapack *d) {
   int ok = 1;
 #define ROUTINE(r) ok &= find(lib, "s" #r "_", &s->r) & find(lib, "d" #r "_", &d->r);
-  ROUTINE(gesv) ROUTINE(getrf) ROUTINE(potrf) ROUTINE(geqrf) ROUTINE(orgqr) ROUTINE(gesdd) ROUTINE(syevd) ROUTINE(gelsd)
+  ROUTINE(gesv)
+  ROUTINE(getrf) ROUTINE(potrf) ROUTINE(geqrf) ROUTINE(orgqr) ROUTINE(gesdd) ROUTINE(syevd) ROUTINE(gelsd)
 #undef ROUTINE
-  return ok;
+      return ok;
 }
 
 static void load(void) {

@@ -1,9 +1,9 @@
 /* Batched linear algebra over LAPACK, in f32 and f64, with NumPy's conventions of order and sign.
  *
- * A Job is one call of a native: its checked shapes, the routine table of its dtype, and scratch. Each native is a shape
- * check, a function that does one matrix, and a row at the end; `each` is the loop over the batch. Matrices are turned to
- * column-major scratch and back, as NumPy does: the same LAPACK routine on the same bytes gives NumPy's signs.
- * A matrix that holds nan or inf never reaches LAPACK (some routines would not return): its results are nan. */
+ * A Job is one call of a native: its checked shapes, the routine table of its dtype, and scratch. Each native is a
+ * shape check, a function that does one matrix, and a row at the end; `each` is the loop over the batch. Matrices are
+ * turned to column-major scratch and back, as NumPy does: the same LAPACK routine on the same bytes gives NumPy's
+ * signs. A matrix that holds nan or inf never reaches LAPACK (some routines would not return): its results are nan. */
 #include "stdlib/native/linalg.h"
 #include "stdlib/native/lapack.h"
 #include <limits.h>
@@ -17,12 +17,12 @@ typedef struct Job {
   const char *name;
   const Lapack *la;
   bool f64;
-  size_t size;         /* bytes of an element */
+  size_t size; /* bytes of an element */
   const Tensor *in;
   Tensor *out;
-  int nbatch;          /* leading dims */
-  int64_t batch;       /* their product */
-  int m, n, r, k;      /* rows, columns, right-hand sides, min(m, n) */
+  int nbatch;     /* leading dims */
+  int64_t batch;  /* their product */
+  int m, n, r, k; /* rows, columns, right-hand sides, min(m, n) */
   void *scratch[MAX_SCRATCH];
   int nscratch;
   Fault *fault;
@@ -61,10 +61,14 @@ static bool finish(Job *j, bool ok) {
 }
 
 /* ---- elements ------------------------------------------------------------------------------------------------- */
-static double get(const Job *j, const void *p, int64_t i) { return j->f64 ? ((const double *)p)[i] : ((const float *)p)[i]; }
+static double get(const Job *j, const void *p, int64_t i) {
+  return j->f64 ? ((const double *)p)[i] : ((const float *)p)[i];
+}
 static void set(const Job *j, void *p, int64_t i, double v) {
-  if (j->f64) ((double *)p)[i] = v;
-  else ((float *)p)[i] = (float)v;
+  if (j->f64)
+    ((double *)p)[i] = v;
+  else
+    ((float *)p)[i] = (float)v;
 }
 static void fill(const Job *j, void *p, int64_t n, double v) {
   for (int64_t i = 0; i < n; i++) set(j, p, i, v);
@@ -75,14 +79,18 @@ static void *at(const Job *j, const void *p, int64_t i) { return (char *)(uintpt
 static void to_columns(const Job *j, void *to, int64_t ld, const void *from, int64_t rows, int64_t cols) {
   for (int64_t r = 0; r < rows; r++)
     for (int64_t c = 0; c < cols; c++)
-      if (j->f64) ((double *)to)[c * ld + r] = ((const double *)from)[r * cols + c];
-      else ((float *)to)[c * ld + r] = ((const float *)from)[r * cols + c];
+      if (j->f64)
+        ((double *)to)[c * ld + r] = ((const double *)from)[r * cols + c];
+      else
+        ((float *)to)[c * ld + r] = ((const float *)from)[r * cols + c];
 }
 static void to_rows(const Job *j, void *to, const void *from, int64_t ld, int64_t rows, int64_t cols) {
   for (int64_t r = 0; r < rows; r++)
     for (int64_t c = 0; c < cols; c++)
-      if (j->f64) ((double *)to)[r * cols + c] = ((const double *)from)[c * ld + r];
-      else ((float *)to)[r * cols + c] = ((const float *)from)[c * ld + r];
+      if (j->f64)
+        ((double *)to)[r * cols + c] = ((const double *)from)[c * ld + r];
+      else
+        ((float *)to)[r * cols + c] = ((const float *)from)[c * ld + r];
 }
 
 static bool all_finite(const Job *j, const void *p, int64_t n) {
@@ -179,13 +187,15 @@ static bool solve_batch(Job *j, bool inverse) {
   return true;
 }
 
-static bool run_solve(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_solve(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                      Fault *f) {
   Job j;
   bool ok = start(&j, "solve", true, nin, 2, in, nout, 1, out, f) && start_rhs(&j) && solve_batch(&j, false);
   return finish(&j, ok);
 }
 
-static bool run_inv(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_inv(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                    Fault *f) {
   Job j;
   bool ok = start(&j, "inv", true, nin, 1, in, nout, 1, out, f) &&
             (shaped(&j, &out[0], 2, j.n, j.n) || wrong_result(&j)) && solve_batch(&j, true);
@@ -193,7 +203,9 @@ static bool run_inv(void *ctx, int nattr, const Attr *attr, int nin, const Tenso
 }
 
 /* ---- det, slogdet --------------------------------------------------------------------------------------------- */
-typedef struct SignLog { double sign, log, det; } SignLog;
+typedef struct SignLog {
+  double sign, log, det;
+} SignLog;
 
 /* The product of the diagonal of U, with the sign of the permutation. */
 static SignLog diagonal(const Job *j, const void *lu, const int *pivot) {
@@ -228,17 +240,20 @@ static bool determinants(Job *j, bool logs) {
   return true;
 }
 
-static bool run_det(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_det(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                    Fault *f) {
   Job j;
-  bool ok = start(&j, "det", true, nin, 1, in, nout, 1, out, f) &&
-            (shaped(&j, &out[0], 0, 0, 0) || wrong_result(&j)) && determinants(&j, false);
+  bool ok = start(&j, "det", true, nin, 1, in, nout, 1, out, f) && (shaped(&j, &out[0], 0, 0, 0) || wrong_result(&j)) &&
+            determinants(&j, false);
   return finish(&j, ok);
 }
 
-static bool run_slogdet(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_slogdet(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                        Fault *f) {
   Job j;
   bool ok = start(&j, "slogdet", true, nin, 1, in, nout, 2, out, f) &&
-            ((shaped(&j, &out[0], 0, 0, 0) && shaped(&j, &out[1], 0, 0, 0)) || wrong_result(&j)) && determinants(&j, true);
+            ((shaped(&j, &out[0], 0, 0, 0) && shaped(&j, &out[1], 0, 0, 0)) || wrong_result(&j)) &&
+            determinants(&j, true);
   return finish(&j, ok);
 }
 
@@ -265,7 +280,8 @@ static bool factor_spd(Job *j) {
   return true;
 }
 
-static bool run_cholesky(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_cholesky(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                         Fault *f) {
   Job j;
   bool ok = start(&j, "cholesky", true, nin, 1, in, nout, 1, out, f) &&
             (shaped(&j, &out[0], 2, j.n, j.n) || wrong_result(&j)) && factor_spd(&j);
@@ -306,7 +322,8 @@ static bool factor_qr(Job *j) {
 static bool run_qr(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
   Job j;
   bool ok = start(&j, "qr", false, nin, 1, in, nout, 2, out, f) &&
-            ((shaped(&j, &out[0], 2, j.m, j.k) && shaped(&j, &out[1], 2, j.k, j.n)) || wrong_result(&j)) && factor_qr(&j);
+            ((shaped(&j, &out[0], 2, j.m, j.k) && shaped(&j, &out[1], 2, j.k, j.n)) || wrong_result(&j)) &&
+            factor_qr(&j);
   return finish(&j, ok);
 }
 
@@ -325,7 +342,8 @@ static bool factor_svd(Job *j) {
   if (!work) return false;
   for (int64_t i = 0; i < j->batch; i++) {
     const void *src = at(j, j->in[0].data, i * m * n);
-    void *ou = at(j, j->out[0].data, i * m * k), *os = at(j, j->out[1].data, i * k), *ov = at(j, j->out[2].data, i * k * n);
+    void *ou = at(j, j->out[0].data, i * m * k), *os = at(j, j->out[1].data, i * k),
+         *ov = at(j, j->out[2].data, i * k * n);
     if (!all_finite(j, src, (int64_t)m * n)) {
       fill(j, ou, (int64_t)m * k, NAN), fill(j, os, k, NAN), fill(j, ov, (int64_t)k * n, NAN);
       continue;
@@ -340,7 +358,8 @@ static bool factor_svd(Job *j) {
   return true;
 }
 
-static bool run_svd(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_svd(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                    Fault *f) {
   Job j;
   bool ok = start(&j, "svd", false, nin, 1, in, nout, 3, out, f) &&
             ((shaped(&j, &out[0], 2, j.m, j.k) && shaped(&j, &out[1], 1, j.k, 0) && shaped(&j, &out[2], 2, j.k, j.n)) ||
@@ -378,17 +397,20 @@ static bool factor_eigh(Job *j) {
   return true;
 }
 
-static bool run_eigh(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_eigh(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   Job j;
   bool ok = start(&j, "eigh", true, nin, 1, in, nout, 2, out, f) &&
-            ((shaped(&j, &out[0], 1, j.n, 0) && shaped(&j, &out[1], 2, j.n, j.n)) || wrong_result(&j)) && factor_eigh(&j);
+            ((shaped(&j, &out[0], 1, j.n, 0) && shaped(&j, &out[1], 2, j.n, j.n)) || wrong_result(&j)) &&
+            factor_eigh(&j);
   return finish(&j, ok);
 }
 
 /* ---- lstsq ---------------------------------------------------------------------------------------------------- */
 /* Singular values below eps * max(M, N) of the greatest count as zero, as NumPy's rcond = None. */
 static bool least_squares(Job *j) {
-  int m = j->m, n = j->n, r = j->r, lda = leading(m), ldb = leading(m > n ? m : n), info = 0, query = -1, rank, liwork = 1;
+  int m = j->m, n = j->n, r = j->r, lda = leading(m), ldb = leading(m > n ? m : n), info = 0, query = -1, rank,
+      liwork = 1;
   if (n == 0 || r == 0) return true;
   if (m == 0) {
     fill(j, j->out[0].data, tensor_count(&j->out[0]), 0);
@@ -420,7 +442,8 @@ static bool least_squares(Job *j) {
   return true;
 }
 
-static bool run_lstsq(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_lstsq(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                      Fault *f) {
   Job j;
   bool ok = start(&j, "lstsq", false, nin, 2, in, nout, 1, out, f) && start_rhs(&j) && least_squares(&j);
   return finish(&j, ok);
@@ -428,9 +451,13 @@ static bool run_lstsq(void *ctx, int nattr, const Attr *attr, int nin, const Ten
 
 /* ---- rows ----------------------------------------------------------------------------------------------------- */
 const Native linalg_natives[LINALG_COUNT] = {
-    {.name = "solve", .has_batch = true, .run = run_solve},       {.name = "inv", .has_batch = true, .run = run_inv},
-    {.name = "det", .has_batch = true, .run = run_det},           {.name = "slogdet", .has_batch = true, .run = run_slogdet},
-    {.name = "cholesky", .has_batch = true, .run = run_cholesky}, {.name = "qr", .has_batch = true, .run = run_qr},
-    {.name = "svd", .has_batch = true, .run = run_svd},           {.name = "eigh", .has_batch = true, .run = run_eigh},
+    {.name = "solve", .has_batch = true, .run = run_solve},
+    {.name = "inv", .has_batch = true, .run = run_inv},
+    {.name = "det", .has_batch = true, .run = run_det},
+    {.name = "slogdet", .has_batch = true, .run = run_slogdet},
+    {.name = "cholesky", .has_batch = true, .run = run_cholesky},
+    {.name = "qr", .has_batch = true, .run = run_qr},
+    {.name = "svd", .has_batch = true, .run = run_svd},
+    {.name = "eigh", .has_batch = true, .run = run_eigh},
     {.name = "lstsq", .has_batch = true, .run = run_lstsq},
 };

@@ -2,15 +2,19 @@
  *
  *   \x93NUMPY  major minor  header length (2 bytes, little-endian; 4 from version 2)  header  data
  *
- * The header is a Python dict, {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }, padded with spaces so that the
- * data begin at a multiple of 64. Only that dict is parsed, in any order and spacing; nothing of Python beside it. */
+ * The header is a Python dict, {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }, padded with spaces so that
+ * the data begin at a multiple of 64. Only that dict is parsed, in any order and spacing; nothing of Python beside it.
+ */
 #include "stdlib/native/npy.h"
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- dtypes --------------------------------------------------------------------------------------------------- */
-static const struct { const char *code; DType dtype; } codes[] = {
+static const struct {
+  const char *code;
+  DType dtype;
+} codes[] = {
     {"b1", DT_BOOL}, {"u1", DT_U8},  {"i1", DT_I8},  {"i2", DT_I16}, {"i4", DT_I32},
     {"i8", DT_I64},  {"f2", DT_F16}, {"f4", DT_F32}, {"f8", DT_F64},
 };
@@ -27,7 +31,9 @@ static bool dtype_of(const char *descr, const char *path, DType *out, Fault *f) 
 }
 
 /* ---- the header's dict ---------------------------------------------------------------------------------------- */
-typedef struct Text { const char *p, *end; } Text;
+typedef struct Text {
+  const char *p, *end;
+} Text;
 
 static void blank(Text *t) {
   while (t->p < t->end && isspace((unsigned char)*t->p)) t->p++;
@@ -46,7 +52,8 @@ static bool quoted(Text *t, char *buf, size_t n) {
   blank(t);
   if (t->p == t->end || (*t->p != '\'' && *t->p != '"')) return false;
   const char *from = t->p + 1, *to = memchr(from, *t->p, (size_t)(t->end - from));
-  if (!to || (size_t)(to - from) >= n || memchr(from, '\\', (size_t)(to - from)) || memchr(from, 0, (size_t)(to - from)))
+  if (!to || (size_t)(to - from) >= n || memchr(from, '\\', (size_t)(to - from)) ||
+      memchr(from, 0, (size_t)(to - from)))
     return false;
   memcpy(buf, from, (size_t)(to - from)), buf[to - from] = 0;
   t->p = to + 1;
@@ -122,10 +129,14 @@ bool npy_parse(const uint8_t *head, size_t n, uint64_t total, const char *path, 
   char descr[64] = "";
   const char *text = (const char *)head;
   switch (dict((Text){text + (head[6] == 1 ? 10 : 12), text + n}, out, descr, sizeof descr)) {
-  case DICT_OK: break;
-  case DICT_RANK: return io_fail(f, path, "has more than %d axes", TG_MAX_RANK);
-  case DICT_STRUCTURED: return io_fail(f, path, "is a structured array; save its fields one by one");
-  default: return io_fail(f, path, "has a malformed header");
+  case DICT_OK:
+    break;
+  case DICT_RANK:
+    return io_fail(f, path, "has more than %d axes", TG_MAX_RANK);
+  case DICT_STRUCTURED:
+    return io_fail(f, path, "is a structured array; save its fields one by one");
+  default:
+    return io_fail(f, path, "has a malformed header");
   }
   size_t bytes;
   if (!dtype_of(descr, path, &out->type.dtype, f)) return false;
@@ -197,9 +208,11 @@ static bool read_npy(const char *path, Tensor *out, Fault *f) {
 }
 
 /* load_npy() -> the tensor; attribute 0.s the path. Faults: what npy_header refuses; the file changed. */
-static bool run_load(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_load(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   char buf[IO_PATH];
-  if (nattr != 1 || !attr[0].s || nout != 1) return fault_set(f, R_NATIVE, (Span){0}, "load_npy: wrong arguments"), false;
+  if (nattr != 1 || !attr[0].s || nout != 1)
+    return fault_set(f, R_NATIVE, (Span){0}, "load_npy: wrong arguments"), false;
   return run_status(read_npy(io_path(ctx, attr[0].s, buf), &out[0], f), f);
 }
 
@@ -214,7 +227,8 @@ size_t npy_make_header(const Tensor *t, const char *path, char buf[NPY_WRITE_HEA
   }
   char *h = buf + 10;
   size_t room = NPY_WRITE_HEADER - 10;
-  int n = snprintf(h, room, "{'descr': '%c%s', 'fortran_order': False, 'shape': (", dt_bytes(t->dtype) == 1 ? '|' : '<', code);
+  int n = snprintf(h, room, "{'descr': '%c%s', 'fortran_order': False, 'shape': (", dt_bytes(t->dtype) == 1 ? '|' : '<',
+                   code);
   for (int d = 0; d < t->rank; d++)
     n += snprintf(h + n, room - (size_t)n, "%s%lld%s", d ? ", " : "", (long long)t->dim[d], t->rank == 1 ? "," : "");
   n += snprintf(h + n, room - (size_t)n, "), }");
@@ -227,9 +241,11 @@ size_t npy_make_header(const Tensor *t, const char *path, char buf[NPY_WRITE_HEA
 }
 
 /* save_npy(x), attribute 0.s the path. Faults: bf16; the file cannot be written. */
-static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   char buf[IO_PATH], head[NPY_WRITE_HEADER];
-  if (nattr != 1 || !attr[0].s || nin != 1) return fault_set(f, R_NATIVE, (Span){0}, "save_npy: wrong arguments"), false;
+  if (nattr != 1 || !attr[0].s || nin != 1)
+    return fault_set(f, R_NATIVE, (Span){0}, "save_npy: wrong arguments"), false;
   const char *path = io_path(ctx, attr[0].s, buf);
   size_t n = npy_make_header(&in[0], path, head, f);
   Out o;

@@ -4,10 +4,15 @@
 #include "stdlib/native/io.h"
 
 /* What a header says beyond FileTensor: where the data begins, and their order. */
-typedef struct Npy { FileTensor type; uint64_t data_at; bool fortran; } Npy;
+typedef struct Npy {
+  FileTensor type;
+  uint64_t data_at;
+  bool fortran;
+} Npy;
 
 enum { NPY_PREFIX = 12, NPY_MAX_HEADER = 1 << 20 };
-/* The length of prefix and header together, from the first NPY_PREFIX bytes (10 of them count in version 1). 0: fault. */
+/* The length of prefix and header together, from the first NPY_PREFIX bytes (10 of them count in version 1). 0: fault.
+ */
 size_t npy_header_bytes(const uint8_t *prefix, const char *path, Fault *f);
 /* Parses the header text; `total` bytes are in the whole file, which must hold the data. */
 bool npy_parse(const uint8_t *head, size_t n, uint64_t total, const char *path, Npy *out, Fault *f);

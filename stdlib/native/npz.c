@@ -19,7 +19,8 @@ static ZipReader *open_array(In *in, const ZipEntry *e, Npy *npy) {
   uint8_t prefix[NPY_PREFIX] = {0}, *head = NULL;
   size_t n = 0;
   bool ok = zip_read(r, prefix, NPY_PREFIX) && (n = npy_header_bytes(prefix, in->path, in->fault)) > 0;
-  if (ok && (n < NPY_PREFIX || !(head = malloc(n)))) ok = io_fail(in->fault, in->path, "member %.100s is damaged", e->name);
+  if (ok && (n < NPY_PREFIX || !(head = malloc(n))))
+    ok = io_fail(in->fault, in->path, "member %.100s is damaged", e->name);
   if (ok) {
     memcpy(head, prefix, NPY_PREFIX);
     ok = zip_read(r, head + NPY_PREFIX, n - NPY_PREFIX) && npy_parse(head, n, e->size, in->path, npy, in->fault);
@@ -56,7 +57,8 @@ static bool read_member(In *in, const ZipEntry *e, Tensor *out) {
   ZipReader *r = open_array(in, e, &npy);
   if (!r) return false;
   void *data = NULL;
-  bool ok = result_fits(in->path, &npy.type, out, in->fault) && (data = result_begin(&npy.type, out, in->fault)) != NULL;
+  bool ok =
+      result_fits(in->path, &npy.type, out, in->fault) && (data = result_begin(&npy.type, out, in->fault)) != NULL;
   if (ok) {
     size_t bytes = (size_t)tensor_count(out) * (size_t)dt_bytes(npy.type.dtype);
     ok = zip_read(r, data, bytes) && npy_unturn(&npy, data, in->fault);
@@ -92,7 +94,8 @@ static bool check_attrs(const char *what, int nattr, const Attr *attr, int ntens
 }
 
 /* load_npz() -> an array for each name; attributes 0.s the path, 1.. .s the names. Faults: no such array, damage. */
-static bool run_load(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_load(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   char buf[IO_PATH];
   if (!check_attrs("load_npz", nattr, attr, nout, f)) return false;
   Arena *a = arena_new();
@@ -114,8 +117,10 @@ static bool write_npz(Arena *a, Out *o, const Attr *name, int nin, const Tensor 
   return true;
 }
 
-/* save_npz(arrays...), attributes 0.s the path, 1.. .s the names. Faults: two equal names; bf16; the file cannot be written. */
-static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+/* save_npz(arrays...), attributes 0.s the path, 1.. .s the names. Faults: two equal names; bf16; the file cannot be
+ * written. */
+static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   char buf[IO_PATH];
   if (!check_attrs("save_npz", nattr, attr, nin, f)) return false;
   for (int i = 1; i < nattr; i++)

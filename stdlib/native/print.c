@@ -13,11 +13,16 @@
 
 enum { THRESHOLD = 1000, EDGE = 3, GAP = 2, CELL = 64, MAX_DECIMALS = 4 };
 
-typedef struct Look { char fmt[8]; int width; } Look; /* fmt of floats; "": plain */
+typedef struct Look {
+  char fmt[8];
+  int width;
+} Look; /* fmt of floats; "": plain */
 
 /* ---- what is shown -------------------------------------------------------------------------------------------- */
 /* Positions 0..n of an axis, without those in lo..hi (lo == hi: none hidden). */
-typedef struct Shown { int64_t n, lo, hi; } Shown;
+typedef struct Shown {
+  int64_t n, lo, hi;
+} Shown;
 
 static Shown shown_axis(int64_t n, int64_t edge) {
   if (n <= 2 * edge) return (Shown){n, n, n};
@@ -30,7 +35,8 @@ static Shown axis_of(const Tensor *t, int axis) {
   return shown_axis(t->dim[axis], tensor_count(t) > THRESHOLD ? EDGE : INT64_MAX / 2);
 }
 
-static void each_shown(const Tensor *t, int axis, int64_t at, void (*fn)(void *ctx, const Tensor *t, int64_t i), void *ctx) {
+static void each_shown(const Tensor *t, int axis, int64_t at, void (*fn)(void *ctx, const Tensor *t, int64_t i),
+                       void *ctx) {
   if (axis == t->rank) {
     fn(ctx, t, at);
     return;
@@ -44,7 +50,11 @@ static size_t cell(char *buf, size_t n, const Tensor *t, int64_t i, const char *
   return format_scalar(buf, n, t->dtype, (const char *)t->data + i * dt_bytes(t->dtype), fmt);
 }
 
-typedef struct Stats { double largest; bool whole; int decimals; } Stats;
+typedef struct Stats {
+  double largest;
+  bool whole;
+  int decimals;
+} Stats;
 
 static void gather(void *ctx, const Tensor *t, int64_t i) {
   Stats *s = ctx;
@@ -61,7 +71,10 @@ static void gather(void *ctx, const Tensor *t, int64_t i) {
   if (d > s->decimals) s->decimals = d;
 }
 
-typedef struct Widest { const Look *look; int width; } Widest;
+typedef struct Widest {
+  const Look *look;
+  int width;
+} Widest;
 static void measure(void *ctx, const Tensor *t, int64_t i) {
   Widest *w = ctx;
   char buf[CELL];
@@ -77,8 +90,10 @@ static Look look_at(const Tensor *t) {
     Stats s = {.whole = true, .decimals = 1};
     each_shown(t, 0, 0, gather, &s);
     bool huge = s.largest >= (s.whole ? 1e9 : 1e6), tiny = !s.whole && s.largest < 1e-2;
-    if (huge || tiny) snprintf(l.fmt, sizeof l.fmt, ".3e");
-    else snprintf(l.fmt, sizeof l.fmt, ".%df", s.decimals);
+    if (huge || tiny)
+      snprintf(l.fmt, sizeof l.fmt, ".3e");
+    else
+      snprintf(l.fmt, sizeof l.fmt, ".%df", s.decimals);
   }
   Widest w = {.look = &l};
   each_shown(t, 0, 0, measure, &w);
@@ -100,8 +115,10 @@ static void put_vector(FILE *out, const Tensor *t, const Look *l, int width) {
   for (int64_t i = 0; i < s.n; i = shown_next(&s, i)) {
     for (int gap = gap_before(&s, i); gap >= 0; gap--) { /* the dots take a cell of their own */
       if (on_line == per_line) fputc('\n', out), on_line = 0;
-      if (gap) fprintf(out, "%*s", GAP + l->width, l->width < 3 ? ".." : "...");
-      else put_cell(out, t, i, l);
+      if (gap)
+        fprintf(out, "%*s", GAP + l->width, l->width < 3 ? ".." : "...");
+      else
+        put_cell(out, t, i, l);
       on_line++;
     }
   }
@@ -132,7 +149,8 @@ static void put_table(FILE *out, const Tensor *t, int64_t base, const Look *l, c
   }
 }
 
-static void put_blocks(FILE *out, const Tensor *t, int axis, int64_t *at, int64_t base, const Look *l, const Shown *cols) {
+static void put_blocks(FILE *out, const Tensor *t, int axis, int64_t *at, int64_t base, const Look *l,
+                       const Shown *cols) {
   if (axis == t->rank - 2) {
     if (t->rank > 2) {
       for (int d = 0; d < axis; d++) fprintf(out, "%s%lld", d ? ", " : "[", (long long)at[d]);

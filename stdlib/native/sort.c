@@ -1,14 +1,17 @@
 /* The natives sort and argsort: stable, along the last axis, nan last in both directions.
  *
- * Every element becomes an unsigned key whose order is the wanted one (floats by the usual sign trick, nan mapped to the
- * greatest key; descending order inverts all keys but nan's), so one radix sort serves all dtypes. Keys of short rows are
- * sorted by insertion. -0.0 and 0.0 compare equal, so they get one key and keep their order. */
+ * Every element becomes an unsigned key whose order is the wanted one (floats by the usual sign trick, nan mapped to
+ * the greatest key; descending order inverts all keys but nan's), so one radix sort serves all dtypes. Keys of short
+ * rows are sorted by insertion. -0.0 and 0.0 compare equal, so they get one key and keep their order. */
 #include "stdlib/native/sort.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Item { uint64_t key; int64_t at; } Item;
+typedef struct Item {
+  uint64_t key;
+  int64_t at;
+} Item;
 enum { INSERTION = 24 };
 
 static uint64_t float_key(double v) {
@@ -58,8 +61,7 @@ static bool same_shape(const Tensor *a, const Tensor *b) {
 
 static bool run_rows(const char *name, const Attr *attr, int nattr, int nin, const Tensor *in, int nout, Tensor *out,
                      bool positions, Fault *f) {
-  if (nin != 1 || nout != 1 || in->rank < 1 || !same_shape(in, out) ||
-      out->dtype != (positions ? DT_I64 : in->dtype)) {
+  if (nin != 1 || nout != 1 || in->rank < 1 || !same_shape(in, out) || out->dtype != (positions ? DT_I64 : in->dtype)) {
     fault_set(f, R_NATIVE, (Span){0}, "%s: one tensor of rank 1 or more, and a result of its shape", name);
     return false;
   }
@@ -76,11 +78,16 @@ static bool run_rows(const char *name, const Attr *attr, int nattr, int nin, con
   for (int64_t row = 0; row < total; row += n) {
     Item *a = space, *b = space + n;
     for (int64_t i = 0; i < n; i++) a[i] = (Item){key_of(in, row + i, descending), i};
-    if (n <= INSERTION) insertion_sort(a, n);
-    else radix_sort(&a, &b, n);
+    if (n <= INSERTION)
+      insertion_sort(a, n);
+    else
+      radix_sort(&a, &b, n);
     for (int64_t i = 0; i < n; i++) {
-      if (positions) ((int64_t *)out->data)[row + i] = a[i].at;
-      else memcpy((char *)out->data + (size_t)(row + i) * size, (const char *)in->data + (size_t)(row + a[i].at) * size, size);
+      if (positions)
+        ((int64_t *)out->data)[row + i] = a[i].at;
+      else
+        memcpy((char *)out->data + (size_t)(row + i) * size, (const char *)in->data + (size_t)(row + a[i].at) * size,
+               size);
     }
   }
   free(space);
@@ -88,12 +95,14 @@ static bool run_rows(const char *name, const Attr *attr, int nattr, int nin, con
 }
 
 /* sort(x [..., N]) -> [..., N], attribute 0.i: descending. Faults: wrong shapes, memory. */
-static bool run_sort(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_sort(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   return run_rows("sort", attr, nattr, nin, in, nout, out, false, f);
 }
 
 /* argsort(x [..., N]) -> i64 [..., N]: positions in the order of sort, attribute 0.i: descending. */
-static bool run_argsort(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_argsort(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                        Fault *f) {
   return run_rows("argsort", attr, nattr, nin, in, nout, out, true, f);
 }
 

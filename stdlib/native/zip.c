@@ -19,7 +19,9 @@ static uint64_t le(const uint8_t *p, int bytes) {
 }
 
 /* ---- the directory -------------------------------------------------------------------------------------------- */
-typedef struct Directory { uint64_t at, size, count; } Directory;
+typedef struct Directory {
+  uint64_t at, size, count;
+} Directory;
 
 static bool malformed(In *in) { return io_fail(in->fault, in->path, "is not a zip archive, or a damaged one"); }
 
@@ -80,13 +82,18 @@ static bool parse_entries(Arena *a, In *in, const uint8_t *p, const Directory *d
     size_t name = le(p + 28, 2), extra = le(p + 30, 2), comment = le(p + 32, 2), all = CENTRAL + name + extra + comment;
     if (all > left || memchr(p + CENTRAL, 0, name)) return malformed(in);
     ZipEntry *e = &out[k];
-    *e = (ZipEntry){.name = arena_strndup(a, (const char *)p + CENTRAL, name), .flags = (uint16_t)le(p + 8, 2),
-                    .method = (uint16_t)le(p + 10, 2), .crc = (uint32_t)le(p + 16, 4), .packed = le(p + 20, 4),
-                    .size = le(p + 24, 4), .at = le(p + 42, 4)};
+    *e = (ZipEntry){.name = arena_strndup(a, (const char *)p + CENTRAL, name),
+                    .flags = (uint16_t)le(p + 8, 2),
+                    .method = (uint16_t)le(p + 10, 2),
+                    .crc = (uint32_t)le(p + 16, 4),
+                    .packed = le(p + 20, 4),
+                    .size = le(p + 24, 4),
+                    .at = le(p + 42, 4)};
     if (!extra64(p + CENTRAL + name, extra, e)) return malformed(in);
     if (e->at > in->size || e->packed > in->size - e->at) return io_fail(in->fault, in->path, "is truncated");
     if (e->method == ZIP_STORED && e->packed != e->size) return malformed(in);
-    if (e->method == ZIP_DEFLATED && e->size / 1040 > e->packed) return malformed(in); /* deflate makes at most 1032 of one */
+    if (e->method == ZIP_DEFLATED && e->size / 1040 > e->packed)
+      return malformed(in); /* deflate makes at most 1032 of one */
     p += all, left -= all;
   }
   return true;
@@ -109,8 +116,8 @@ enum { CHUNK = 1 << 16 };
 struct ZipReader {
   In *in;
   const ZipEntry *entry;
-  uint64_t at, left;   /* packed bytes: where they go on, how many */
-  uint64_t todo;       /* unpacked bytes not delivered yet */
+  uint64_t at, left; /* packed bytes: where they go on, how many */
+  uint64_t todo;     /* unpacked bytes not delivered yet */
   uint32_t crc;
   bool inflating;
   z_stream z;

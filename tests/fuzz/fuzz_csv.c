@@ -1,4 +1,5 @@
-/* libFuzzer: the CSV reader. What the header's pass accepts, the data's pass must accept too, for inputs under 1,000 rows. */
+/* libFuzzer: the CSV reader. What the header's pass accepts, the data's pass must accept too, for inputs under 1,000
+ * rows. */
 #include "fuzz_file.h"
 #include <string.h>
 

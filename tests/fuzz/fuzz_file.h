@@ -8,7 +8,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-typedef struct MemFile { int fd; char path[64]; } MemFile;
+typedef struct MemFile {
+  int fd;
+  char path[64];
+} MemFile;
 
 static inline MemFile mem_file(const uint8_t *data, size_t n) {
   MemFile f = {.fd = memfd_create("fuzz", MFD_CLOEXEC)};
@@ -25,7 +28,8 @@ static inline MemFile mem_file(const uint8_t *data, size_t n) {
 /* The header's promise as a result tensor; false when it is over 64 MB (nothing is read then). */
 static inline bool small_result(Tensor *t, const FileTensor *h) {
   size_t bytes;
-  return shape_bytes(h->dtype, h->rank, h->dim, &bytes) && bytes < (64u << 20) && tensor_alloc(t, h->dtype, h->rank, h->dim);
+  return shape_bytes(h->dtype, h->rank, h->dim, &bytes) && bytes < (64u << 20) &&
+         tensor_alloc(t, h->dtype, h->rank, h->dim);
 }
 
 static inline const Native *fuzz_native(Arena *a, const char *name) {

@@ -71,15 +71,18 @@ Test(native_csv, header, .init = start, .fini = stop) {
 }
 
 Test(native_csv, shapes_of_text, .init = start, .fini = stop) {
-  static const char *const same[] = {"a,b\n1,2\n3,4\n", "a,b\r\n1,2\r\n3,4\r\n", "a,b\r1,2\r3,4", "a,b\n1,2\n3,4", "\357\273\277a,b\n1,2\n3,4\n",
-                                     "a;b\n1;2\n3;4\n", "a\tb\n1\t2\n3\t4\n", "\n\na,b\n\n1,2\n  \n3,4\n\n", "\"a\",\"b\"\n\"1\",2\n3,\"4\"\n",
-                                     "a,b\n 1 ,+2\n3\t,4 \n"};
+  static const char *const same[] = {
+      "a,b\n1,2\n3,4\n",      "a,b\r\n1,2\r\n3,4\r\n",       "a,b\r1,2\r3,4",
+      "a,b\n1,2\n3,4",        "\357\273\277a,b\n1,2\n3,4\n", "a;b\n1;2\n3;4\n",
+      "a\tb\n1\t2\n3\t4\n",   "\n\na,b\n\n1,2\n  \n3,4\n\n", "\"a\",\"b\"\n\"1\",2\n3,\"4\"\n",
+      "a,b\n 1 ,+2\n3\t,4 \n"};
   for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
     CsvInfo c = info_of(same[i]);
     cr_assert(c.ncol == 2 && c.nrow == 2 && c.header, "text %zu", i);
     cr_assert(!strcmp(c.col[0].name, "a") && !strcmp(c.col[1].name, "b"));
     Tensor a = column(same[i], 0), b = column(same[i], 1);
-    cr_assert(a.dtype == DT_I64 && get(&a, 0) == 1 && get(&a, 1) == 3 && get(&b, 0) == 2 && get(&b, 1) == 4, "text %zu", i);
+    cr_assert(a.dtype == DT_I64 && get(&a, 0) == 1 && get(&a, 1) == 3 && get(&b, 0) == 2 && get(&b, 1) == 4, "text %zu",
+              i);
   }
   CsvInfo c = info_of("name,n\n\"two\nlines, \"\"quoted\"\"\",5\n\"\",6\n");
   cr_assert(c.nrow == 2 && c.col[0].text && c.col[1].dtype == DT_I64);
@@ -105,8 +108,13 @@ Test(native_csv, faults, .init = start, .fini = stop) {
 
 /* What misfits beyond the first 1,000 rows names its line and column. */
 Test(native_csv, a_late_misfit_names_its_line, .init = start, .fini = stop) {
-  static const struct { const char *early, *late, *dtype; } rows[] = {
-      {"1", "2.5", "i64"}, {"1", "", "i64"}, {"0.5", "x", "f32"}, {"true", "2", "bool"}, {"1", "99999999999999999999", "i64"}};
+  static const struct {
+    const char *early, *late, *dtype;
+  } rows[] = {{"1", "2.5", "i64"},
+              {"1", "", "i64"},
+              {"0.5", "x", "f32"},
+              {"true", "2", "bool"},
+              {"1", "99999999999999999999", "i64"}};
   for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
     FILE *out = fopen(file("late.csv"), "w");
     fprintf(out, "a,b\n");
@@ -130,7 +138,8 @@ Test(native_csv, wrong_calls_are_faults, .init = start, .fini = stop) {
   Fault f;
   const char *path = csv_of("a,b\n1,2\n3,4\n");
   Tensor x = make(DT_I64, DIMS(2)), y = make(DT_I64, DIMS(3)), u = make(DT_I8, DIMS(2));
-  cr_assert(call("load_csv", NULL, 2, (Attr[]){{.s = path}, {.i = 1}}, 0, NULL, 1, &u, &f)); /* any dtype that holds them */
+  cr_assert(
+      call("load_csv", NULL, 2, (Attr[]){{.s = path}, {.i = 1}}, 0, NULL, 1, &u, &f)); /* any dtype that holds them */
   cr_assert_not(call("load_csv", NULL, 2, (Attr[]){{.s = path}, {.i = 2}}, 0, NULL, 1, &x, &f));
   cr_assert_not(call("load_csv", NULL, 2, (Attr[]){{.s = path}, {.i = -1}}, 0, NULL, 1, &x, &f));
   cr_assert_not(call("load_csv", NULL, 2, (Attr[]){{.s = path}, {.i = 0}}, 0, NULL, 1, &y, &f));
@@ -149,7 +158,11 @@ Test(native_csv, written_files_read_back_exactly, .init = start, .fini = stop) {
     uint64_t bits = draw(&seed);
     float s;
     memcpy(&s, &bits, 4);
-    put(&a, i, i == 3 ? NAN : i == 4 ? -INFINITY : s), put(&c, i, (double)(bits & 1)), put(&d, i, uniform(&seed) * 1e10);
+    put(&a, i,
+        i == 3   ? NAN
+        : i == 4 ? -INFINITY
+                 : s),
+        put(&c, i, (double)(bits & 1)), put(&d, i, uniform(&seed) * 1e10);
     ((int64_t *)b.data)[i] = (int64_t)bits;
   }
   const char *path = file("out.csv");
@@ -209,7 +222,8 @@ Test(native_csv, damage, .init = start, .fini = stop) {
         for (int k = 0; k < info.ncol; k++) {
           if (info.col[k].text) continue;
           Tensor x = make(info.col[k].dtype, DIMS(info.nrow));
-          cr_assert(call("load_csv", NULL, 2, (Attr[]){{.s = file("d.csv")}, {.i = k}}, 0, NULL, 1, &x, &f), "%s", f.msg);
+          cr_assert(call("load_csv", NULL, 2, (Attr[]){{.s = file("d.csv")}, {.i = k}}, 0, NULL, 1, &x, &f), "%s",
+                    f.msg);
           tensor_drop(&x);
         }
       }

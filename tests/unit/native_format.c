@@ -3,31 +3,81 @@
 #include "stdlib/native/effects.h"
 #include "stdlib/native/print.h"
 
-static const struct { DType t; double v; const char *fmt, *want; } rows[] = {
+static const struct {
+  DType t;
+  double v;
+  const char *fmt, *want;
+} rows[] = {
     /* plain */
-    {DT_F64, 0.1, NULL, "0.1"}, {DT_F32, 0.1, NULL, "0.1"}, {DT_F64, 3, NULL, "3.0"}, {DT_F32, -3, "", "-3.0"},
-    {DT_F64, 0.1f, NULL, "0.10000000149011612"}, {DT_F32, 16777216, NULL, "16777216.0"}, {DT_F64, 1e16, NULL, "1e+16"},
-    {DT_F64, 1e15, NULL, "1000000000000000.0"}, {DT_F64, 0.0001, NULL, "0.0001"}, {DT_F64, 0.00001, NULL, "1e-05"},
-    {DT_F64, 1.5e-7, NULL, "1.5e-07"}, {DT_F64, -0.0, NULL, "-0.0"}, {DT_F64, INFINITY, NULL, "inf"},
-    {DT_F32, -INFINITY, NULL, "-inf"}, {DT_F64, NAN, NULL, "nan"}, {DT_F64, 1.7976931348623157e308, NULL, "1.7976931348623157e+308"},
-    {DT_F64, 5e-324, NULL, "5e-324"}, {DT_F16, 0.1, NULL, "0.1"}, {DT_BF16, 0.1, NULL, "0.1"}, {DT_F16, 65504, NULL, "65500.0"},
-    {DT_F32, 1.0f / 3, NULL, "0.33333334"}, {DT_F64, 1.0 / 3, NULL, "0.3333333333333333"},
-    {DT_BOOL, 1, NULL, "true"}, {DT_BOOL, 0, NULL, "false"}, {DT_I8, -128, NULL, "-128"}, {DT_U8, 255, NULL, "255"},
+    {DT_F64, 0.1, NULL, "0.1"},
+    {DT_F32, 0.1, NULL, "0.1"},
+    {DT_F64, 3, NULL, "3.0"},
+    {DT_F32, -3, "", "-3.0"},
+    {DT_F64, 0.1f, NULL, "0.10000000149011612"},
+    {DT_F32, 16777216, NULL, "16777216.0"},
+    {DT_F64, 1e16, NULL, "1e+16"},
+    {DT_F64, 1e15, NULL, "1000000000000000.0"},
+    {DT_F64, 0.0001, NULL, "0.0001"},
+    {DT_F64, 0.00001, NULL, "1e-05"},
+    {DT_F64, 1.5e-7, NULL, "1.5e-07"},
+    {DT_F64, -0.0, NULL, "-0.0"},
+    {DT_F64, INFINITY, NULL, "inf"},
+    {DT_F32, -INFINITY, NULL, "-inf"},
+    {DT_F64, NAN, NULL, "nan"},
+    {DT_F64, 1.7976931348623157e308, NULL, "1.7976931348623157e+308"},
+    {DT_F64, 5e-324, NULL, "5e-324"},
+    {DT_F16, 0.1, NULL, "0.1"},
+    {DT_BF16, 0.1, NULL, "0.1"},
+    {DT_F16, 65504, NULL, "65500.0"},
+    {DT_F32, 1.0f / 3, NULL, "0.33333334"},
+    {DT_F64, 1.0 / 3, NULL, "0.3333333333333333"},
+    {DT_BOOL, 1, NULL, "true"},
+    {DT_BOOL, 0, NULL, "false"},
+    {DT_I8, -128, NULL, "-128"},
+    {DT_U8, 255, NULL, "255"},
     {DT_I64, -9223372036854775807.0 - 1, NULL, "-9223372036854775808"},
     /* general form with digits */
-    {DT_F32, 0.123456, ".4", "0.1235"}, {DT_F64, 2, ".4", "2.0"}, {DT_F64, 12345, ".4", "1.234e+04"}, {DT_F64, 1234, ".4", "1.234e+03"},
-    {DT_F64, 123.45, ".4", "123.5"}, {DT_F64, 0.00001234, ".3", "1.23e-05"}, {DT_F64, 100, ".10", "100.0"},
-    {DT_F64, NAN, ".4", "nan"}, {DT_F64, 0, ".4", "0.0"}, {DT_F64, 0.99999, ".3", "1.0"},
+    {DT_F32, 0.123456, ".4", "0.1235"},
+    {DT_F64, 2, ".4", "2.0"},
+    {DT_F64, 12345, ".4", "1.234e+04"},
+    {DT_F64, 1234, ".4", "1.234e+03"},
+    {DT_F64, 123.45, ".4", "123.5"},
+    {DT_F64, 0.00001234, ".3", "1.23e-05"},
+    {DT_F64, 100, ".10", "100.0"},
+    {DT_F64, NAN, ".4", "nan"},
+    {DT_F64, 0, ".4", "0.0"},
+    {DT_F64, 0.99999, ".3", "1.0"},
     /* types */
-    {DT_F64, 3.14159, ".2f", "3.14"}, {DT_F64, 2.5, ".0f", "2"}, {DT_F64, 1234.5, ".1e", "1.2e+03"}, {DT_F64, 0.25, "%", "25.000000%"},
-    {DT_F64, 0.973, ".1%", "97.3%"}, {DT_F64, 1234567, "g", "1.23457e+06"}, {DT_F64, INFINITY, "F", "INF"},
-    {DT_I64, 1234567, ",", "1,234,567"}, {DT_I64, -1234, ",d", "-1,234"}, {DT_F64, 1234567.891, ",.2f", "1,234,567.89"},
-    {DT_I32, 255, "x", "ff"}, {DT_I32, -255, "X", "-FF"}, {DT_I32, 5, "b", "101"}, {DT_I32, 8, "o", "10"}, {DT_I32, 7, ".3f", "7.000"},
-    {DT_I64, 42, ".4", "42"}, {DT_BOOL, 1, "d", "1"},
+    {DT_F64, 3.14159, ".2f", "3.14"},
+    {DT_F64, 2.5, ".0f", "2"},
+    {DT_F64, 1234.5, ".1e", "1.2e+03"},
+    {DT_F64, 0.25, "%", "25.000000%"},
+    {DT_F64, 0.973, ".1%", "97.3%"},
+    {DT_F64, 1234567, "g", "1.23457e+06"},
+    {DT_F64, INFINITY, "F", "INF"},
+    {DT_I64, 1234567, ",", "1,234,567"},
+    {DT_I64, -1234, ",d", "-1,234"},
+    {DT_F64, 1234567.891, ",.2f", "1,234,567.89"},
+    {DT_I32, 255, "x", "ff"},
+    {DT_I32, -255, "X", "-FF"},
+    {DT_I32, 5, "b", "101"},
+    {DT_I32, 8, "o", "10"},
+    {DT_I32, 7, ".3f", "7.000"},
+    {DT_I64, 42, ".4", "42"},
+    {DT_BOOL, 1, "d", "1"},
     /* width, alignment, sign */
-    {DT_I64, 42, "6", "    42"}, {DT_I64, 42, "<6", "42    "}, {DT_I64, 42, "^6", "  42  "}, {DT_I64, 42, "*>6", "****42"},
-    {DT_I64, -42, "06", "-00042"}, {DT_I64, 42, "+", "+42"}, {DT_I64, 42, " ", " 42"}, {DT_I64, -42, "*=6", "-***42"},
-    {DT_I64, 1234, "010,", "00,001,234"}, {DT_I64, 1, "2", " 1"}, {DT_BOOL, 0, "7", "  false"}, {DT_F64, 1.5, "08.2f", "00001.50"},
+    {DT_I64, 42, "6", "    42"},
+    {DT_I64, 42, "<6", "42    "},
+    {DT_I64, 42, "^6", "  42  "},
+    {DT_I64, 42, "*>6", "****42"},
+    {DT_I64, -42, "06", "-00042"},
+    {DT_I64, 42, "+", "+42"},
+    {DT_I64, 42, " ", " 42"},
+    {DT_I64, -42, "*=6", "-***42"},
+    {DT_I64, 1234, "010,", "00,001,234"},
+    {DT_I64, 1, "2", " 1"},
+    {DT_BOOL, 0, "7", "  false"},
+    {DT_F64, 1.5, "08.2f", "00001.50"},
 };
 
 Test(native_format, table) {
@@ -39,7 +89,8 @@ Test(native_format, table) {
     cr_assert_eq(n, strlen(buf));
     cr_assert_null(format_check(rows[i].t, rows[i].fmt));
     char small[4] = "###";
-    cr_assert_eq(format_scalar(small, 3, rows[i].t, x.data, rows[i].fmt), n); /* truncates, tells the length, no overrun */
+    cr_assert_eq(format_scalar(small, 3, rows[i].t, x.data, rows[i].fmt),
+                 n); /* truncates, tells the length, no overrun */
     cr_assert(!strncmp(small, buf, n < 2 ? n : 2) && small[3] == 0);
     tensor_drop(&x);
   }
@@ -69,7 +120,8 @@ Test(native_format, plain_text_reads_back) {
 
 Test(native_format, formats_are_checked) {
   static const char *const bad[] = {"q", ".", ".f", "5.", "2000", ".200f", ",x", "5 ", "+-", "d5", "{", "<<<", "f."};
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) cr_assert_not_null(format_check(DT_I64, bad[i]), "'%s'", bad[i]);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    cr_assert_not_null(format_check(DT_I64, bad[i]), "'%s'", bad[i]);
   cr_assert_not_null(format_check(DT_F32, "d"));
   cr_assert_null(format_check(DT_F32, NULL));
 }
@@ -83,11 +135,11 @@ static char *shown(const Tensor *t, int width) {
   fclose(m);
   return s;
 }
-#define SHOWS(t, width, want) \
-  do { \
-    char *got_ = shown(&(t), width); \
-    cr_assert_str_eq(got_, want, "got\n%s", got_); \
-    free(got_); \
+#define SHOWS(t, width, want)                                                                                          \
+  do {                                                                                                                 \
+    char *got_ = shown(&(t), width);                                                                                   \
+    cr_assert_str_eq(got_, want, "got\n%s", got_);                                                                     \
+    free(got_);                                                                                                        \
   } while (0)
 
 static Tensor counting(DType t, int rank, const int64_t *dim, double scale) {
@@ -129,7 +181,9 @@ Test(native_print, fits_the_width) {
   Tensor m = counting(DT_I64, DIMS(2, 12), 1);
   SHOWS(m, 25, "i64[2, 12]\n   0   1   2  ...  10  11\n  12  13  14  ...  22  23\n");
   SHOWS(m, 1, "i64[2, 12]\n   0  ...\n  12  ...\n");
-  SHOWS(m, 0, "i64[2, 12]\n   0   1   2   3   4   5   6   7   8   9  10  11\n  12  13  14  15  16  17  18  19  20  21  22  23\n");
+  SHOWS(m, 0,
+        "i64[2, 12]\n   0   1   2   3   4   5   6   7   8   9  10  11\n  12  13  14  15  16  17  18  19  20  21  22  "
+        "23\n");
   for (int width = 1; width < 100; width++) { /* never wider than asked, beyond one column */
     char *s = shown(&m, width);
     for (char *line = strtok(s, "\n"); line; line = strtok(NULL, "\n"))
@@ -144,11 +198,14 @@ Test(native_print, long_ones_are_summarised) {
   Tensor w = make(DT_U8, DIMS(2000));
   SHOWS(w, 80, "u8[2000]\n  0  0  0 ..  0  0  0\n");
   Tensor m = counting(DT_I64, DIMS(1000, 2), 1);
-  SHOWS(m, 80, "i64[1000, 2]\n     0     1\n     2     3\n     4     5\n  ...\n  1994  1995\n  1996  1997\n  1998  1999\n");
+  SHOWS(m, 80,
+        "i64[1000, 2]\n     0     1\n     2     3\n     4     5\n  ...\n  1994  1995\n  1996  1997\n  1998  1999\n");
   Tensor c = counting(DT_I64, DIMS(7, 1, 143), 1);
   SHOWS(c, 80,
-        "i64[7, 1, 143]\n[0, :, :]\n     0     1     2  ...   140   141   142\n[1, :, :]\n   143   144   145  ...   283   284   285\n"
-        "[2, :, :]\n   286   287   288  ...   426   427   428\n...\n[4, :, :]\n   572   573   574  ...   712   713   714\n"
+        "i64[7, 1, 143]\n[0, :, :]\n     0     1     2  ...   140   141   142\n[1, :, :]\n   143   144   145  ...   "
+        "283   284   285\n"
+        "[2, :, :]\n   286   287   288  ...   426   427   428\n...\n[4, :, :]\n   572   573   574  ...   712   713   "
+        "714\n"
         "[5, :, :]\n   715   716   717  ...   855   856   857\n[6, :, :]\n   858   859   860  ...   998   999  1000\n");
 }
 
@@ -161,12 +218,12 @@ static char *printed(const char *text, int nin, const Tensor *in, Fault *f) {
   fclose(host.out);
   return s;
 }
-#define PRINTS(text, nin, in, want) \
-  do { \
-    char *got_ = printed(text, nin, in, &f); \
-    cr_assert(f.id == E_NONE, "%s", f.msg); \
-    cr_assert_str_eq(got_, want); \
-    free(got_); \
+#define PRINTS(text, nin, in, want)                                                                                    \
+  do {                                                                                                                 \
+    char *got_ = printed(text, nin, in, &f);                                                                           \
+    cr_assert(f.id == E_NONE, "%s", f.msg);                                                                            \
+    cr_assert_str_eq(got_, want);                                                                                      \
+    free(got_);                                                                                                        \
   } while (0)
 
 Test(native_effects, print) {

@@ -5,12 +5,16 @@ static const DType storable[] = {DT_U8, DT_I8, DT_I16, DT_I32, DT_F32, DT_F64};
 
 Test(native_idx, round_trip, .fini = done) {
   Fault f;
-  static const struct { int rank; int64_t dim[3]; } shapes[] = {{0, {0}}, {1, {0}}, {1, {7}}, {2, {3, 4}}, {3, {2, 3, 5000}}};
+  static const struct {
+    int rank;
+    int64_t dim[3];
+  } shapes[] = {{0, {0}}, {1, {0}}, {1, {7}}, {2, {3, 4}}, {3, {2, 3, 5000}}};
   for (size_t t = 0; t < sizeof storable / sizeof *storable; t++)
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
       for (int gz = 0; gz < 2; gz++) {
         Tensor x = make(storable[t], shapes[s].rank, shapes[s].dim);
-        for (int64_t i = 0; i < tensor_count(&x); i++) put(&x, i, (double)(i % 101) * (dt_is_float(storable[t]) ? 0.3 : 1));
+        for (int64_t i = 0; i < tensor_count(&x); i++)
+          put(&x, i, (double)(i % 101) * (dt_is_float(storable[t]) ? 0.3 : 1));
         const char *path = file(gz ? "x-idx-ubyte.gz" : "x.idx");
         cr_assert_eq(file_kind(path), FILE_IDX);
         cr_assert(call("save_idx", NULL, PATH_ATTR(path), 1, &x, 0, NULL, &f), "%s", f.msg);
@@ -84,7 +88,8 @@ Test(native_idx, refusals, .fini = done) {
   cr_assert(!idx_header(file("a"), &h, &f) && strstr(f.msg, "too large"), "%s", f.msg);
   cr_assert(!idx_header(file("b"), &h, &f) && strstr(f.msg, "axes"));
   cr_assert(!idx_header(file("c"), &h, &f) && strstr(f.msg, "no such file"));
-  static const uint8_t promise[] = {0, 0, 0x08, 2, 0, 1, 0, 0, 0, 1, 0, 0}; /* 4 GB in 12 bytes: refused before any memory */
+  static const uint8_t promise[] = {0, 0, 0x08, 2, 0, 1,
+                                    0, 0, 0,    1, 0, 0}; /* 4 GB in 12 bytes: refused before any memory */
   write_bytes(file("d"), promise, sizeof promise);
   cr_assert(!idx_header(file("d"), &h, &f) && strstr(f.msg, "truncated"));
   Tensor i = make(DT_I64, DIMS(2));
@@ -101,8 +106,11 @@ Test(native_idx, fashion_mnist, .fini = done) {
   Fault f = {0};
   Arena *a = arena_new();
   FashionFiles p;
-  cr_assert_eq(run_shell("mkdir -p '%s/fashion-mnist' && cd '%s/fashion-mnist' && touch train-images-idx3-ubyte train-labels-idx1-ubyte.gz "
-                         "t10k-images-idx3-ubyte.gz", file(""), folder), 0);
+  cr_assert_eq(run_shell("mkdir -p '%s/fashion-mnist' && cd '%s/fashion-mnist' && touch train-images-idx3-ubyte "
+                         "train-labels-idx1-ubyte.gz "
+                         "t10k-images-idx3-ubyte.gz",
+                         file(""), folder),
+               0);
   cr_assert_eq(setenv("TG_DATA_DIR", folder, 1), 0);
   bool system_wide = access("/usr/share/datasets/fashion-mnist/t10k-labels-idx1-ubyte.gz", R_OK) == 0;
   bool found = fashion_mnist_find(a, folder, &p, &f); /* three of four: not this folder */
@@ -123,10 +131,12 @@ Test(native_idx, fashion_mnist_itself) {
   unsetenv("TG_DATA_DIR");
   if (!fashion_mnist_find(a, NULL, &p, &f)) cr_skip_test("dataset-fashion-mnist is not installed");
   FileTensor h, hy;
-  cr_assert(idx_header(p.test_x, &h, &f) && h.dtype == DT_U8 && h.rank == 3 && h.dim[0] == 10000 && h.dim[1] == 28 && h.dim[2] == 28);
+  cr_assert(idx_header(p.test_x, &h, &f) && h.dtype == DT_U8 && h.rank == 3 && h.dim[0] == 10000 && h.dim[1] == 28 &&
+            h.dim[2] == 28);
   cr_assert(idx_header(p.test_y, &hy, &f) && hy.rank == 1 && hy.dim[0] == 10000);
   Tensor x = make(h.dtype, h.rank, h.dim), y = make(hy.dtype, hy.rank, hy.dim);
-  cr_assert(call("load_idx", NULL, PATH_ATTR(p.test_x), 0, NULL, 1, &x, &f) && call("load_idx", NULL, PATH_ATTR(p.test_y), 0, NULL, 1, &y, &f));
+  cr_assert(call("load_idx", NULL, PATH_ATTR(p.test_x), 0, NULL, 1, &x, &f) &&
+            call("load_idx", NULL, PATH_ATTR(p.test_y), 0, NULL, 1, &y, &f));
   int64_t count[10] = {0};
   for (int i = 0; i < 10000; i++) count[((uint8_t *)y.data)[i]]++;
   for (int k = 0; k < 10; k++) cr_assert_eq(count[k], 1000);

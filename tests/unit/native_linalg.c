@@ -12,12 +12,15 @@ static Tensor random_mat(DType t, int64_t m, int64_t n, uint64_t *seed) {
   return x;
 }
 /* Element (r, c) of matrix b. */
-static double el(const Tensor *x, int64_t b, int64_t r, int64_t c) { return get(x, (b * x->dim[1] + r) * x->dim[2] + c); }
+static double el(const Tensor *x, int64_t b, int64_t r, int64_t c) {
+  return get(x, (b * x->dim[1] + r) * x->dim[2] + c);
+}
 /* (a^T or a) * c at one place. */
 static double dot(const Tensor *a, bool at, const Tensor *b, bool bt, int64_t batch, int64_t r, int64_t c) {
   int64_t k = at ? a->dim[1] : a->dim[2];
   double s = 0;
-  for (int64_t i = 0; i < k; i++) s += (at ? el(a, batch, i, r) : el(a, batch, r, i)) * (bt ? el(b, batch, c, i) : el(b, batch, i, c));
+  for (int64_t i = 0; i < k; i++)
+    s += (at ? el(a, batch, i, r) : el(a, batch, r, i)) * (bt ? el(b, batch, c, i) : el(b, batch, i, c));
   return s;
 }
 static Tensor product(const Tensor *a, bool at, const Tensor *b, bool bt) {
@@ -30,7 +33,8 @@ static Tensor product(const Tensor *a, bool at, const Tensor *b, bool bt) {
 static void near(const Tensor *a, const Tensor *b, double tol, const char *what) {
   cr_assert_eq(tensor_count(a), tensor_count(b));
   for (int64_t i = 0; i < tensor_count(a); i++)
-    cr_assert(fabs(get(a, i) - get(b, i)) <= tol, "%s, element %d: %g, expected %g", what, (int)i, get(a, i), get(b, i));
+    cr_assert(fabs(get(a, i) - get(b, i)) <= tol, "%s, element %d: %g, expected %g", what, (int)i, get(a, i),
+              get(b, i));
 }
 static void orthonormal(const Tensor *q, double tol, const char *what) { /* columns */
   Tensor g = product(q, true, q, false);
@@ -44,8 +48,8 @@ static Tensor spd(DType t, int64_t n, uint64_t *seed) { /* a a^T + n */
   for (int64_t i = 0; i < tensor_count(&x); i++) put(&x, i, get(&p, i) + ((i / n) % n == i % n ? (double)n : 0));
   return x;
 }
-#define EACH_SIZE(t, n) \
-  for (int t = DT_F32; t <= DT_F64; t++) \
+#define EACH_SIZE(t, n)                                                                                                \
+  for (int t = DT_F32; t <= DT_F64; t++)                                                                               \
     for (int s_ = 0, n = 0; s_ < NSIZES && (n = (int)sizes[s_], true); s_++)
 
 Test(native_linalg, solve_inv_det) {
@@ -144,7 +148,8 @@ Test(native_linalg, qr_svd_lstsq_of_all_shapes) {
         if (m)
           for (int64_t e = 0; e < tensor_count(&ax); e++) put(&ax, e, get(&ax, e) - get(&y, e));
         Tensor g = product(&a, true, &ax, false);
-        for (int64_t e = 0; e < tensor_count(&g); e++) cr_assert(fabs(get(&g, e)) < tolerance(dt) * 10, "lstsq %d %d", (int)m, (int)n);
+        for (int64_t e = 0; e < tensor_count(&g); e++)
+          cr_assert(fabs(get(&g, e)) < tolerance(dt) * 10, "lstsq %d %d", (int)m, (int)n);
         if (m == 0)
           for (int64_t e = 0; e < tensor_count(&x); e++) cr_assert_eq(get(&x, e), 0);
         Tensor *all[] = {&a, &q, &r, &qr, &u, &s, &vh, &us, &v, &usv, &y, &x, &ax, &g};
@@ -172,7 +177,8 @@ Test(native_linalg, eigh) {
 
 Test(native_linalg, lstsq_of_low_rank_has_least_norm) {
   Fault f;
-  Tensor a = of(DT_F64, DIMS(3, 2), (double[]){1, 1, 1, 1, 1, 1}), b = VALUES(DT_F64, 3, 1, 2, 3), x = make(DT_F64, DIMS(2));
+  Tensor a = of(DT_F64, DIMS(3, 2), (double[]){1, 1, 1, 1, 1, 1}), b = VALUES(DT_F64, 3, 1, 2, 3),
+         x = make(DT_F64, DIMS(2));
   cr_assert(call("lstsq", NULL, 0, NULL, 2, (Tensor[]){a, b}, 1, &x, &f));
   cr_assert(fabs(get(&x, 0) - 1) < 1e-14 && fabs(get(&x, 1) - 1) < 1e-14);
 }
@@ -190,7 +196,8 @@ Test(native_linalg, faults_say_what_and_where) {
 
 Test(native_linalg, wrong_calls_are_faults) {
   Fault f;
-  Tensor i = make(DT_I64, DIMS(2, 2)), v = make(DT_F32, DIMS(2)), r = make(DT_F32, DIMS(2, 3)), a = make(DT_F32, DIMS(2, 2));
+  Tensor i = make(DT_I64, DIMS(2, 2)), v = make(DT_F32, DIMS(2)), r = make(DT_F32, DIMS(2, 3)),
+         a = make(DT_F32, DIMS(2, 2));
   Tensor d = make(DT_F64, DIMS(2, 2)), z = make(DT_F32, DIMS(0)), s = scalar(DT_F32, 0);
   static const char *const one[] = {"inv", "cholesky", "det"};
   for (int k = 0; k < 3; k++) {
@@ -210,8 +217,11 @@ Test(native_linalg, wrong_calls_are_faults) {
 
 /* nan and inf: nan results for that matrix, the others of the batch as if alone; nothing hangs. */
 Test(native_linalg, nan_stays_in_its_matrix, .timeout = 60) {
-  static const struct { const char *name; int nin, nout; } call_of[] = {
-      {"solve", 2, 1}, {"inv", 1, 1}, {"cholesky", 1, 1}, {"qr", 1, 2}, {"svd", 1, 3}, {"eigh", 1, 2}, {"lstsq", 2, 1}};
+  static const struct {
+    const char *name;
+    int nin, nout;
+  } call_of[] = {{"solve", 2, 1}, {"inv", 1, 1},  {"cholesky", 1, 1}, {"qr", 1, 2},
+                 {"svd", 1, 3},   {"eigh", 1, 2}, {"lstsq", 2, 1}};
   uint64_t seed = 3;
   Fault f;
   for (int t = DT_F32; t <= DT_F64; t++)
@@ -219,7 +229,8 @@ Test(native_linalg, nan_stays_in_its_matrix, .timeout = 60) {
       for (int bad = 0; bad < 2; bad++) {
         int64_t n = 40;
         DType dt = (DType)t;
-        Tensor a = spd(dt, n, &seed), clean = mat(dt, n, n), b = random_mat(dt, n, n, &seed), in[] = {a, b}, in2[] = {clean, b};
+        Tensor a = spd(dt, n, &seed), clean = mat(dt, n, n), b = random_mat(dt, n, n, &seed), in[] = {a, b},
+               in2[] = {clean, b};
         memcpy(clean.data, a.data, tensor_bytes(&a));
         put(&a, n * n + 5 * n + 3, bad ? INFINITY : NAN); /* below the diagonal of matrix 1 */
         int64_t dims[] = {BATCH, n};
@@ -229,7 +240,8 @@ Test(native_linalg, nan_stays_in_its_matrix, .timeout = 60) {
           bool vec = (vector_first && k == 0) || (vector_second && k == 1);
           out[k] = vec ? make(dt, 2, dims) : mat(dt, n, n), ref[k] = vec ? make(dt, 2, dims) : mat(dt, n, n);
         }
-        cr_assert(call(call_of[c].name, NULL, 0, NULL, call_of[c].nin, in, call_of[c].nout, out, &f), "%s: %s", call_of[c].name, f.msg);
+        cr_assert(call(call_of[c].name, NULL, 0, NULL, call_of[c].nin, in, call_of[c].nout, out, &f), "%s: %s",
+                  call_of[c].name, f.msg);
         cr_assert(call(call_of[c].name, NULL, 0, NULL, call_of[c].nin, in2, call_of[c].nout, ref, &f));
         for (int k = 0; k < call_of[c].nout; k++) {
           int64_t each = tensor_count(&out[k]) / BATCH;
@@ -247,13 +259,23 @@ Test(native_linalg, as_numpy, .fini = done) {
   Fault f;
   int64_t m = 6, n = 4;
   Tensor a = random_mat(DT_F64, m, n, &seed), q = mat(DT_F64, m, n), r = mat(DT_F64, n, n), u = mat(DT_F64, m, n);
-  Tensor s = make(DT_F64, DIMS(BATCH, 4)), vh = mat(DT_F64, n, n), p = spd(DT_F64, n, &seed), w = make(DT_F64, DIMS(BATCH, 4));
+  Tensor s = make(DT_F64, DIMS(BATCH, 4)), vh = mat(DT_F64, n, n), p = spd(DT_F64, n, &seed),
+         w = make(DT_F64, DIMS(BATCH, 4));
   Tensor v = mat(DT_F64, n, n);
   cr_assert(call("qr", NULL, 0, NULL, 1, &a, 2, (Tensor[]){q, r}, &f));
   cr_assert(call("svd", NULL, 0, NULL, 1, &a, 3, (Tensor[]){u, s, vh}, &f));
   cr_assert(call("eigh", NULL, 0, NULL, 1, &p, 2, (Tensor[]){w, v}, &f));
   Tensor all[] = {a, q, r, u, s, vh, p, w, v};
-  Attr attr[] = {{.s = file("all.npz")}, {.s = "a"}, {.s = "q"}, {.s = "r"}, {.s = "u"}, {.s = "s"}, {.s = "vh"}, {.s = "p"}, {.s = "w"}, {.s = "v"}};
+  Attr attr[] = {{.s = file("all.npz")},
+                 {.s = "a"},
+                 {.s = "q"},
+                 {.s = "r"},
+                 {.s = "u"},
+                 {.s = "s"},
+                 {.s = "vh"},
+                 {.s = "p"},
+                 {.s = "w"},
+                 {.s = "v"}};
   cr_assert(call("save_npz", NULL, 10, attr, 9, all, 0, NULL, &f), "%s", f.msg);
   numpy("import numpy as np\nd = np.load('all.npz')\n"
         "for i in range(3):\n"

@@ -7,7 +7,8 @@ enum { NSTORABLE = sizeof storable / sizeof *storable };
 
 static Tensor sample(DType t, int rank, const int64_t *dim) {
   Tensor x = make(t, rank, dim);
-  for (int64_t i = 0; i < tensor_count(&x); i++) put(&x, i, t == DT_BOOL ? (double)(i % 3 == 1) : (double)(i % 100) * (dt_is_float(t) ? 0.25 : 1));
+  for (int64_t i = 0; i < tensor_count(&x); i++)
+    put(&x, i, t == DT_BOOL ? (double)(i % 3 == 1) : (double)(i % 100) * (dt_is_float(t) ? 0.25 : 1));
   return x;
 }
 static void same(const Tensor *a, const Tensor *b) {
@@ -16,7 +17,10 @@ static void same(const Tensor *a, const Tensor *b) {
 }
 static Tensor like(const FileTensor *t) { return make(t->dtype, t->rank, t->dim); }
 
-static const struct { int rank; int64_t dim[3]; } shapes[] = {{0, {0}}, {1, {0}}, {1, {5}}, {2, {3, 4}}, {2, {0, 4}}, {3, {2, 3, 5}}, {3, {1, 1, 1}}};
+static const struct {
+  int rank;
+  int64_t dim[3];
+} shapes[] = {{0, {0}}, {1, {0}}, {1, {5}}, {2, {3, 4}}, {2, {0, 4}}, {3, {2, 3, 5}}, {3, {1, 1, 1}}};
 enum { NSHAPES = sizeof shapes / sizeof *shapes };
 
 Test(native_npy, round_trip, .fini = done) {
@@ -53,13 +57,15 @@ Test(native_npy, numpy_reads_ours_and_we_read_numpys, .fini = done) {
   Fault f;
   Attr attr[1 + NSTORABLE] = {{.s = file("ours.npz")}};
   Tensor x[NSTORABLE];
-  for (int t = 0; t < NSTORABLE; t++) x[t] = sample(storable[t], 2, (int64_t[]){3, 5}), attr[1 + t].s = dt_name(storable[t]);
+  for (int t = 0; t < NSTORABLE; t++)
+    x[t] = sample(storable[t], 2, (int64_t[]){3, 5}), attr[1 + t].s = dt_name(storable[t]);
   cr_assert(call("save_npz", NULL, 1 + NSTORABLE, attr, NSTORABLE, x, 0, NULL, &f), "%s", f.msg);
   cr_assert(call("save_npy", NULL, PATH_ATTR(file("f32.npy")), 1, &x[7], 0, NULL, &f));
   numpy("import numpy as np, zipfile\n"
         "assert zipfile.ZipFile('ours.npz').testzip() is None\n"
         "d = np.load('ours.npz')\n"
-        "kinds = dict(bool='bool', u8='uint8', i8='int8', i16='int16', i32='int32', i64='int64', f16='float16', f32='float32', f64='float64')\n"
+        "kinds = dict(bool='bool', u8='uint8', i8='int8', i16='int16', i32='int32', i64='int64', f16='float16', "
+        "f32='float32', f64='float64')\n"
         "assert sorted(d.files) == sorted(kinds), d.files\n"
         "for name, k in kinds.items():\n"
         "  i = np.arange(15)\n"
@@ -118,7 +124,11 @@ static const char *with_dict(const char *dict, size_t data) {
 }
 
 Test(native_npy, headers_refused_with_a_reason, .fini = done) {
-  static const struct { const char *dict; size_t data; const char *why; } rows[] = {
+  static const struct {
+    const char *dict;
+    size_t data;
+    const char *why;
+  } rows[] = {
       {"{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }", 8, "big-endian"},
       {"{'descr': '<V2', 'fortran_order': False, 'shape': (2,), }", 4, "bf16"},
       {"{'descr': '|V2', 'fortran_order': False, 'shape': (2,), }", 4, "bf16"},
@@ -148,7 +158,8 @@ Test(native_npy, headers_refused_with_a_reason, .fini = done) {
   }
   Fault f = {0};
   FileTensor h;
-  cr_assert(npy_header(with_dict("{ \"shape\" :( 2 , 3L ) ,\n'fortran_order':False,'descr':'f4'}", 24), &h, &f), "%s", f.msg);
+  cr_assert(npy_header(with_dict("{ \"shape\" :( 2 , 3L ) ,\n'fortran_order':False,'descr':'f4'}", 24), &h, &f), "%s",
+            f.msg);
   cr_assert(h.rank == 2 && h.dim[1] == 3 && h.dtype == DT_F32);
 }
 
@@ -160,7 +171,8 @@ Test(native_npy, missing_and_odd_files, .fini = done) {
   cr_assert(!npy_header("/dev/zero", &h, &f) && strstr(f.msg, "regular"));
   Tensor x = VALUES(DT_F32, 2, 1, 2), b = make(DT_BF16, DIMS(2));
   cr_assert(!call("save_npy", NULL, PATH_ATTR(file("no/such/folder.npy")), 1, &x, 0, NULL, &f) && f.id == R_NATIVE);
-  cr_assert(!call("save_npy", NULL, PATH_ATTR(file("b.npy")), 1, &b, 0, NULL, &f) && strstr(f.msg, "f32(x)"), "%s", f.msg);
+  cr_assert(!call("save_npy", NULL, PATH_ATTR(file("b.npy")), 1, &b, 0, NULL, &f) && strstr(f.msg, "f32(x)"), "%s",
+            f.msg);
   cr_assert(!call("save_npy", NULL, PATH_ATTR("/"), 1, &x, 0, NULL, &f));
   cr_assert(call("save_npy", NULL, PATH_ATTR(file("x.npy")), 1, &x, 0, NULL, &f));
   Tensor other = make(DT_F32, DIMS(3)), wide = make(DT_F64, DIMS(2)), ints = make(DT_I32, DIMS(2));
@@ -240,7 +252,8 @@ Test(native_npy, damaged_npy, .fini = done) {
 Test(native_npy, damaged_npz, .fini = done) {
   Fault f;
   Tensor x = sample(DT_F32, 2, (int64_t[]){3, 4}), y = sample(DT_U8, 1, (int64_t[]){30});
-  cr_assert(call("save_npz", NULL, 3, (Attr[]){{.s = file("x.npz")}, {.s = "x"}, {.s = "y"}}, 2, (Tensor[]){x, y}, 0, NULL, &f));
+  cr_assert(call("save_npz", NULL, 3, (Attr[]){{.s = file("x.npz")}, {.s = "x"}, {.s = "y"}}, 2, (Tensor[]){x, y}, 0,
+                 NULL, &f));
   every_truncation(file("x.npz"), read_npz);
 }
 
@@ -254,7 +267,8 @@ Test(native_npy, npz_faults, .fini = done) {
   Fault f;
   Tensor x = sample(DT_F32, 1, (int64_t[]){4});
   const char *path = file("x.npz");
-  cr_assert_not(call("save_npz", NULL, 3, (Attr[]){{.s = path}, {.s = "x"}, {.s = "x"}}, 2, (Tensor[]){x, x}, 0, NULL, &f));
+  cr_assert_not(
+      call("save_npz", NULL, 3, (Attr[]){{.s = path}, {.s = "x"}, {.s = "x"}}, 2, (Tensor[]){x, x}, 0, NULL, &f));
   cr_assert(strstr(f.msg, "two arrays"));
   cr_assert(access(path, F_OK) != 0);
   cr_assert(call("save_npz", NULL, 2, (Attr[]){{.s = path}, {.s = "x"}}, 1, &x, 0, NULL, &f));
@@ -300,6 +314,9 @@ Test(native_npy, zip64, .fini = done) {
   zip_close(r);
   in_close(&in);
   arena_free(a);
-  cr_assert_eq(run_shell("cd '%s' && python3 -c \"import zipfile; z = zipfile.ZipFile('big.zip'); assert z.testzip() is None; "
-                         "assert z.read('large') == bytes(range(50)) * 2\"", folder), 0);
+  cr_assert_eq(
+      run_shell("cd '%s' && python3 -c \"import zipfile; z = zipfile.ZipFile('big.zip'); assert z.testzip() is None; "
+                "assert z.read('large') == bytes(range(50)) * 2\"",
+                folder),
+      0);
 }

@@ -1,4 +1,5 @@
-/* sort and argsort against a slow stable sort, for all dtypes, both directions, sizes around the radix sort's threshold. */
+/* sort and argsort against a slow stable sort, for all dtypes, both directions, sizes around the radix sort's
+ * threshold. */
 #include "native_support.h"
 
 /* x before y? nan last in both directions. */
@@ -13,7 +14,8 @@ static void check(DType t, int64_t rows, int64_t n, bool descending, uint64_t *s
     uint64_t r = draw(seed);
     double v = (double)(int64_t)(r % 40) - (t == DT_U8 ? 0 : 20); /* many ties */
     if (t == DT_BOOL) v = (double)(r & 1);
-    if (dt_is_float(t)) v = r % 11 == 0 ? NAN : r % 13 == 0 ? -0.0 : r % 17 == 0 ? INFINITY : r % 19 == 0 ? -INFINITY : v / 4;
+    if (dt_is_float(t))
+      v = r % 11 == 0 ? NAN : r % 13 == 0 ? -0.0 : r % 17 == 0 ? INFINITY : r % 19 == 0 ? -INFINITY : v / 4;
     put(&x, i, v);
   }
   Fault f;
@@ -24,13 +26,15 @@ static void check(DType t, int64_t rows, int64_t n, bool descending, uint64_t *s
       int64_t at = ((int64_t *)p.data)[r * n + i], place = 0;
       cr_assert(at >= 0 && at < n);
       size_t size = (size_t)dt_bytes(t); /* the very bytes: -0.0 stays -0.0 */
-      cr_assert(!memcmp((char *)y.data + (size_t)(r * n + i) * size, (char *)x.data + (size_t)(r * n + at) * size, size));
+      cr_assert(
+          !memcmp((char *)y.data + (size_t)(r * n + i) * size, (char *)x.data + (size_t)(r * n + at) * size, size));
       double v = get(&x, r * n + at);
       for (int64_t k = 0; k < n; k++) { /* the place that a stable sort gives */
         double w = get(&x, r * n + k);
         place += before(w, v, descending) || (k < at && !before(v, w, descending));
       }
-      cr_assert_eq(place, i, "%s n %d: element %d is at %d, expected %d", dt_name(t), (int)n, (int)at, (int)i, (int)place);
+      cr_assert_eq(place, i, "%s n %d: element %d is at %d, expected %d", dt_name(t), (int)n, (int)at, (int)i,
+                   (int)place);
     }
   tensor_drop(&x), tensor_drop(&y), tensor_drop(&p);
 }
@@ -52,7 +56,8 @@ Test(native_sort, extreme_values) {
   for (int i = 1; i < 30; i++) cr_assert(w[i - 1] <= w[i]);
   cr_assert_eq(w[0], INT64_MIN);
   cr_assert_eq(w[29], INT64_MAX - 1);
-  Tensor d = VALUES(DT_F64, 4, 5e-324, -5e-324, 1.7976931348623157e308, -1.7976931348623157e308), e = make(DT_F64, DIMS(4));
+  Tensor d = VALUES(DT_F64, 4, 5e-324, -5e-324, 1.7976931348623157e308, -1.7976931348623157e308),
+         e = make(DT_F64, DIMS(4));
   cr_assert(call("sort", NULL, 0, NULL, 1, &d, 1, &e, &f));
   cr_assert(get(&e, 0) == -1.7976931348623157e308 && get(&e, 1) == -5e-324 && get(&e, 2) == 5e-324);
 }

@@ -9,7 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DIMS(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]){__VA_ARGS__}
+#define DIMS(...)                                                                                                      \
+  (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]) { __VA_ARGS__ }
 
 /* A zeroed tensor. It stays reachable to the end of the test's process, so a test may leave it to exit. */
 static inline Tensor make(DType t, int rank, const int64_t *dim) {
@@ -24,8 +25,10 @@ static inline Tensor make(DType t, int rank, const int64_t *dim) {
   return x;
 }
 static inline void put(Tensor *t, int64_t i, double v) {
-  if (dt_is_float(t->dtype)) dt_put_f(t->dtype, t->data, i, v);
-  else dt_put_i(t->dtype, t->data, i, (int64_t)v);
+  if (dt_is_float(t->dtype))
+    dt_put_f(t->dtype, t->data, i, v);
+  else
+    dt_put_i(t->dtype, t->data, i, (int64_t)v);
 }
 static inline double get(const Tensor *t, int64_t i) {
   return dt_is_float(t->dtype) ? dt_get_f(t->dtype, t->data, i) : (double)dt_get_i(t->dtype, t->data, i);
@@ -52,14 +55,17 @@ static inline const Native *native(const char *name) {
   cr_assert(n, "no native %s", name);
   return n;
 }
-static inline bool call(const char *name, void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
-                        Fault *f) {
+static inline bool call(const char *name, void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout,
+                        Tensor *out, Fault *f) {
   *f = (Fault){0};
   bool ok = native(name)->run(ctx, nattr, attr, nin, in, nout, out, f);
   cr_assert_eq(ok, f->id == E_NONE, "%s: result %d, fault '%s'", name, ok, f->msg);
   return ok;
 }
-#define PATH_ATTR(p) 1, (const Attr[]){{.s = (p)}}
+#define PATH_ATTR(p)                                                                                                   \
+  1, (const Attr[]) {                                                                                                  \
+    { .s = (p) }                                                                                                       \
+  }
 
 /* A path in a folder made for this process and removed by `done`. */
 static char folder[64];
@@ -95,7 +101,8 @@ static inline size_t read_bytes(const char *path, void *p, size_t cap) {
   fclose(f);
   return n;
 }
-/* Runs Python with NumPy in the folder; the program must print nothing and exit with 0. Skips the test without NumPy. */
+/* Runs Python with NumPy in the folder; the program must print nothing and exit with 0. Skips the test without NumPy.
+ */
 static inline void numpy(const char *program) {
   file("");
   if (system("/usr/bin/python3 -c 'import numpy' 2>/dev/null")) cr_skip_test("no NumPy");

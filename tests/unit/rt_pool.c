@@ -22,7 +22,13 @@ Test(rt_pool, split_covers_and_ascends) {
     }
 }
 
-typedef struct Seen { int64_t n; int nlane; int64_t last[16]; int hits[10000]; int bad; } Seen;
+typedef struct Seen {
+  int64_t n;
+  int nlane;
+  int64_t last[16];
+  int hits[10000];
+  int bad;
+} Seen;
 static void note_task(void *ctx, int64_t t, int lane) {
   Seen *s = ctx;
   s->hits[t]++; /* its own element */
@@ -48,7 +54,11 @@ Test(rt_pool, every_task_once_in_its_lane) {
   }
 }
 
-typedef struct Chain { RtPool *pool; int64_t value[8]; int bad; } Chain;
+typedef struct Chain {
+  RtPool *pool;
+  int64_t value[8];
+  int bad;
+} Chain;
 static void add_neighbour(void *ctx, int lane, int nlane) {
   Chain *c = ctx; /* reads what another lane wrote in the previous run */
   int64_t mine = c->value[(lane + 1) % nlane];
@@ -85,7 +95,11 @@ Test(rt_pool, barrier_separates) {
   }
 }
 
-typedef struct Nest { RtPool *pool; int64_t sum[64]; int inner_lanes; } Nest;
+typedef struct Nest {
+  RtPool *pool;
+  int64_t sum[64];
+  int inner_lanes;
+} Nest;
 static void inner(void *ctx, int64_t t, int lane) { *(int64_t *)ctx += t + 1000 * lane; }
 static void inner_lane(void *ctx, int lane, int nlane) { *(int *)ctx = lane == 0 ? nlane : -1; }
 static void outer(void *ctx, int64_t t, int lane) {
@@ -106,7 +120,10 @@ Test(rt_pool, nested_runs_are_inline) {
   }
 }
 
-typedef struct Stop { volatile int flag; int64_t ran; } Stop;
+typedef struct Stop {
+  volatile int flag;
+  int64_t ran;
+} Stop;
 static void stop_at_ten(void *ctx, int64_t t, int lane) {
   Stop *s = ctx;
   if (__atomic_add_fetch(&s->ran, 1, __ATOMIC_RELAXED) == 10) __atomic_store_n(&s->flag, 1, __ATOMIC_RELAXED);
@@ -127,7 +144,10 @@ Test(rt_pool, cancellation_stops_and_pool_lives_on) {
   }
 }
 
-typedef struct Foreign { RtPool *pool; int64_t hits[40]; } Foreign;
+typedef struct Foreign {
+  RtPool *pool;
+  int64_t hits[40];
+} Foreign;
 static void hit(void *ctx, int64_t t, int lane) { ((Foreign *)ctx)->hits[t]++; }
 static void *hammer(void *arg) {
   Foreign *f = arg;
