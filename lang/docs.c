@@ -106,10 +106,10 @@ const Ast *docs_find(const Ast *file, const char *name) {
   return NULL;
 }
 
-/* Source text on one line, without comments; blanks that the line breaks leave are joined. */
+/* Source text on one line, without comments; runs of blanks are one. */
 static char *flatten(Arena *a, const Source *s, uint32_t lo, uint32_t hi) {
   char *text = arena_alloc(a, hi - lo + 1), *w = text;
-  bool quoted = false, gap = false;
+  bool quoted = false;
   for (uint32_t k = lo; k < hi; k++) {
     char c = s->text[k];
     if (quoted && c == '\\' && k + 1 < hi) {
@@ -118,12 +118,13 @@ static char *flatten(Arena *a, const Source *s, uint32_t lo, uint32_t hi) {
       continue;
     }
     if (c == '"') quoted = !quoted;
-    if (!quoted && c == '#') k = line_end(s, k) - 1;
-    gap = !quoted && (c == '\n' || c == '#' || (gap && (c == ' ' || c == '\t' || c == '\r')));
-    if (!gap)
+    if (!quoted && c == '#') {
+      k = line_end(s, k) - 1;
+    } else if (quoted || !strchr(" \t\r\n", c)) {
       *w++ = c;
-    else if (w > text && w[-1] != ' ' && w[-1] != '(' && w[-1] != '[')
+    } else if (w > text && !strchr(" ([", w[-1])) {
       *w++ = ' ';
+    }
   }
   while (w > text && strchr(" \t\r=", w[-1])) w--;
   *w = 0;

@@ -87,6 +87,7 @@ static void break_block(Fmt *f, int open, bool all) {
   }
 }
 
+/* Did the author break it at its own level (then his ';' stay)? */
 static bool is_broken(const Fmt *f, int open) {
   int close = f->unit[open].match;
   if (f->gap[open + 1].brk || f->gap[close].brk) return true;
@@ -101,22 +102,26 @@ void fmt_expand(Fmt *f, int open) {
   for (int k = f->unit[open].chain; k >= 0; k = next_block(f, f->unit[k].match)) break_block(f, k, !is_broken(f, k));
 }
 
-/* A block is on one line or on lines of its own, and the blocks of a chain alike. */
+/* A block is on one line or its statements are on lines of their own, and the blocks of a chain alike. */
 static void settle_blocks(Fmt *f) {
-  for (int k = 0; k < f->nunit; k++)
+  int *breaks = arena_array(f->a, int, f->nunit + 1); /* in the gaps up to k */
+  for (int k = 0; k < f->nunit; k++) {
     if (opens_block(&f->unit[k])) f->unit[k].chain = k;
+    breaks[k] = (k ? breaks[k - 1] : 0) + f->gap[k].brk;
+  }
   for (int k = 0; k < f->nunit; k++) {
     if (!opens_block(&f->unit[k])) continue;
     int next = next_block(f, f->unit[k].match);
     if (next >= 0) f->unit[next].chain = f->unit[k].chain;
   }
   for (int k = 0; k < f->nunit; k++)
-    if (opens_block(&f->unit[k]) && is_broken(f, k)) fmt_expand(f, k);
+    if (opens_block(&f->unit[k]) && breaks[f->unit[k].match] > breaks[k]) fmt_expand(f, k);
 }
 
 /* Breaks that say nothing are taken out: before a comma or a block's brace, after a sign. */
 static bool is_idle(const Fmt *f, int k) {
   const Unit *u = &f->unit[k], *before = u - 1;
+  if (before->kind == TK_COMMA || (is_open(before) && !opens_block(before))) return u->kind == TK_COMMA;
   if (u->kind == TK_ELSE) return u->role != ROLE_CLAUSE;
   if (u->kind == TK_COMMA || u->kind == TK_COLON || u->kind == TK_ASSIGN || u->kind == TK_ARROW || u->kind == TK_IN)
     return true;

@@ -15,6 +15,7 @@ typedef struct {
   int cont;   /* block: of the next continuation line */
   int open;   /* unit of its bracket; -1 for the file */
   bool block;
+  bool comp;   /* past the `for` of a comprehension */
 } Frame;
 
 typedef struct {
@@ -80,7 +81,7 @@ static int break_class(const Fmt *f, const Frame *t, int k) {
   if (u->kind == TK_PIPE) return 1;
   if (u->role == ROLE_CLAUSE && (!brace || u->kind == TK_ELSE) && t->open >= 0) return 1;
   if (u->role == ROLE_CLAUSE && u->kind == TK_ELSE) return 2;
-  if (before->kind == TK_COMMA) return t->block ? 6 : 1;
+  if (before->kind == TK_COMMA) return t->block ? 6 : t->comp ? 2 : 1;
   if (before->role == ROLE_SIGNATURE) return 0;
   if (before->role == ROLE_BODY) return 8;
   if (before->role != ROLE_OPERATOR) return -1;
@@ -139,6 +140,7 @@ static int lay_line(Layout *l, int first, int indent, Break *cut) {
       }
       col += spaced(f, k);
     }
+    if (u->kind == TK_FOR && u->role == ROLE_CLAUSE) top(l)->comp = true;
     if (is_close(u)) l->stack.n--;
     if (is_close(u) && l->stack.n < base) base = l->stack.n;
     if (is_open(u)) {

@@ -247,13 +247,15 @@ static const char *comment_text(Parser *p, int lo, int hi) {
 }
 
 const char *doc_above(Parser *p, uint32_t tok) {
-  uint32_t pos = p->tok.at[tok].lo;
+  uint32_t pos = p->tok.at[tok].lo, before = 0;
   uint8_t nl = p->tok.at[tok].nl;
   int hi = p->lex.comments.n, lo;
+  for (uint32_t k = tok; k > 0 && !before; k--)
+    if (p->tok.at[k - 1].kind != TK_NL) before = p->tok.at[k - 1].hi;
   while (hi > 0 && p->lex.comments.at[hi - 1].lo > pos) hi--;
   for (lo = hi; lo > 0 && nl == 1; lo--) {
     Comment *c = &p->lex.comments.at[lo - 1];
-    if (!c->doc || !c->own_line) break;
+    if (!c->doc || !c->own_line || c->lo < before) break;
     nl = c->nl;
   }
   return comment_text(p, lo, hi);
@@ -261,13 +263,13 @@ const char *doc_above(Parser *p, uint32_t tok) {
 
 /* The file's own documentation: its first ## lines, when they stand before everything and not right above an item. */
 static void file_doc(Parser *p, Ast *f) {
-  int lo = 0, n = p->lex.comments.n, hi;
-  while (lo < n && !p->lex.comments.at[lo].doc) lo++;
   Token *t = &p->tok.at[0];
-  if (lo == n || p->lex.comments.at[lo].lo > t->lo) return;
+  int lo = 0, n = 0, hi;
+  while (n < p->lex.comments.n && p->lex.comments.at[n].lo < t->lo) n++;
+  while (lo < n && !p->lex.comments.at[lo].doc) lo++;
+  if (lo == n) return;
   for (hi = lo + 1; hi < n && p->lex.comments.at[hi].doc && p->lex.comments.at[hi].nl == 1; hi++) {}
-  bool last = hi == n || p->lex.comments.at[hi].lo > t->lo;
-  if (last && t->nl == 1 && t->kind != TK_EOF) return;
+  if (hi == n && t->nl == 1 && t->kind != TK_EOF) return;
   f->at = (Span){p->file, p->lex.comments.at[lo].lo, p->lex.comments.at[hi - 1].hi};
   f->doc = comment_text(p, lo, hi);
 }
