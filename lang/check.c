@@ -1,18 +1,19 @@
 /* Checking a definition by itself: an annotated one is elaborated on stand-in arguments.
  *
  * Sizes must be numbers while elaborating, so each dimension variable gets a trial size of its own, and the whole is tried
- * under several assignments: primes (nothing agrees by accident), highly composite numbers (splits and strides come out
- * even), large ones. Only what fails with the same code at the same place under every assignment is an
- * error of the definition; an assignment that its own `where` refuses does not count. Definitions with parameters that have
+ * under several assignments: primes (nothing agrees by accident), growing and falling (a window fits into one of them),
+ * highly composite numbers (splits and strides come out even), large ones. Only what fails with the same code at the same
+ * place under every assignment is an error of the definition; an assignment that its own `where` refuses, or that makes
+ * a size negative or too large, does not count. Definitions with parameters that have
  * neither annotation nor default are checked at each call. */
 #include "lang/session.h"
 #include <string.h>
 
-enum { NTRIAL = 3 };
+enum { NTRIAL = 4 };
 static const int64_t sizes[NTRIAL][6] = {
-    {5, 7, 11, 13, 17, 19}, {48, 96, 240, 144, 480, 192}, {1009, 2003, 4001, 509, 251, 127}};
-static const int64_t numbers[NTRIAL] = {3, 2, 1};          /* `int` parameters */
-static const int rests[NTRIAL] = {1, 2, 0};                /* axes of `...` */
+    {5, 7, 11, 13, 17, 19}, {480, 240, 192, 144, 96, 48}, {61, 53, 43, 37, 31, 29}, {127, 251, 509, 1009, 2003, 4001}};
+static const int64_t numbers[NTRIAL] = {3, 2, 1, 4}; /* `int` parameters */
+static const int rests[NTRIAL] = {1, 2, 0, 1};       /* axes of `...` */
 
 typedef struct Trial {
   int which;
@@ -142,7 +143,7 @@ void def_check(Elab *E, Fun *f) {
     bool ok = elab_guarded(E, attempt, &a);
     *E = keep;
     Diag *g = first_error(take_since(d, before, nerror, nwarning));
-    if (t.hopeless || (g && g->id == T_WHERE)) continue;
+    if (t.hopeless || (g && (g->id == T_WHERE || g->id == S_NEGATIVE || g->id == S_OVERFLOW))) continue;
     if (ok || !g) return;
     if (verdict && (verdict->id != g->id || verdict->span.lo != g->span.lo || verdict->span.file != g->span.file)) return;
     if (!verdict) verdict = g;
