@@ -34,7 +34,8 @@ void em_function(Em *E, const char *name, bool external) {
   flag(E, E->fn, "nounwind");
   attribute(E, E->fn, "prefer-vector-width", E->isa->vector_bits == 512 ? "512" : "256");
   E->depth = 0;
-  E->level[0] = (Level){.cur = block(E), .gen = ++E->gens};
+  E->entry = block(E);
+  E->level[0] = (Level){.cur = E->entry, .gen = ++E->gens};
   E->memo.n = 0;
   E->memo.cap = 0;
   E->val.n = 0;
@@ -158,6 +159,16 @@ void em_rare_end(Em *E, Rare *r) {
 }
 
 /* ---- small values --------------------------------------------------------------------------------------------------- */
+LLVMValueRef em_alloca(Em *E, LLVMTypeRef t, int64_t n) {
+  LLVMBasicBlockRef here = LLVMGetInsertBlock(E->b);
+  LLVMValueRef first = LLVMGetFirstInstruction(E->entry);
+  if (first) LLVMPositionBuilderBefore(E->b, first);
+  else LLVMPositionBuilderAtEnd(E->b, E->entry);
+  LLVMValueRef a = LLVMBuildArrayAlloca(E->b, t, em_int(E, n), "");
+  LLVMSetAlignment(a, 64);
+  LLVMPositionBuilderAtEnd(E->b, here);
+  return a;
+}
 LLVMValueRef em_int(Em *E, int64_t v) { return LLVMConstInt(E->i64, (uint64_t)v, 1); }
 LLVMTypeRef em_reg_type(Em *E, DType t) {
   switch (t) {

@@ -36,7 +36,8 @@ typedef struct It { LLVMValueRef s; int level; uint32_t gen; bool vec; int64_t e
 
 /* What a buffer is in this function. */
 typedef struct EmBuf {
-  LLVMValueRef base;        /* GLOBAL, ROW: pointer, level 0 */
+  LLVMValueRef base;        /* GLOBAL, ROW: pointer */
+  int base_level;           /* where it is known; 0 but for scatters */
   const int64_t *stride;    /* a dim, in elements; ROW in lanes-of-points layout: times width, lane innermost */
   bool lanes;               /* ROW holding `width` points side by side */
   bool inner;               /* written by an earlier stage of this kernel: no load of it moves out of the points */
@@ -53,6 +54,7 @@ typedef struct Em {
   LLVMContextRef cx;
   LLVMBuilderRef b;
   LLVMValueRef fn;
+  LLVMBasicBlockRef entry;
   LLVMTypeRef i1, i8, i16, i32, i64, f16, f32, f64, ptr;
   int width;                /* lanes of a vector */
   int depth;                /* innermost open level */
@@ -67,6 +69,7 @@ typedef struct Em {
   int point_level;          /* level of the points of P: loads of inner buffers stay at or above */
   bool vec;                 /* width of the operation being built: vector or scalar */
   LLVMValueRef fault, unit; /* KFault pointer (level 0) and the unit being run */
+  LLVMValueRef scratch;     /* the lane's, level 0 */
   LLVMValueRef zeros;       /* 64 zero bytes: where masked-off scalars read */
   bool faults;              /* some site was emitted */
 } Em;
@@ -90,6 +93,7 @@ void em_if_open(Em *E, LLVMValueRef cond);
 void em_if_close(Em *E, int n, LLVMValueRef *carry, LLVMValueRef *else_);
 void em_bind(Em *E, int k, LLVMValueRef s, int level, bool vec, int64_t extent);
 
+LLVMValueRef em_alloca(Em *E, LLVMTypeRef t, int64_t n); /* in the entry block, 64-byte aligned */
 LLVMValueRef em_int(Em *E, int64_t v);                  /* i64 constant */
 LLVMTypeRef em_reg_type(Em *E, DType t);                /* scalar register type */
 LLVMTypeRef em_mem_type(Em *E, DType t);

@@ -178,6 +178,7 @@ Ptr em_pointer(Em *E, int buf, const Addr *a, Val *mask, int site) {
   }
   Val sum = sum_terms(E, n, t, 0);
   LLVMTypeRef mt = em_mem_type(E, (DType)E->k->buf[buf].dtype);
+  if (sum.level < eb->base_level) sum.level = eb->base_level;
   em_at(E, sum.level);
   LLVMValueRef p = n ? LLVMBuildGEP2(B, mt, eb->base, &sum.s, 1, "") : eb->base;
   LLVMValueRef c = em_int(E, a->c * scale);

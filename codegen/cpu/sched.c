@@ -1,0 +1,343 @@
+/* Scheduling of kernels (sched.h). */
+#include "codegen/cpu/sched.h"
+#include "codegen/cpu/vmath.h"
+#include <string.h>
+
+typedef struct Access { int buf; bool store; Addr a; uint64_t atoms; } Access; /* atoms: iterators inside the data parts */
+typedef struct Use { uint64_t value; double ops; int nacc; Access *acc; } Use;  /* of a stage; value: iterators used as numbers */
+typedef struct Find {
+  const Kernel *k;
+  Em fake;                  /* extents only */
+  NumMap seen, below;       /* visited; index into mask of the iterators below */
+  VEC(uint64_t) mask;
+  uint64_t value;
+  double ops;
+  VEC(Access) acc;
+  int64_t **stride;
+  Arena *arena;
+} Find;
+
+static uint64_t bit(int k) { return (uint64_t)1 << k; }
+
+static double weight(const Expr *e) {
+  DType t = (DType)(e->n ? e->arg[0]->dtype : e->dtype);
+  double wide = t == DT_F64 || t == DT_I64 ? 2 : 1;
+  if (vm_has((ScalarOp)e->op) && !(e->op == OP_POW && e->arg[1]->kind == EX_CONST))
+    return wide * (e->op == OP_SIN || e->op == OP_COS || e->op == OP_TAN ? 40 : e->op == OP_POW ? 90 : 22);
+  switch (e->op) {
+  case OP_DIV: case OP_SQRT: return 6 * wide;
+  case OP_FLOORDIV: case OP_MOD: return e->arg[1]->kind == EX_CONST ? 6 * wide : 30 * wide;
+  case OP_PHILOX: return 120;
+  default: return wide;
+  }
+}
+
+/* Iterators anywhere below e. */
+static uint64_t below(Find *f, Expr *e) {
+  if (e->kind == EX_ITER) return bit((int)e->num.i);
+  int at = nummap_get(&f->below, e);
+  if (at >= 0) return f->mask.at[at];
+  uint64_t m = e->kind == EX_LOAD && e->mask ? below(f, e->mask) : 0;
+  for (int i = 0; i < e->n; i++) m |= below(f, e->arg[i]);
+  nummap_put(&f->below, e, f->mask.n);
+  vec_push(f->arena, &f->mask, m);
+  return m;
+}
+static void find(Find *f, Expr *e);
+static void find_load(Find *f, Expr *e) {
+  const KBuf *b = kernel_buf(f->k, e->node);
+  if (!b) bug("schedule: node %u has no buffer", e->node->id);
+  int buf = (int)(b - f->k->buf);
+  if (e->mask) find(f, e->mask);
+  if (b->space == SP_REG) return;
+  Access x = {.buf = buf};
+  em_addr_init(&x.a);
+  for (int d = 0; d < e->n; d++) {
+    if (b->par && b->par[d] >= 0) continue;
+    Expr *i = e->arg[d];
+    em_addr_add(&f->fake, &x.a, i, f->stride[buf][d], e->checked ? b->dim[d] : -1);
+    if (e->checked || i->kind == EX_LOAD || i->kind == EX_OP) find(f, i);
+    else if (i->kind == EX_LIN)
+      for (int n = 0; n < i->n; n++)
+        if (i->arg[n]->kind != EX_ITER) find(f, i->arg[n]);
+  }
+  for (int i = 0; i < x.a.natom; i++) x.atoms |= below(f, x.a.atom[i].e);
+  vec_push(f->arena, &f->acc, x);
+}
+/* Visits each expression once; the iterators of loads' affine subscripts are not values. */
+static void find(Find *f, Expr *e) {
+  if (e->kind == EX_ITER) {
+    f->value |= bit((int)e->num.i);
+    return;
+  }
+  if (nummap_get(&f->seen, e) >= 0) return;
+  nummap_put(&f->seen, e, 1);
+  if (e->kind == EX_LOAD) {
+    find_load(f, e);
+    return;
+  }
+  for (int i = 0; i < e->n; i++) find(f, e->arg[i]);
+  if (e->kind == EX_OP) f->ops += weight(e);
+  if (e->kind == EX_LIN) f->ops += 1;
+}
+
+static Use stage_use(const Kernel *k, const Stage *s, int64_t **stride, Arena *a) {
+  Find f = {.k = k, .seen = {.arena = a}, .below = {.arena = a}, .stride = stride, .arena = a};
+  Use u = {0};
+  for (int i = 0; i < k->npar; i++) f.fake.it[i].extent = k->par[i];
+  for (int i = 0; i < s->nown + s->nred; i++) f.fake.it[k->npar + i].extent = s->extent[i];
+  find(&f, s->body);
+  if (s->guard) find(&f, s->guard);
+  const KBuf *b = &k->buf[s->out];
+  if (s->kind != ST_SCATTER && b->space != SP_REG) {
+    Access x = {.buf = s->out, .store = true};
+    em_addr_init(&x.a);
+    for (int d = 0; d < b->rank; d++)
+      if (s->store[d] >= 0 && !(b->par && b->par[d] >= 0)) x.a.coef[s->store[d]] += stride[s->out][d];
+    vec_push(a, &f.acc, x);
+  }
+  u.value = f.value;
+  u.ops = f.ops + 0.5;
+  u.nacc = f.acc.n;
+  u.acc = f.acc.at;
+  return u;
+}
+
+/* ---- axes ----------------------------------------------------------------------------------------------------------- */
+/* Drops axes of extent 1 and merges neighbours (iterators first .. first + n) that all accesses of the stages walk as one. */
+static int merge_axes(const Use *u, int nuse, int first, int n, const int64_t *extent, bool merge, Axis *out, uint64_t *zero) {
+  int m = 0;
+  for (int i = 0; i < n; i++) {
+    int b = first + i;
+    if (extent[i] == 1) {
+      *zero |= bit(b);
+      continue;
+    }
+    bool join = merge && m > 0;
+    int a = join ? out[m - 1].iter : 0;
+    for (int s = 0; join && s < nuse; s++) {
+      if (u[s].value & (bit(a) | bit(b))) join = false;
+      for (int j = 0; join && j < u[s].nacc; j++)
+        join = u[s].acc[j].a.coef[a] == u[s].acc[j].a.coef[b] * extent[i] && !(u[s].acc[j].atoms & (bit(a) | bit(b)));
+    }
+    if (join) {
+      *zero |= bit(a);
+      out[m - 1] = (Axis){b, out[m - 1].n * extent[i]};
+    } else {
+      out[m++] = (Axis){b, extent[i]};
+    }
+  }
+  return m;
+}
+
+bool sched_ordered(const Stage *s) {
+  return (s->kind == ST_REDUCE || s->kind == ST_CONTRACT) && dt_is_float((DType)s->body->dtype) &&
+         (s->op == RED_SUM || s->op == RED_PROD || s->op == RED_MAX || s->op == RED_MIN);
+}
+int64_t sched_chunks(RedOrder order, int64_t rows, int64_t inner) {
+  if (rows == 0 || inner == 0) return 1;
+  if (order == ORD_CHAIN) return (rows * inner + CHUNK - 1) / CHUNK;
+  if (inner >= CHUNK) return rows * ((inner + CHUNK - 1) / CHUNK);
+  int64_t r = CHUNK / inner;
+  return (rows + r - 1) / r;
+}
+
+/* ---- groups ---------------------------------------------------------------------------------------------------------- */
+static bool is_reduce(const Stage *s) { return s->kind == ST_REDUCE || s->kind == ST_CONTRACT; }
+
+typedef struct Fits { const Kernel *k; const Stage *by; int first; bool ok; } Fits;
+static void fits_load(void *ctx, Expr *e) {
+  Fits *f = ctx;
+  if (e->kind != EX_LOAD) return;
+  for (int s = f->first; &f->k->stage[s] < f->by; s++) {
+    const Stage *p = &f->k->stage[s];
+    if (f->k->buf[p->out].node != e->node) continue;
+    if (is_reduce(p) || e->checked) f->ok = false;
+    for (int d = 0; f->ok && d < e->n; d++) {
+      int it = p->store[d];
+      f->ok = it < 0 ? e->arg[d]->kind == EX_CONST && e->arg[d]->num.i == 0
+                     : e->arg[d]->kind == EX_ITER && e->arg[d]->num.i == it;
+    }
+  }
+}
+/* Can stage j join the loop of the group that starts at `first`? */
+static bool joins(const Kernel *k, int first, int j, RedOrder *order, bool *reduces) {
+  const Stage *a = &k->stage[first], *s = &k->stage[j];
+  if (s->kind == ST_SCAN || s->kind == ST_SCATTER || a->kind == ST_SCAN || a->kind == ST_SCATTER) return false;
+  int n = a->nown + a->nred;
+  if (n == 0 || s->nown + s->nred != n) return false;
+  if ((is_reduce(a) && a->nown) || (is_reduce(s) && s->nown)) return false;
+  for (int i = 0; i < n; i++)
+    if (s->extent[i] != a->extent[i]) return false;
+  if (is_reduce(s) && *reduces && s->order != *order) return false;
+  Fits f = {k, s, first, true};
+  ex_visit(s->body, fits_load, &f);
+  if (s->guard) ex_visit(s->guard, fits_load, &f);
+  if (!f.ok) return false;
+  if (is_reduce(s)) *order = (RedOrder)s->order, *reduces = true;
+  return true;
+}
+
+static double lanes_of(int64_t n, int width) { return n <= 0 ? 1 : (double)n / (double)((n + width - 1) / width); }
+/* Cost of one execution of the stage's innermost body when iterator v runs along the lanes (-1: scalar code). */
+static double body_cost(const Use *u, int v) {
+  double c = v < 0 ? u->ops * 0.7 : u->ops;
+  for (int i = 0; i < u->nacc; i++) {
+    const Access *x = &u->acc[i];
+    int64_t step = v < 0 ? 0 : x->a.coef[v];
+    bool irregular = v >= 0 && (x->atoms & bit(v));
+    c += irregular ? 24 : step == 0 ? (x->store && v >= 0 ? 16 : 0.6) : step == 1 ? 1 : step == -1 ? 2 : 20;
+  }
+  return c;
+}
+static double prod_axes(const Axis *a, int n) {
+  double p = 1;
+  for (int i = 0; i < n; i++) p *= (double)a[i].n;
+  return p;
+}
+/* Vector operations a point (VEC_POINT: a vector of points). */
+static double group_cost(const Kernel *k, const Use *u, SGroup *g, int vp_iter, int width) {
+  double own = prod_axes(g->own, g->nown), red = prod_axes(g->red, g->nred), lanes = 1, extra = 0;
+  int v = vp_iter;
+  g->vec = VEC_POINT;
+  const Stage *last = &k->stage[g->first + g->n - 1];
+  bool chain = false;
+  for (int i = 0; i < g->n; i++) chain = chain || (sched_ordered(last - i) && last[-i].order == ORD_CHAIN);
+  if (vp_iter < 0) {
+    g->vec = VEC_NONE;
+    if (last->kind == ST_SCAN) {
+      extra = 3;
+    } else if (g->reduces && !chain) {
+      if (g->nred) g->vec = VEC_INNER, v = g->red[g->nred - 1].iter, lanes = lanes_of(g->red[g->nred - 1].n, width);
+    } else if (g->nown) {
+      g->vec = VEC_OWN, v = g->own[g->nown - 1].iter, lanes = lanes_of(g->own[g->nown - 1].n, width);
+    }
+  } else if (g->reduces && !chain) {
+    extra = 4;
+  }
+  double c = extra;
+  for (int i = 0; i < g->n; i++) c += body_cost(&u[g->first + i], v);
+  if (chain && c < 8) c = 8;
+  return own * red / lanes * c + 4;
+}
+
+static double kernel_cost(const Kernel *k, const Use *u, Sched *s, int vp, int width) {
+  double c = 0, points = prod_axes(s->axis, s->naxis);
+  for (int i = 0; i < s->ngroup; i++) c += group_cost(k, u, &s->group[i], vp < 0 ? -1 : s->axis[vp].iter, width);
+  return vp < 0 ? c * points : c * points / lanes_of(s->axis[vp].n, width);
+}
+
+static void make_groups(const Kernel *k, const Use *u, Arena *a, Sched *s) {
+  s->group = arena_array(a, SGroup, k->nstage);
+  for (int i = 0; i < k->nstage; s->ngroup++) {
+    SGroup *g = &s->group[s->ngroup];
+    RedOrder order = (RedOrder)k->stage[i].order;
+    bool reduces = is_reduce(&k->stage[i]);
+    int j = i + 1;
+    while (j < k->nstage && joins(k, i, j, &order, &reduces)) j++;
+    const Stage *first = &k->stage[i];
+    *g = (SGroup){.first = i, .n = j - i, .reduces = reduces};
+    /* the shared loop of maps and reductions is the reductions' */
+    int nown = reduces && first->kind == ST_MAP ? 0 : first->nown, n = first->nown + first->nred;
+    bool scan = first->kind == ST_SCAN || first->kind == ST_SCATTER;
+    g->nown = merge_axes(u + i, j - i, k->npar, nown, first->extent, !scan, g->own, &g->zero);
+    if (scan && nown && (g->zero & bit(k->npar + nown - 1))) { /* the running axis stays, even of extent 1 */
+      g->zero &= ~bit(k->npar + nown - 1);
+      g->own[g->nown++] = (Axis){k->npar + nown - 1, first->extent[nown - 1]};
+    }
+    bool lanes = reduces && order == ORD_LANES;
+    if (lanes) { /* rows may not merge with the inner axis */
+      int inner = n - nown - 1;
+      g->nred = merge_axes(u + i, j - i, k->npar + nown, inner, first->extent + nown, true, g->red, &g->zero);
+      g->red[g->nred++] = (Axis){k->npar + nown + inner, first->extent[n - 1]};
+    } else {
+      g->nred = merge_axes(u + i, j - i, k->npar + nown, n - nown, first->extent + nown, true, g->red, &g->zero);
+    }
+    i = j;
+  }
+}
+
+static size_t align64(size_t n) { return (n + 63) & ~(size_t)63; }
+
+static void place_rows(const Kernel *k, Arena *a, Sched *s) {
+  s->stride = arena_array(a, int64_t *, k->nbuf);
+  for (int i = 0; i < k->nbuf; i++) {
+    const KBuf *b = &k->buf[i];
+    s->stride[i] = arena_array(a, int64_t, b->rank);
+    int64_t n = 1;
+    for (int d = b->rank; d-- > 0;) {
+      if (b->space == SP_GLOBAL) s->stride[i][d] = b->stride[d];
+      else if (b->par[d] < 0) s->stride[i][d] = n, n *= b->dim[d];
+    }
+  }
+}
+static int64_t row_elems(const KBuf *b) {
+  int64_t n = 1;
+  for (int d = 0; d < b->rank; d++)
+    if (b->par[d] < 0) n *= b->dim[d];
+  return n;
+}
+
+void sched_kernel(const Kernel *k, const Isa *isa, Arena *a, int width, Sched *s) {
+  memset(s, 0, sizeof *s);
+  place_rows(k, a, s);
+  Use *u = arena_array(a, Use, k->nstage);
+  for (int i = 0; i < k->nstage; i++) u[i] = stage_use(k, &k->stage[i], s->stride, a);
+  s->naxis = merge_axes(u, k->nstage, 0, k->npar, k->par, true, s->axis, &s->zero);
+  make_groups(k, u, a, s);
+  double row_bytes = 0;
+  for (int i = 0; i < k->nbuf; i++)
+    if (k->buf[i].space == SP_ROW) row_bytes += (double)row_elems(&k->buf[i]) * dt_bytes((DType)k->buf[i].dtype);
+  s->vp = -1;
+  double best = kernel_cost(k, u, s, -1, width);
+  for (int v = s->naxis - 1; v >= 0; v--) {
+    double c = kernel_cost(k, u, s, v, width);
+    if (row_bytes * width > 200e3) c *= 3;
+    if (c < best) best = c, s->vp = v;
+  }
+  kernel_cost(k, u, s, s->vp, width); /* sets the groups' vec */
+
+  const double ns = 0.22;
+  double points = prod_axes(s->axis, s->naxis), per_point = best * ns / (points > 1 ? points : 1);
+  if (s->vp >= 0) {
+    int64_t n = s->axis[s->vp].n, chunk = 64;
+    while (chunk < n && (double)chunk * per_point < 8000) chunk *= 2;
+    if (chunk + chunk / 2 >= n) chunk = n;
+    s->chunk = chunk;
+    s->nchunk = n ? (n + chunk - 1) / chunk : 0;
+    s->units = (int64_t)(points / (double)(n ? n : 1)) * s->nchunk;
+    if (points == 0) s->units = 0;
+  } else {
+    s->chunk = 1;
+    s->nchunk = 1;
+    s->units = (int64_t)points;
+  }
+  s->cost = s->units ? best * ns / (double)s->units : 0;
+
+  /* lane scratch */
+  int lanes = s->vp >= 0 ? width : 1;
+  s->row_off = arena_array(a, size_t, k->nbuf);
+  s->part_off = arena_array(a, size_t, k->nstage);
+  size_t at = 0;
+  for (int i = 0; i < k->nbuf; i++) {
+    const KBuf *b = &k->buf[i];
+    if (b->space != SP_ROW) continue;
+    s->row_off[i] = at;
+    at += align64((size_t)row_elems(b) * (size_t)dt_bytes((DType)b->dtype) * (size_t)lanes);
+  }
+  for (int i = 0; i < s->ngroup; i++) {
+    SGroup *g = &s->group[i];
+    if (!g->reduces) continue;
+    int64_t inner = g->nred ? g->red[g->nred - 1].n : 1, rows = 1;
+    for (int r = 0; r + 1 < g->nred; r++) rows *= g->red[r].n;
+    for (int j = 0; j < g->n; j++) {
+      const Stage *st = &k->stage[g->first + j];
+      if (!is_reduce(st)) continue;
+      int64_t parts = sched_chunks((RedOrder)st->order, rows, inner);
+      s->part_off[g->first + j] = at;
+      if (parts > 1) at += align64((size_t)parts * 8 * (size_t)width) * 2;
+    }
+  }
+  s->lane_bytes = at;
+  (void)isa;
+}

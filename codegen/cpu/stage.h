@@ -1,0 +1,33 @@
+/* Stages of a kernel as loop nests (inside the emitters of kernels). */
+#ifndef TG_CODEGEN_CPU_STAGE_H
+#define TG_CODEGEN_CPU_STAGE_H
+#include "codegen/cpu/sched.h"
+
+/* A loop's body: reads and replaces the carried values. May be called several times (main part, tail). */
+typedef void (*BodyFn)(Em *E, void *ctx, LLVMValueRef *carry);
+
+/* iterator k runs over base .. base + n (n < 0: nrt, a run-time count of at least 1; base NULL: 0), one by one or as vectors with a
+ * masked tail. extent: of the iterator, for proofs. n == 0: nothing is emitted. */
+void em_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc, LLVMValueRef *carry,
+            BodyFn body, void *ctx);
+void em_vec_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc, LLVMValueRef *carry,
+                BodyFn body, void *ctx);
+
+/* Everything at one point (or vector of points), the builder being at E->depth == E->point_level. */
+void em_groups(Em *E, const Sched *s, int first);
+/* Iterators of the group that are 0. */
+void em_bind_zero(Em *E, uint64_t zero, int level);
+/* Body of a stage, guard and casts included; stores. */
+void em_map_stage(Em *E, const Sched *s, const Stage *st);
+void em_store_stage(Em *E, const Stage *st, Val x, DType from);
+void em_scatter_function(Em *E, const Kernel *k, const Sched *s);
+enum { TG_SCATTER_RANK = 32 };
+
+/* ---- reduce.c ------------------------------------------------------------------------------------------------------ */
+/* The reductions (and maps between them) of a group, at the current own point. `vec`: accumulators are vectors over points or
+ * own outputs. Results go to the stages' buffers. */
+void em_reduce_group(Em *E, const Sched *s, const SGroup *g, bool vec);
+LLVMValueRef em_identity(Em *E, Reduce op, DType t);    /* of the width E->vec */
+LLVMValueRef em_combine(Em *E, Reduce op, DType t, LLVMValueRef a, LLVMValueRef b);
+DType em_acc_dtype(DType t);
+#endif
