@@ -66,6 +66,11 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   rb = min64(rb, up(max64(m->R, 1), mr) * mr);
   vb = min64(vb, up(max64(m->V, 1), m->nr) * m->nr);
   int64_t loops = product(p, p->nloop, p->loop), want = 16;
+  int64_t whole = loops * up(m->R, rb) * up(m->V, vb), chunks = up(m->K, CHUNK);
+  if (chunks > 1 && whole > 0 && whole < want && (double)(loops * m->R) * (double)m->V * (double)chunks * m->esize < 64e6) {
+    p->split = true;
+    want = up(want, chunks);
+  }
   while (loops > 0 && loops * up(m->R, rb) * up(m->V, vb) < want) {
     double work = (double)rb * (double)vb * (double)max64(m->K, 1);
     if (work < 400e3) break;
@@ -83,6 +88,14 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   p->cost = (double)min64(m->rb, m->R) * (double)min64(m->vb, m->V) * (double)m->K / w * (m->esize == 8 ? 0.3 : 0.3) + 50;
 }
 
+/* Few columns fill a fraction of a vector: then M, if it is long, is the better vector side, and the output is stored by columns. */
+static bool rows_are_vectors(const Contract *c) {
+  int64_t w = ukr_lanes(c->acc);
+  if (c->nN == 1) return c->nM > 1;
+  if (c->nN >= w || c->nM < 4 * w || c->nK < 64) return false;
+  return (double)up(c->nM, w) * (double)c->nN * 1.2 < (double)c->nM;
+}
+
 bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p) {
   memset(p, 0, sizeof *p);
   const Stage *s = &k->stage[0];
@@ -97,10 +110,11 @@ bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p) {
 
   memcpy(p->loop, c->batch, sizeof c->batch);
   p->nloop = c->nbatch;
-  memcpy(p->r, c->m, sizeof c->m);
-  p->nr = c->nm;
-  memcpy(p->v, c->n, sizeof c->n);
-  p->nv = c->nn;
+  p->swapped = rows_are_vectors(c);
+  memcpy(p->r, p->swapped ? c->n : c->m, sizeof c->m);
+  p->nr = p->swapped ? c->nn : c->nm;
+  memcpy(p->v, p->swapped ? c->m : c->n, sizeof c->n);
+  p->nv = p->swapped ? c->nm : c->nn;
   drop_ones(p, &p->nloop, p->loop);
   drop_ones(p, &p->nr, p->r);
   drop_ones(p, &p->nv, p->v);
@@ -134,8 +148,8 @@ bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p) {
     for (int d = 0; d < p->nloop; d++) m->c.step[d] = step[p->loop[d]];
   }
 
-  operand_make(g, k, c->a, p->niter, p->ext, p->nr, p->r, c->nk, c->k, &p->R);
-  operand_make(g, k, c->b, p->niter, p->ext, p->nv, p->v, c->nk, c->k, &p->V);
+  operand_make(g, k, p->swapped ? c->b : c->a, p->niter, p->ext, p->nr, p->r, c->nk, c->k, &p->R);
+  operand_make(g, k, p->swapped ? c->a : c->b, p->niter, p->ext, p->nv, p->v, c->nk, c->k, &p->V);
   int64_t iv_step, ik_step;
   bool in_place = operand_matrix(&p->V, c->acc, &iv_step, &ik_step) && (iv_step == 1 || p->V.np == 0);
   int mr, nvec;

@@ -20,6 +20,7 @@ typedef struct Pack {
   int w, width, es;
   LLVMTypeRef elem;
   LV buf, loop, p0, np, k0, nk, dst;
+  LV slot, square;           /* transposing: forms of w points; w vectors */
   LV it[CONTRACT_MAX_ITER]; /* current values; NULL: not set */
 } Pack;
 
@@ -181,64 +182,73 @@ static void copying(Pack *p, int nloop, const int *loop_iter) {
 
 /* ---- Transposing ------------------------------------------------------------------------------------------------- */
 
-static void transposing(Pack *p, int nloop, const int *loop_iter) {
+/* nrow <= w panel points from column `col` (i64) of the panel at panel point pp; alone: the panel has no further columns. */
+static void transpose_group(Pack *p, int nloop, const int *loop_iter, LV panel, LV pp, LV col, int nrow, bool alone) {
   Ir *r = &p->r;
   const Operand *o = p->o;
-  int w = p->w, vit = innermost(o->nk, o->kk), ngroup = (p->width + w - 1) / w;
-  LV slot = ir_slot(r, r->i64, NFORM * MAX_LANES), square = ir_slot(r, p->elem, w * w);
+  int w = p->w, vit = innermost(o->nk, o->kk);
+  LV last = ir_sub(r, p->np, ir_num(r, 1));
+  IrFor rows = ir_for(r, ir_num(r, 0), ir_num(r, nrow), ir_num(r, 1));
+  LV point = ir_min(r, ir_add(r, pp, ir_add(r, rows.i, col)), last);
+  decode(p, ir_add(r, p->p0, point), o->np, o->p);
+  for (int f = 0; f <= o->ncond; f++) {
+    LV pre = ir_add(r, ir_num(r, form(p, f)->c), lin_over(p, f, nloop, loop_iter));
+    pre = ir_add(r, pre, lin_over(p, f, o->np, o->p));
+    ir_store(r, pre, ir_gep(r, r->i64, p->slot, ir_add(r, rows.i, ir_num(r, (int64_t)f * MAX_LANES))), 8);
+  }
+  ir_for_end(r, &rows);
+
+  IrFor runs = ir_for(r, ir_num(r, 0), p->nk, NULL);
+  decode(p, ir_add(r, p->k0, runs.i), o->nk, o->kk);
+  LV len = ir_min(r, ir_num(r, w), ir_sub(r, p->nk, runs.i));
+  if (vit >= 0) len = ir_min(r, len, ir_sub(r, ir_num(r, o->ext[vit]), p->it[vit]));
+  runs.step = len;
+  LV mask = ir_lanes_below(r, len, w), kpart[NFORM], row[MAX_LANES];
+  for (int f = 0; f <= o->ncond; f++) kpart[f] = lin_over(p, f, o->nk, o->kk);
+  for (int i = 0; i < w; i++) {
+    if (i >= nrow) {
+      row[i] = LLVMConstNull(ir_vec(p->elem, w));
+      continue;
+    }
+    LV f[NFORM];
+    for (int j = 0; j <= o->ncond; j++)
+      f[j] = ir_add(r, ir_load(r, r->i64, ir_gep(r, r->i64, p->slot, ir_num(r, j * MAX_LANES + i)), 8), kpart[j]);
+    row[i] = load_plain(p, f, vit, mask);
+  }
+  if (p->width == 1) { /* one point: its panel is its row */
+    ir_store_vec(r, row[0], w, ir_gep(r, p->elem, panel, runs.i), p->es, mask);
+    ir_for_end(r, &runs);
+    return;
+  }
+  ir_transpose(r, w, row);
+  /* A group narrower than a vector spills into the next step's columns, which are written later: when it is alone. */
+  LV keep = nrow < w && !alone ? ir_lanes_below(r, ir_num(r, nrow), w) : NULL;
+  LV out = ir_gep(r, p->elem, panel, ir_add(r, ir_mul(r, runs.i, p->width), col));
+  IrIf full = ir_if(r, LLVMBuildICmp(r->b, LLVMIntEQ, len, ir_num(r, w), ""));
+  for (int l = 0; l < w; l++) ir_store_vec(r, row[l], w, ir_gep(r, p->elem, out, ir_num(r, (int64_t)l * p->width)), p->es, keep);
+  ir_else(r, &full);
+  for (int l = 0; l < w; l++) ir_store(r, row[l], ir_gep(r, p->elem, p->square, ir_num(r, (int64_t)l * w)), p->es);
+  IrFor some = ir_for(r, ir_num(r, 0), len, ir_num(r, 1));
+  LV v = ir_load_vec(r, p->elem, w, ir_gep(r, p->elem, p->square, ir_mul(r, some.i, w)), p->es, NULL);
+  ir_store_vec(r, v, w, ir_gep(r, p->elem, out, ir_mul(r, some.i, p->width)), p->es, keep);
+  ir_for_end(r, &some);
+  ir_if_end(r, &full);
+  ir_for_end(r, &runs);
+}
+
+static void transposing(Pack *p, int nloop, const int *loop_iter) {
+  Ir *r = &p->r;
+  int whole = p->width / p->w, rest = p->width % p->w;
+  p->slot = ir_slot(r, r->i64, NFORM * MAX_LANES);
+  p->square = ir_slot(r, p->elem, p->w * p->w);
   IrFor panels = ir_for(r, ir_num(r, 0), p->np, ir_num(r, p->width));
   LV panel = ir_gep(r, p->elem, p->dst, LLVMBuildMul(r->b, panels.i, p->nk, ""));
-  LV last = ir_sub(r, p->np, ir_num(r, 1));
-  for (int g = 0; g < ngroup; g++) {
-    int nrow = p->width - g * w < w ? p->width - g * w : w;
-    IrFor rows = ir_for(r, ir_num(r, 0), ir_num(r, nrow), ir_num(r, 1));
-    LV point = ir_min(r, ir_add(r, panels.i, ir_add(r, rows.i, ir_num(r, (int64_t)g * w))), last);
-    decode(p, ir_add(r, p->p0, point), o->np, o->p);
-    for (int f = 0; f <= o->ncond; f++) {
-      LV pre = ir_add(r, ir_num(r, form(p, f)->c), lin_over(p, f, nloop, loop_iter));
-      pre = ir_add(r, pre, lin_over(p, f, o->np, o->p));
-      ir_store(r, pre, ir_gep(r, r->i64, slot, ir_add(r, rows.i, ir_num(r, (int64_t)f * MAX_LANES))), 8);
-    }
-    ir_for_end(r, &rows);
-
-    IrFor runs = ir_for(r, ir_num(r, 0), p->nk, NULL);
-    decode(p, ir_add(r, p->k0, runs.i), o->nk, o->kk);
-    LV len = ir_min(r, ir_num(r, w), ir_sub(r, p->nk, runs.i));
-    if (vit >= 0) len = ir_min(r, len, ir_sub(r, ir_num(r, o->ext[vit]), p->it[vit]));
-    runs.step = len;
-    LV mask = ir_lanes_below(r, len, w), kpart[NFORM], row[MAX_LANES];
-    for (int f = 0; f <= o->ncond; f++) kpart[f] = lin_over(p, f, o->nk, o->kk);
-    for (int i = 0; i < w; i++) {
-      if (i >= nrow) {
-        row[i] = LLVMConstNull(ir_vec(p->elem, w));
-        continue;
-      }
-      LV f[NFORM];
-      for (int j = 0; j <= o->ncond; j++)
-        f[j] = ir_add(r, ir_load(r, r->i64, ir_gep(r, r->i64, slot, ir_num(r, j * MAX_LANES + i)), 8), kpart[j]);
-      row[i] = load_plain(p, f, vit, mask);
-    }
-    if (p->width == 1) { /* one point: its panel is its row */
-      ir_store_vec(r, row[0], w, ir_gep(r, p->elem, panel, runs.i), p->es, mask);
-      ir_for_end(r, &runs);
-      break;
-    }
-    ir_transpose(r, w, row);
-    /* A group narrower than a vector spills into the next step's columns, which are written later; not so with several groups. */
-    LV keep = nrow < w && ngroup > 1 ? ir_lanes_below(r, ir_num(r, nrow), w) : NULL;
-    LV out = ir_gep(r, p->elem, panel, ir_add(r, ir_mul(r, runs.i, p->width), ir_num(r, (int64_t)g * w)));
-    IrIf full = ir_if(r, LLVMBuildICmp(r->b, LLVMIntEQ, len, ir_num(r, w), ""));
-    for (int l = 0; l < w; l++)
-      ir_store_vec(r, row[l], w, ir_gep(r, p->elem, out, ir_num(r, (int64_t)l * p->width)), p->es, keep);
-    ir_else(r, &full);
-    for (int l = 0; l < w; l++) ir_store(r, row[l], ir_gep(r, p->elem, square, ir_num(r, (int64_t)l * w)), p->es);
-    IrFor some = ir_for(r, ir_num(r, 0), len, ir_num(r, 1));
-    LV v = ir_load_vec(r, p->elem, w, ir_gep(r, p->elem, square, ir_mul(r, some.i, w)), p->es, NULL);
-    ir_store_vec(r, v, w, ir_gep(r, p->elem, out, ir_mul(r, some.i, p->width)), p->es, keep);
-    ir_for_end(r, &some);
-    ir_if_end(r, &full);
-    ir_for_end(r, &runs);
+  if (whole) {
+    IrFor groups = ir_for(r, ir_num(r, 0), ir_num(r, (int64_t)whole * p->w), ir_num(r, p->w));
+    transpose_group(p, nloop, loop_iter, panel, panels.i, groups.i, p->w, false);
+    ir_for_end(r, &groups);
   }
+  if (rest) transpose_group(p, nloop, loop_iter, panel, panels.i, ir_num(r, (int64_t)whole * p->w), rest, !whole);
   ir_for_end(r, &panels);
 }
 

@@ -1,8 +1,8 @@
 /* Blocked driver of contractions; see gemm.h.
  *
- * One call to `block` computes rows [r0, r1) and columns [v0, v1) at one loop point:
+ * A block is rows [r0, r1) and columns [v0, v1) at one loop point:
  *
- *   for each chunk of 4096 k          into C, or into a slot of the tree's stack
+ *   for each chunk of 4096 k          into C, or into a slot of the tree's stack (or, split, into a place of its own)
  *     for each block of kb k          V block packed once (or in place)
  *       for each row block            R block packed: it stays in L2
  *         for each column panel       the V panel stays in L1
@@ -80,61 +80,123 @@ static void tiles(const Gemm *g, int64_t kc, const char *a, int64_t a_panel, con
   }
 }
 
-static void block(const Gemm *g, const void *args, void *const *ptr, const int64_t *loop, int64_t r0, int64_t r1,
-                  int64_t v0, int64_t v1, char *scratch) {
-  int64_t es = g->esize, nv = v1 - v0;
-  char *abuf = scratch, *bbuf = abuf + r_bytes(g), *cbuf = bbuf + v_bytes(g);
-  Mat slot[SLOTS];
-  int used = 0;
+typedef struct Block { const int64_t *loop; int64_t r0, r1, v0, v1; } Block;
+
+/* c = the sum over one chunk of k. */
+static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const Block *k, int64_t chunk, Mat c, char *scratch) {
+  int64_t es = g->esize, nv = k->v1 - k->v0, c0 = chunk * g->chunk, c1 = min64(c0 + g->chunk, g->K);
+  char *abuf = scratch, *bbuf = abuf + r_bytes(g);
+  const char *in_place = g->in_place ? place(g, &g->v, ptr, k->loop) + k->v0 * es : NULL;
+  if (whole_r(g)) g->pack_r(args, k->loop, k->r0, k->r1 - k->r0, c0, c1 - c0, abuf);
+  for (int64_t k0 = c0; k0 < c1; k0 += g->kb) {
+    int64_t kc = min64(g->kb, c1 - k0);
+    const char *b = bbuf;
+    int64_t ldb = g->nr, b_panel = g->nr * kc * es;
+    if (!g->in_place) {
+      g->pack_v(args, k->loop, k->v0, nv, k0, kc, bbuf);
+    } else {
+      b = in_place + k0 * g->v.ld * es;
+      ldb = g->v.ld;
+      b_panel = g->nr * es;
+    }
+    for (int64_t r = k->r0; r < k->r1; r += g->rb) {
+      int64_t nr = min64(g->rb, k->r1 - r);
+      const char *a = abuf;
+      if (whole_r(g)) a += (k0 - c0) * g->mr * es;
+      else g->pack_r(args, k->loop, r, nr, k0, kc, abuf);
+      tiles(g, kc, a, g->mr * kc * es, b, b_panel, ldb, (Mat){c.at + (r - k->r0) * c.ld * es, c.ld}, nr, nv, k0 > c0);
+    }
+  }
+}
+
+/* Joins the slots of a finished chunk: aligned halves at once, the rest from the right after the last chunk. */
+static int join(const Gemm *g, Mat *slot, int used, int64_t chunk, int64_t nr, int64_t nv) {
+  for (int64_t n = chunk + 1; n % 2 == 0; n /= 2, used--) add_rows(g, slot[used - 2], slot[used - 1], nr, nv);
+  if ((chunk + 1) * g->chunk >= g->K)
+    for (; used > 1; used--) add_rows(g, slot[used - 2], slot[used - 1], nr, nv);
+  return used;
+}
+
+/* Where the block's sums end, and the tree's further slots. */
+static void slots(const Gemm *g, void *const *ptr, const Block *k, char *cbuf, Mat *slot) {
   int64_t cols = block_cols(g);
   if (g->epilogue) {
     slot[0] = (Mat){cbuf, cols};
     cbuf += c_bytes(g);
   } else {
-    slot[0] = (Mat){place(g, &g->c, ptr, loop) + (r0 * g->c.ld + v0) * es, g->c.ld};
+    slot[0] = (Mat){place(g, &g->c, ptr, k->loop) + (k->r0 * g->c.ld + k->v0) * g->esize, g->c.ld};
   }
   for (int d = depth(g), i = 1; i <= d; i++) slot[i] = (Mat){cbuf + c_bytes(g) * (size_t)(i - 1), cols};
-  const char *in_place = g->in_place ? place(g, &g->v, ptr, loop) + v0 * es : NULL;
+}
 
+static void block(const Gemm *g, const void *args, void *const *ptr, const Block *k, char *scratch) {
+  int64_t nr = k->r1 - k->r0, nv = k->v1 - k->v0;
+  Mat slot[SLOTS];
+  int used = 0;
+  slots(g, ptr, k, scratch + r_bytes(g) + v_bytes(g), slot);
   for (int64_t chunk = 0; chunk * g->chunk < g->K; chunk++) {
-    int64_t c0 = chunk * g->chunk, c1 = min64(c0 + g->chunk, g->K);
-    Mat c = slot[used++];
-    if (whole_r(g)) g->pack_r(args, loop, r0, r1 - r0, c0, c1 - c0, abuf);
-    for (int64_t k0 = c0; k0 < c1; k0 += g->kb) {
-      int64_t kc = min64(g->kb, c1 - k0);
-      const char *b = bbuf;
-      int64_t ldb = g->nr, b_panel = g->nr * kc * es;
-      if (!g->in_place) {
-        g->pack_v(args, loop, v0, nv, k0, kc, bbuf);
-      } else {
-        b = in_place + k0 * g->v.ld * es;
-        ldb = g->v.ld;
-        b_panel = g->nr * es;
-      }
-      for (int64_t r = r0; r < r1; r += g->rb) {
-        int64_t nr = min64(g->rb, r1 - r);
-        const char *a = abuf;
-        if (whole_r(g)) a += (k0 - c0) * g->mr * es;
-        else g->pack_r(args, loop, r, nr, k0, kc, abuf);
-        tiles(g, kc, a, g->mr * kc * es, b, b_panel, ldb, (Mat){c.at + (r - r0) * c.ld * es, c.ld}, nr, nv, k0 > c0);
-      }
-    }
-    for (int64_t n = chunk + 1; n % 2 == 0; n /= 2, used--) add_rows(g, slot[used - 2], slot[used - 1], r1 - r0, nv);
+    chunk_sum(g, args, ptr, k, chunk, slot[used], scratch);
+    used = join(g, slot, used + 1, chunk, nr, nv);
   }
-  for (; used > 1; used--) add_rows(g, slot[used - 2], slot[used - 1], r1 - r0, nv);
   if (g->K <= 0)
-    for (int64_t i = 0; i < r1 - r0; i++) memset(slot[0].at + i * slot[0].ld * es, 0, (size_t)(nv * es));
-  if (g->epilogue) g->epilogue(args, loop, r0, r1 - r0, v0, nv, slot[0].at, slot[0].ld);
+    for (int64_t i = 0; i < nr; i++) memset(slot[0].at + i * slot[0].ld * g->esize, 0, (size_t)(nv * g->esize));
+  if (g->epilogue) g->epilogue(args, k->loop, k->r0, nr, k->v0, nv, slot[0].at, slot[0].ld);
+}
+
+/* Block number u of all; n row blocks from it on. */
+static Block block_at(const Gemm *g, int64_t u, int64_t n, int64_t *loop) {
+  int64_t nrb = up(g->R, g->rb), nvb = up(g->V, g->vb);
+  int64_t rb = u % nrb, rest = u / nrb, vb = rest % nvb, at = rest / nvb;
+  for (int d = g->nloop - 1; d >= 0; d--) loop[d] = at % g->loop[d], at /= g->loop[d];
+  return (Block){loop, rb * g->rb, min64((rb + n) * g->rb, g->R), vb * g->vb, min64((vb + 1) * g->vb, g->V)};
 }
 
 void gemm_run(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch) {
-  int64_t nrb = up(g->R, g->rb), nvb = up(g->V, g->vb);
+  int64_t nrb = up(g->R, g->rb), loop[GEMM_MAX_LOOP];
   int64_t together = g->epilogue || g->K > g->chunk ? 1 : nrb; /* row blocks that share a V block */
   for (int64_t u = lo; u < hi;) {
-    int64_t rb = u % nrb, rest = u / nrb, vb = rest % nvb, at = rest / nvb, loop[GEMM_MAX_LOOP];
-    for (int d = g->nloop - 1; d >= 0; d--) loop[d] = at % g->loop[d], at /= g->loop[d];
-    int64_t n = min64(min64(nrb - rb, hi - u), together);
-    block(g, args, ptr, loop, rb * g->rb, min64((rb + n) * g->rb, g->R), vb * g->vb, min64((vb + 1) * g->vb, g->V), scratch);
+    int64_t n = min64(min64(nrb - u % nrb, hi - u), together);
+    Block k = block_at(g, u, n, loop);
+    block(g, args, ptr, &k, scratch);
     u += n;
+  }
+}
+
+/* ---- Split over chunks ------------------------------------------------------------------------------------------- */
+
+int64_t gemm_chunks(const Gemm *g) { return up(g->K, g->chunk); }
+
+size_t gemm_shared(const Gemm *g) { return c_bytes(g) * (size_t)(gemm_units(g) * gemm_chunks(g)); }
+
+static Mat partial(const Gemm *g, void *shared, int64_t chunk, int64_t u) {
+  return (Mat){(char *)shared + c_bytes(g) * (size_t)(chunk * gemm_units(g) + u), block_cols(g)};
+}
+
+void gemm_run_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch, void *shared) {
+  int64_t units = gemm_units(g), loop[GEMM_MAX_LOOP];
+  for (int64_t i = lo; i < hi; i++) {
+    Block k = block_at(g, i % units, 1, loop);
+    chunk_sum(g, args, ptr, &k, i / units, partial(g, shared, i / units, i % units), scratch);
+  }
+}
+
+void gemm_join_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch, void *shared) {
+  int64_t loop[GEMM_MAX_LOOP];
+  for (int64_t u = lo; u < hi; u++) {
+    Block k = block_at(g, u, 1, loop);
+    int64_t nr = k.r1 - k.r0, nv = k.v1 - k.v0;
+    Mat slot[SLOTS], end[SLOTS];
+    int used = 0;
+    for (int64_t chunk = 0; chunk < gemm_chunks(g); chunk++) {
+      slot[used++] = partial(g, shared, chunk, u);
+      used = join(g, slot, used, chunk, nr, nv);
+    }
+    if (g->epilogue) {
+      g->epilogue(args, k.loop, k.r0, nr, k.v0, nv, slot[0].at, slot[0].ld);
+      continue;
+    }
+    slots(g, ptr, &k, scratch, end);
+    for (int64_t i = 0; i < nr; i++)
+      memcpy(end[0].at + i * end[0].ld * g->esize, slot[0].at + i * slot[0].ld * g->esize, (size_t)(nv * g->esize));
   }
 }

@@ -43,4 +43,11 @@ int64_t gemm_units(const Gemm *g);
 size_t gemm_scratch(const Gemm *g); /* bytes a lane needs, 64-byte aligned */
 /* Runs units [lo, hi). args is handed to pack functions and the epilogue; ptr are the arguments' addresses. */
 void gemm_run(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch);
+
+/* The same in two phases, for few blocks and a long K: every chunk of every block into gemm_shared bytes of shared memory, units
+ * [0, gemm_units * gemm_chunks); then, after a barrier, the tree and the epilogue of every block, units [0, gemm_units). Needs K >= 1. */
+int64_t gemm_chunks(const Gemm *g);
+size_t gemm_shared(const Gemm *g);
+void gemm_run_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch, void *shared);
+void gemm_join_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch, void *shared);
 #endif

@@ -39,6 +39,17 @@ Test(mma, long_k) { /* chunks of 4096 and their tree, blocks inside chunks */
   cr_assert_eq(t.ran, 24);
 }
 
+Test(mma, tall_and_narrow) { /* the vector side is M; long K is split over chunks */
+  static const int64_t q[][3] = {{200, 1, 70}, {130, 10, 65}, {1000, 3, 100}, {100, 10, 9000}, {20, 30, 13000}, {70, 2, 4097}, {64, 1, 8193}};
+  Tally t = {0};
+  for (int i = 0; i < 7; i++)
+    for (int f = 0; f < 4; f++) {
+      MmaCase c = mma_case();
+      check(&c, form_matmul(&c, DT_F32, q[i][0], q[i][1], q[i][2], f & 1, f >> 1), &t, arena_printf(c.arena, "tall %d, layout %d", i, f));
+    }
+  cr_assert_eq(t.ran, 28);
+}
+
 Test(mma, vector_matrix) {
   Tally t = {0};
   for (int i = 0; i < NSIZE; i++)

@@ -83,13 +83,17 @@ static inline bool mma_run_code(const Code *code, MmaCase *c, Node *n, Tensor *o
   KFault fault = {0};
   void *scratch = aligned_alloc(64, (code->lane_bytes + 64) & ~(size_t)63);
   memset(scratch, 0xff, code->lane_bytes);
-  int64_t units = code->phase[0].units;
-  if (step <= 0) step = units > 0 ? units : 1;
-  for (int64_t u = 0; u < units; u += step) {
-    KernelArgs a = {ptr, u, u + step < units ? u + step : units, scratch, NULL, &fault, code->phase[0].ctx};
-    code->phase[0].fn(&a);
+  void *shared = aligned_alloc(64, (code->shared_bytes + 64) & ~(size_t)63);
+  memset(shared, 0xff, code->shared_bytes);
+  for (int p = 0; p < code->nphase; p++) {
+    int64_t units = code->phase[p].units, by = step > 0 ? step : units > 0 ? units : 1;
+    for (int64_t u = 0; u < units; u += by) {
+      KernelArgs a = {ptr, u, u + by < units ? u + by : units, scratch, shared, &fault, code->phase[p].ctx};
+      code->phase[p].fn(&a);
+    }
   }
   free(scratch);
+  free(shared);
   return fault.kind == KF_NONE;
 }
 
