@@ -44,8 +44,8 @@ static Value *assert_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
     vec_push(E->a, &up.text, 0);
     text = up.text.at, msg = up;
   } else vec_push(E->a, &msg.arg, v_tensor(E, DT_BOOL, t->rank, t->dim, t->e));
-  if (E->effects_allowed)
-    for (int k = 0; k < msg.arg.n; k++) arg[k] = tv_closed(E, msg.arg.at[k]);
+  effect_allowed(E, "assert", c->span);
+  for (int k = 0; k < msg.arg.n; k++) arg[k] = tv_closed(E, msg.arg.at[k]);
   Attr a = {.s = text};
   effect_call(E, "assert", 1, &a, msg.arg.n, arg, c->span);
   return v_none(E);

@@ -116,7 +116,7 @@ static Value *save_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
     diag_fail(E->d, M_FILE, c->span, "%s: the name's end tells the format: .npy .npz .csv .idx", path);
   Leaves l = {0};
   vec_push(E->a, &l.name, ((Attr){.s = path}));
-  if (!E->effects_allowed) effect_call(E, "save_npy", 0, NULL, 0, NULL, c->span);
+  effect_allowed(E, "save", c->span);
   collect(E, &l, bound[0], "", at);
   bool one = l.node.n == 1 && bound[0]->kind != V_RECORD && bound[0]->kind != V_TUPLE;
   const char *native = kind == FILE_NPY ? "save_npy" : kind == FILE_NPZ ? "save_npz" : kind == FILE_CSV ? "save_csv" : "save_idx";

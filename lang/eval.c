@@ -300,6 +300,37 @@ static Value *eval_pipe(Elab *E, const Env *env, Ast *e) {
   return call_value(E, f, &c);
 }
 
+/* ---- subscripts of records ------------------------------------------------------------------------------------- */
+
+/* d[0..100] of a record of tensors: each field's rows. The subscripts are elaborated for each field, from the same point of
+ * the random stream, so d[permutation(n)] permutes all fields alike. */
+static Value *index_fields(Elab *E, const Env *env, Ast *e, Value *v) {
+  Ast base = {.kind = AST_NAME, .span = e->a->span, .at = e->a->at, .name = name_of(E->names, "this field", 10)}, sub = *e;
+  Stream start = E->stream;
+  Value **kid = arena_array(E->a, Value *, v->agg.n);
+  sub.a = &base;
+  for (int k = 0; k < v->agg.n; k++) {
+    Value *f = v->agg.at[k];
+    const Env *inner = env_bind(E, env, base.name, f, e->a->span);
+    E->stream = start;
+    kid[k] = f->kind == V_RECORD ? index_fields(E, inner, e, f) : elab_index(E, inner, &sub);
+  }
+  return v_record(E, v->agg.n, v->agg.key, kid);
+}
+
+static bool is_path(const Ast *e) {
+  return e->kind == AST_NAME || (e->kind == AST_MEMBER && is_path(e->a));
+}
+
+static Value *eval_index(Elab *E, const Env *env, Ast *e) {
+  Value *v = elab_expr(E, env, e->a);
+  if (v->kind == V_RECORD) return index_fields(E, env, e, v);
+  if (is_path(e->a)) return elab_index(E, env, e); /* reading a name twice costs nothing */
+  Ast base = {.kind = AST_NAME, .span = e->a->span, .at = e->a->at, .name = name_of(E->names, "the tensor", 10)}, sub = *e;
+  sub.a = &base;
+  return elab_index(E, env_bind(E, env, base.name, v, e->a->span), &sub);
+}
+
 /* ---- dispatch -------------------------------------------------------------------------------------------------- */
 
 static _Noreturn void fail_depth(Elab *E, Span at) {
@@ -331,7 +362,7 @@ static Value *dispatch(Elab *E, const Env *env, Ast *e) {
   case AST_UNARY: return eval_unary(E, env, e);
   case AST_CALL: return eval_call_with(E, env, e, NULL, e->span);
   case AST_MEMBER: return eval_member(E, env, e);
-  case AST_INDEX: return elab_index(E, env, e);
+  case AST_INDEX: return eval_index(E, env, e);
   case AST_SLICE:
   case AST_ELLIPSIS: diag_fail(E->d, P_SYNTAX, e->span, "this belongs between the brackets of a subscript");
   default: bug("syntax kind %d as an expression", e->kind);

@@ -80,7 +80,7 @@ _Noreturn void elab_fail(Elab *E, Diag *g);
 
 /* ---- signatures (types.c) ---- */
 /* One application of a signature: dimension variables and the float dtype that all `[..]` share. */
-typedef struct Later { Ast *dim; Dim got; const char *what; int axis; Span at; Ast *type; } Later;
+typedef struct Later { Ast *dim; Dim got; const char *what; int axis; Span at; Ast *type; const Value *v; } Later;
 typedef struct Sig {
   const Env *env;          /* grows: dimension variables, then parameters */
   const Env *outer;        /* the definition's own environment: where enclosing dims are looked up */
@@ -109,7 +109,9 @@ void template_text(Elab *E, Template *t, const char *s, size_t n);
 void template_value(Elab *E, Template *t, Value *v, const char *fmt, Span at, bool nested);
 /* Emits the effect that prints the template. */
 void template_print(Elab *E, Template *t, Span at);
-/* An ordered native; T_EFFECT inside a comprehension. */
+/* T_EFFECT where order has no meaning: inside a comprehension. */
+void effect_allowed(Elab *E, const char *what, Span at);
+/* Adds an ordered native; effect_allowed has been asked. */
 void effect_call(Elab *E, const char *native, int nattr, const Attr *attr, int narg, Node *const *arg, Span at);
 Value *elab_string(Elab *E, const Env *env, Ast *e);
 

@@ -143,12 +143,14 @@ void template_value(Elab *E, Template *t, Value *v, const char *fmt, Span at, bo
 
 /* ---- the effect ------------------------------------------------------------------------------------------------ */
 
+void effect_allowed(Elab *E, const char *what, Span at) {
+  if (E->effects_allowed) return;
+  Diag *g = diag_add(E->d, T_EFFECT, at, "%s inside a comprehension", what);
+  diag_help(E->d, g, "a loop has an order: for i in 0..n { ... }");
+  elab_fail(E, g);
+}
+
 void effect_call(Elab *E, const char *native, int nattr, const Attr *attr, int narg, Node *const *arg, Span at) {
-  if (!E->effects_allowed) {
-    Diag *g = diag_add(E->d, T_EFFECT, at, "%s inside a comprehension", native);
-    diag_help(E->d, g, "a loop has an order: for i in 0..n { ... }");
-    elab_fail(E, g);
-  }
   const Native *fn = natives_find(E->natives, native);
   if (!fn) bug("no native `%s`", native);
   Node *n = nd_call(E->g, fn, nattr, attr, narg, arg, 0, NULL);
@@ -157,9 +159,9 @@ void effect_call(Elab *E, const char *native, int nattr, const Attr *attr, int n
 }
 
 void template_print(Elab *E, Template *t, Span at) {
+  effect_allowed(E, "print", at);
   Node **arg = arena_array(E->a, Node *, t->arg.n);
-  if (E->effects_allowed)
-    for (int k = 0; k < t->arg.n; k++) arg[k] = tv_closed(E, t->arg.at[k]);
+  for (int k = 0; k < t->arg.n; k++) arg[k] = tv_closed(E, t->arg.at[k]);
   vec_push(E->a, &t->text, 0);
   Attr a = {.s = t->text.at};
   effect_call(E, "print", 1, &a, t->arg.n, arg, at);

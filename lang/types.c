@@ -101,12 +101,26 @@ static char *dim_value_text(Elab *E, const Ast *e, int64_t v) {
                             : arena_printf(E->a, "%s = %lld", expr_text(E, e), (long long)v);
 }
 
+/* Would the argument's transpose fit the annotation? */
+static bool transpose_fits(Elab *E, Sig *s, const Later *l) {
+  int r = l->v->t.rank, n = l->type->nkid;
+  if (r < 2 || n < 2 || l->axis < r - 2) return false;
+  for (int k = 1; k <= 2; k++) {
+    Ast *dim = l->type->kid[n - k];
+    if (dim->kind == AST_ELLIPSIS) return false;
+    Linear d = dim_eval(E, s, dim);
+    if (!d.ok || (!d.var && d.c != l->v->t.dim[r - (3 - k)].n)) return false;
+  }
+  return true;
+}
+
 static _Noreturn void fail_dim(Elab *E, Sig *s, const Later *l, int64_t wanted) {
   Diag *g = diag_add(E->d, S_MISMATCH, l->at, "axis %d of %s is %s, but `%s` needs %s there, from %s", l->axis, l->what,
                      l->got.sym ? l->got.sym : arena_printf(E->a, "%lld", (long long)l->got.n), s->fname,
                      s->symbolic ? expr_text(E, l->dim) : dim_value_text(E, l->dim, wanted), type_text(E, l->type));
   note_variables(E, s, g, l->dim);
   note_origin(E, g, l->got);
+  if (transpose_fits(E, s, l)) diag_help(E->d, g, "its transpose fits: .t swaps the last two axes");
   elab_fail(E, g);
 }
 
@@ -184,7 +198,7 @@ static Value *match_shape(Elab *E, Sig *s, Ast *type, Value *v, const char *what
       axis += nrest;
       continue;
     }
-    Later l = {type->kid[k], v->t.dim[axis], what, axis, at, type};
+    Later l = {type->kid[k], v->t.dim[axis], what, axis, at, type, v};
     if (!match_dim(E, s, &l)) vec_push(E->a, &s->later, l);
     Dim *d = &r->t.dim[axis];
     if (l.dim->kind == AST_NAME) {
