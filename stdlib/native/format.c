@@ -4,6 +4,7 @@
  * Python have it; then one layout rule decides between 123.4 and 1.234e+02. */
 #include "stdlib/native/print.h"
 #include <ctype.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,19 +72,23 @@ typedef struct Decimal {
   int n, point;
 } Decimal;
 
-/* v finite, not negative; n >= 1 significant digits, correctly rounded, trailing zeros dropped (one digit stays). */
-static Decimal decimal(double v, int n) {
-  Decimal r;
-  char text[MAX_DIGITS + 32];
-  snprintf(text, sizeof text, "%.*e", n - 1, v);
-  r.n = 0;
-  char *p = text;
+/* From the text of %e; trailing zeros dropped (one digit stays). */
+static Decimal decimal_of(const char *text, bool zero) {
+  Decimal r = {.n = 0};
+  const char *p = text;
   for (; *p && *p != 'e'; p++)
     if (isdigit((unsigned char)*p)) r.d[r.n++] = *p;
-  r.point = v == 0 ? 1 : atoi(p + 1) + 1;
+  r.point = zero ? 1 : atoi(p + 1) + 1;
   while (r.n > 1 && r.d[r.n - 1] == '0') r.n--;
   r.d[r.n] = 0;
   return r;
+}
+
+/* v finite, not negative; n >= 1 significant digits, correctly rounded. */
+static Decimal decimal(double v, int n) {
+  char text[MAX_DIGITS + 32];
+  snprintf(text, sizeof text, "%.*e", n - 1, v);
+  return decimal_of(text, v == 0);
 }
 
 static bool reads_back(DType t, const char *text, double v) {
@@ -94,13 +99,16 @@ static bool reads_back(DType t, const char *text, double v) {
   return dt_get_f(t, &half, 0) == v;
 }
 
+/* The fewest digits that read back. A normal value that has a text of at most 15 digits (f32: 6) prints exactly that text
+ * at 15 digits, padded with zeros; so the search starts there. Below the normal range it starts at 1. */
 static Decimal shortest(DType t, double v) {
+  bool f64 = t == DT_F64, normal = t >= DT_F32 && v >= (f64 ? DBL_MIN : (double)FLT_MIN);
   char text[64];
-  for (int n = 1; n < 17; n++) {
+  for (int n = !normal ? 1 : f64 ? DBL_DIG : FLT_DIG;; n++) {
     snprintf(text, sizeof text, "%.*e", n - 1, v);
-    if (reads_back(t, text, v)) return decimal(v, n);
+    if (n == 17 || reads_back(t, text, v)) break; /* 17 are always enough */
   }
-  return decimal(v, 17);
+  return decimal_of(text, v == 0);
 }
 
 static void put(char *to, size_t *n, const char *s, int len) {
