@@ -151,28 +151,6 @@ static Value *neutral(Elab *E, Reduce op, bool is_float, Span at) {
   }
 }
 
-static bool pieces_stack(int n, Value *const *v) {
-  Num num;
-  if (v[0]->kind == V_TUPLE || v[0]->kind == V_RECORD) {
-    for (int k = 1; k < n; k++)
-      if (!same_structure(v[0], v[k])) return false;
-    Value *col[n];
-    for (int j = 0; j < v[0]->agg.n; j++) {
-      for (int k = 0; k < n; k++) col[k] = v[k]->agg.at[j];
-      if (!pieces_stack(n, col)) return false;
-    }
-    return true;
-  }
-  for (int k = 0; k < n; k++) {
-    if (v[k]->kind != V_TENSOR && !v_num(v[k], &num)) return false;
-    int r0 = v[0]->kind == V_TENSOR ? v[0]->t.rank : 0, r = v[k]->kind == V_TENSOR ? v[k]->t.rank : 0;
-    if (r != r0) return false;
-    for (int a = 0; a < r; a++)
-      if (v[k]->t.dim[a].n != v[0]->t.dim[a].n && v[k]->t.dim[a].n >= 0 && v[0]->t.dim[a].n >= 0) return false;
-  }
-  return true;
-}
-
 /* A clause over a tuple: what is inside is elaborated for each item. */
 static Part unroll_clause(Form *f, const Env *env, int c, const Walk *w, bool unrolled) {
   Elab *E = f->E;
@@ -206,7 +184,7 @@ static Part unroll_clause(Form *f, const Env *env, int c, const Walk *w, bool un
     p.v = v_tuple(E, 0, v);
     return p;
   }
-  if (!f->reduces && !pieces_stack(m, v)) { /* shapes differ, or strings, functions: a tuple of the results */
+  if (!f->reduces && !pieces_stack(E, m, v)) { /* shapes differ, or strings, functions: a tuple of the results */
     p.v = v_tuple(E, m, v), p.lead = lead;
     return p;
   }

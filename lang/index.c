@@ -496,20 +496,12 @@ Value *elab_at_update(Elab *E, const Env *env, Ast *call) {
   int rank = nfree + x->t.rank, nsrc = nfree + p.rank;
   if (rank > TG_MAX_RANK || nsrc > TG_MAX_RANK) diag_fail(E->d, S_RANK, call->span, "more than %d indices and axes meet in one value", TG_MAX_RANK);
   Node *base = node_over(E, x, nfree, free);
-  /* move body, guard and subscripts from (own, VAR) to (free, own) */
-  Value *pack[TG_MAX_RANK + 2];
-  int npack = 0;
-  pack[npack++] = v_tensor(E, x->t.dtype, p.rank, p.dim, body);
-  if (guard) pack[npack++] = v_tensor(E, DT_BOOL, p.rank, p.dim, guard);
-  for (int a = 0; a < p.naxis; a++) pack[npack++] = v_tensor(E, DT_I64, p.rank, p.dim, p.idx[a]);
-  for (int k = 0; k < npack; k++)
-    for (int f = nfree; f-- > 0;) pack[k] = abstract_index(E, pack[k], free[f], call->span);
   int64_t dim[TG_MAX_RANK], extent[TG_MAX_RANK];
   Expr *idx[TG_MAX_RANK];
   for (int k = 0; k < rank; k++) dim[k] = base->dim[k];
   for (int k = 0; k < nfree; k++) extent[k] = free[k]->extent < 0 ? 1 : free[k]->extent, idx[k] = ex_iter(g, k);
   for (int k = 0; k < p.rank; k++) extent[nfree + k] = p.dim[k].n < 0 ? 1 : p.dim[k].n;
-  for (int a = 0; a < p.naxis; a++) idx[nfree + a] = pack[a + 1 + (guard != NULL)]->t.e;
-  Node *n = nd_scatter(g, x->t.dtype, rank, dim, base, nsrc, extent, idx, pack[0]->t.e, guard ? pack[1]->t.e : NULL, add ? SC_ADD : SC_SET, p.checked);
+  for (int a = 0; a < p.naxis; a++) idx[nfree + a] = expr_over(E, p.idx[a], nfree, free);
+  Node *n = nd_scatter(g, x->t.dtype, rank, dim, base, nsrc, extent, idx, expr_over(E, body, nfree, free), expr_over(E, guard, nfree, free), add ? SC_ADD : SC_SET, p.checked);
   return load_over(E, n, nfree, free, x->t.dim);
 }

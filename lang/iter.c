@@ -197,6 +197,11 @@ static Expr *over_leaf(void *ctx, Expr *e) {
     if (o->idx[k]->uid == e->num.i) return ex_iter(o->g, k);
   bug("index %lld is not among the axes", (long long)e->num.i);
 }
+Expr *expr_over(Elab *E, Expr *e, int n, Index *const *idx) {
+  if (!n || !e) return e;
+  Over o = {E->g, n, idx};
+  return ex_map(E->g, e, over_leaf, &o);
+}
 Node *node_over(Elab *E, Value *v, int n, Index *const *idx) {
   v = tv_harden(E, v, E->g->span);
   if (v->kind != V_TENSOR) bug("node of %s", value_kind_text[v->kind]);
@@ -208,11 +213,7 @@ Node *node_over(Elab *E, Value *v, int n, Index *const *idx) {
   memcpy(dim + n, v->t.dim, sizeof *dim * (size_t)v->t.rank);
   tv_check_size(E, v->t.dtype, rank, dim, E->g->span);
   for (int k = 0; k < rank; k++) extent[k] = dim[k].n < 0 ? 1 : dim[k].n;
-  Expr *e = v->t.e;
-  if (n) {
-    Over o = {E->g, n, idx};
-    e = ex_map(E->g, e, over_leaf, &o);
-  }
+  Expr *e = expr_over(E, v->t.e, n, idx);
   return rank ? nd_comp(E->g, rank, 0, extent, RED_NONE, e, NULL) : nd_scalar(E->g, e);
 }
 
@@ -265,4 +266,33 @@ bool value_same(const Value *a, const Value *b) {
     return true;
   default: return a->ext == b->ext;
   }
+}
+
+/* ---- leaves ------------------------------------------------------------------------------------------------------ */
+
+typedef struct Leaves { Elab *E; VEC(Value *) at; int next; Value *const *with; } Leaves;
+static bool is_leaf(const Value *v) { return v->kind == V_TENSOR || v->kind == V_NUM || v->kind == V_BOOL; }
+static void collect_leaves(Leaves *l, Value *v) {
+  if (is_leaf(v)) vec_push(l->E->a, &l->at, v);
+  if (v->kind == V_TUPLE || v->kind == V_RECORD || v->kind == V_ZIP)
+    for (int k = 0; k < v->agg.n; k++) collect_leaves(l, v->agg.at[k]);
+}
+/* Tensors and static numbers and bools, in order; strings, functions and the like are none. */
+int v_leaves(Elab *E, Value *v, Value ***out) {
+  Leaves l = {.E = E};
+  collect_leaves(&l, v);
+  *out = l.at.at;
+  return l.at.n;
+}
+static Value *replace_leaves(Leaves *l, Value *v) {
+  if (is_leaf(v)) return l->with[l->next++];
+  if (v->kind != V_TUPLE && v->kind != V_RECORD && v->kind != V_ZIP) return v;
+  Value **kid = arena_array(l->E->a, Value *, v->agg.n);
+  for (int k = 0; k < v->agg.n; k++) kid[k] = replace_leaves(l, v->agg.at[k]);
+  if (v->kind == V_RECORD) return v_record(l->E, v->agg.n, v->agg.key, kid);
+  return v->kind == V_ZIP ? v_zip(l->E, v->agg.n, kid) : v_tuple(l->E, v->agg.n, kid);
+}
+Value *v_with_leaves(Elab *E, Value *like, Value *const *leaf) {
+  Leaves l = {.E = E, .with = leaf};
+  return replace_leaves(&l, like);
 }

@@ -49,6 +49,28 @@ static Value *join_agg(Elab *E, int n, Value **piece, int axis, const Span *at, 
   return first->kind == V_RECORD ? v_record(E, first->agg.n, first->agg.key, kid) : v_tuple(E, first->agg.n, kid);
 }
 
+bool pieces_stack(Elab *E, int n, Value *const *v) {
+  Num num;
+  if (v[0]->kind == V_TUPLE || v[0]->kind == V_RECORD) {
+    for (int k = 1; k < n; k++)
+      if (!same_structure(v[0], v[k])) return false;
+    Value **col = arena_array(E->a, Value *, n);
+    for (int j = 0; j < v[0]->agg.n; j++) {
+      for (int k = 0; k < n; k++) col[k] = v[k]->agg.at[j];
+      if (!pieces_stack(E, n, col)) return false;
+    }
+    return true;
+  }
+  for (int k = 0; k < n; k++) {
+    if (v[k]->kind != V_TENSOR && !v_num(v[k], &num)) return false;
+    int r0 = v[0]->kind == V_TENSOR ? v[0]->t.rank : 0, r = v[k]->kind == V_TENSOR ? v[k]->t.rank : 0;
+    if (r != r0) return false;
+    for (int a = 0; a < r; a++)
+      if (v[k]->t.dim[a].n != v[0]->t.dim[a].n && v[k]->t.dim[a].n >= 0 && v[0]->t.dim[a].n >= 0) return false;
+  }
+  return true;
+}
+
 static bool all_weak(int n, Value *const *piece) {
   for (int k = 0; k < n; k++)
     if (piece[k]->kind != V_NUM && !(piece[k]->kind == V_TENSOR && piece[k]->t.weak)) return false;

@@ -66,6 +66,8 @@ Value *abstract_index(Elab *E, Value *v, const Index *i, Span at);
 Expr *abstract_expr(Elab *E, Expr *e, const Index *i);
 /* comp over exactly idx[0..n) and own axes, present in the value or not. v: tensor or number, hardened. */
 Node *node_over(Elab *E, Value *v, int n, Index *const *idx);
+/* e over (idx, own axes): VAR k to ITER k, ITER a to ITER n + a. */
+Expr *expr_over(Elab *E, Expr *e, int n, Index *const *idx);
 /* The load of a node over (idx, own axes): its value where the indices are in force. */
 Value *load_over(Elab *E, Node *node, int n, Index *const *idx, const Dim *dim);
 /* Adds the free indices of v's leaves to set[0..n), outermost first; returns the new count (at most TG_MAX_RANK). */
@@ -74,6 +76,12 @@ int expr_free_union(Elab *E, Expr *e, int n, Index **set);
 /* Pieces joined along a new axis `axis` (all of one shape), and along an existing one. */
 Value *join_stack(Elab *E, int n, Value **piece, int axis, const Span *at, Span whole);
 Value *join_concat(Elab *E, int n, Value **piece, int axis, const Span *at, Span whole);
+/* Could the pieces be stacked: tensors of one shape, or structures of such? */
+bool pieces_stack(Elab *E, int n, Value *const *v);
+/* The two arms of a condition known at run time, leaf by leaf (cond.c). */
+Value *select_value(Elab *E, Value *c, Value *a, Value *b, Span at);
+/* The random stream inside a loop's body at step `count`, an i64 expression (random.c). */
+Stream stream_loop(Elab *E, Expr *count);
 bool same_structure(const Value *a, const Value *b);
 bool value_same(const Value *a, const Value *b); /* equal static values; tensors: the same expression */
 Dim dim_of(int64_t n);

@@ -1,0 +1,123 @@
+/* Branches: `if c { } else { }` and `a if c else b`.
+ *
+ *   static condition        only the branch taken is elaborated
+ *   scalar, nothing free    a COND node: lazy; effects of a branch are its own. Cheap scalars become a select instead
+ *   inside comprehensions   a select; the condition joins the guard of each arm, so loads of the arm not taken are masked
+ *   tensor                  a select for each element */
+#include "lang/space.h"
+#include <string.h>
+
+typedef struct Arm { Value *v; VEC(Node *) effect; } Arm;
+
+/* Elaborates one branch where `guard` holds. Own region of effects when `region`, else effects are an error. */
+static Arm elab_arm(Elab *E, const Env *env, Ast *e, Expr *guard, bool region) {
+  Arm a = {0};
+  Expr *saved_guard = E->guard;
+  bool allowed = E->effects_allowed;
+  int n = E->effect.n;
+  E->guard = ex_and(E->g, E->guard, guard);
+  if (!region) E->effects_allowed = false;
+  a.v = e ? elab_expr(E, env, e) : v_none(E);
+  for (int k = n; k < E->effect.n; k++) vec_push(E->a, &a.effect, E->effect.at[k]);
+  E->effect.n = n;
+  E->guard = saved_guard, E->effects_allowed = allowed;
+  return a;
+}
+
+static _Noreturn void fail_structure(Elab *E, Value *a, Value *b, Span sa, Span sb, Span at) {
+  Diag *g = diag_add(E->d, T_TYPE, at, "the branches give %s and %s; which one is decided at run time, so they must have one structure", v_type_text(E, a), v_type_text(E, b));
+  diag_note(E->d, g, sa, "this is %s", v_type_text(E, a));
+  diag_note(E->d, g, sb, "this is %s", v_type_text(E, b));
+  elab_fail(E, g);
+}
+
+static bool number_like(const Value *v) { return v->kind == V_TENSOR || v->kind == V_NUM || v->kind == V_BOOL || v->kind == V_RANGE; }
+
+Value *select_value(Elab *E, Value *c, Value *a, Value *b, Span at) {
+  if (value_same(a, b)) return a;
+  if (number_like(a) && number_like(b)) return tv_select(E, c, a, b, at);
+  if (!same_structure(a, b)) fail_structure(E, a, b, at, at, at);
+  Value **kid = arena_array(E->a, Value *, a->agg.n);
+  for (int k = 0; k < a->agg.n; k++) kid[k] = select_value(E, c, a->agg.at[k], b->agg.at[k], at);
+  return a->kind == V_RECORD ? v_record(E, a->agg.n, a->agg.key, kid) : v_tuple(E, a->agg.n, kid);
+}
+
+static void costs(void *ctx, Expr *e) {
+  bool *cheap = ctx;
+  if (e->kind == EX_LOAD && e->node->kind != ND_INPUT && e->node->kind != ND_CONST && e->node->kind != ND_PARAM) *cheap = false;
+}
+/* Scalars that read only what is there anyway. */
+static bool is_cheap(Elab *E, Value *v) {
+  Value **leaf;
+  int n = v_leaves(E, v, &leaf);
+  bool cheap = true;
+  for (int k = 0; k < n; k++) {
+    if (leaf[k]->kind != V_TENSOR) continue;
+    if (leaf[k]->t.rank) return false;
+    ex_visit(leaf[k]->t.e, costs, &cheap);
+  }
+  return cheap;
+}
+
+/* The lazy form: leaves of both arms, made of one type, are the regions' outputs. */
+static Value *lazy(Elab *E, Value *c, Arm *yes, Arm *no, Span sy, Span sn, Span at) {
+  if (!same_structure(yes->v, no->v)) fail_structure(E, yes->v, no->v, sy, sn, at);
+  Value **a, **b;
+  int n = v_leaves(E, yes->v, &a), m = 0;
+  if (v_leaves(E, no->v, &b) != n) fail_structure(E, yes->v, no->v, sy, sn, at); /* a range against a tensor */
+  Value **out = arena_array(E->a, Value *, n);
+  Node **ya = arena_array(E->a, Node *, n), **na = arena_array(E->a, Node *, n);
+  int *which = arena_array(E->a, int, n);
+  Span sp[2] = {sy, sn};
+  for (int k = 0; k < n; k++) {
+    which[k] = -1, out[k] = a[k];
+    if (value_same(a[k], b[k])) continue;
+    Value *two[2] = {a[k], b[k]};
+    DType t = tv_join(E, 2, two, sp, false);
+    Dim dim[TG_MAX_RANK];
+    int rank = tv_broadcast(E, 2, two, sp, at, "if", dim);
+    Node **to[2] = {ya, na};
+    for (int s = 0; s < 2; s++) to[s][m] = tv_closed(E, v_tensor(E, t, rank, dim, tv_at(E, two[s], t, rank, dim, sp[s])));
+    out[k] = v_tensor(E, t, rank, dim, NULL);
+    which[k] = m++;
+  }
+  if (m == 0 && !yes->effect.n && !no->effect.n) return yes->v;
+  Region ry = {m, ya, yes->effect.n, yes->effect.at}, rn = {m, na, no->effect.n, no->effect.at};
+  E->g->span = at;
+  Node *node = nd_cond(E->g, tv_closed(E, c), &ry, &rn);
+  if (yes->effect.n || no->effect.n) vec_push(E->a, &E->effect, node);
+  for (int k = 0; k < n; k++)
+    if (which[k] >= 0) out[k] = load_over(E, nd_get(E->g, node, which[k]), 0, NULL, out[k]->t.dim);
+  return v_with_leaves(E, yes->v, out);
+}
+
+Value *elab_cond(Elab *E, const Env *env, Ast *e) {
+  Ast *ya = e->b, *na = e->c;
+  Value *c = elab_expr(E, env, e->a);
+  if (c->kind == V_BOOL) {
+    Ast *taken = c->b ? ya : na;
+    return taken ? elab_expr(E, env, taken) : v_none(E);
+  }
+  if (c->kind != V_TENSOR || c->t.dtype != DT_BOOL) {
+    Diag *g = diag_add(E->d, T_TYPE, e->a->span, "a condition is a bool, not %s", v_type_text(E, c));
+    if (c->kind == V_TENSOR || c->kind == V_NUM) diag_help(E->d, g, "compare it: ... != 0");
+    elab_fail(E, g);
+  }
+  Span sy = ya->span, sn = na ? na->span : e->span;
+  if (c->t.rank) {
+    Arm yes = elab_arm(E, env, ya, NULL, false), no = elab_arm(E, env, na, NULL, false);
+    if (!same_structure(yes.v, no.v)) fail_structure(E, yes.v, no.v, sy, sn, e->span);
+    return select_value(E, c, yes.v, no.v, e->span);
+  }
+  Expr *p = c->t.e;
+  bool region = !E->index && !p->nvar;
+  Arm yes = elab_arm(E, env, ya, p, region), no = elab_arm(E, env, na, ex_op1(E->g, OP_NOT, p), region);
+  if (!na && yes.v->kind != V_NONE && !yes.effect.n)
+    diag_fail(E->d, T_TYPE, e->span, "this `if` gives a value, so it needs an `else`");
+  if (!na) yes.v = v_none(E); /* for its effects */
+  if (!region || (!yes.effect.n && !no.effect.n && is_cheap(E, yes.v) && is_cheap(E, no.v))) {
+    if (!same_structure(yes.v, no.v)) fail_structure(E, yes.v, no.v, sy, sn, e->span);
+    return select_value(E, c, yes.v, no.v, e->span);
+  }
+  return lazy(E, c, &yes, &no, sy, sn, e->span);
+}
