@@ -53,4 +53,37 @@ typedef struct Rebuild {
   void *ctx;
 } Rebuild;
 Expr *ex_rebuild(Graph *g, Expr *e, const Rebuild *how);
+/* n over other inputs: `expr` gives the replacement of each expression, `node` of each node (they may answer the same). */
+typedef struct Renew {
+  Expr *(*expr)(void *ctx, Expr *e);
+  Node *(*node)(void *ctx, Node *n);
+  void *ctx;
+  Arena *scratch;
+} Renew;
+Node *nd_renew(Graph *g, Node *n, const Renew *how);
+
+/* A comprehension (or the source of a scatter) taken apart by the simplifier. */
+enum { WORK_ITER = 24 };
+typedef struct Work {
+  Graph *g;
+  int nout, nred, nidx;        /* nidx: subscripts of a scatter */
+  int64_t extent[WORK_ITER];
+  Reduce op;
+  Expr *body, *guard;          /* guard may be NULL */
+  Expr *idx[TG_MAX_RANK];
+  Expr *back[WORK_ITER];       /* output k of the new form as an expression of the old output iterators */
+  bool changed;                /* the new outputs are not the old ones */
+  bool fixed_outputs;          /* a scatter: all iterators are sources, none is an axis of the result */
+} Work;
+/* Replaces every iterator: by[k] for each old one, in terms of the new. The extents are the caller's to set. */
+void work_subst(Work *w, Expr *const *by);
+void work_reduce(Work *w);     /* ex_reduce of all parts */
+void work_split(Work *w);      /* SPLIT (split.c) */
+void work_guards(Work *w);     /* equality guards (guards.c) */
+bool work_scan(Work *w, Node **out); /* a triangular reduction as SCAN (guards.c); *out has the new outputs' type */
+/* The value of a reduction over no point (RED_NONE: where the guard is false); NULL when there is none: integers' max, argmax. */
+Expr *ex_over_nothing(Graph *g, Reduce op, DType t);
+/* e, safe to evaluate where c is false: loads that could leave their tensors or be checked are masked by c, and integer
+ * divisors are 1 there. The box is that of w's extents. */
+Expr *work_push_mask(Work *w, Expr *e, Expr *c);
 #endif

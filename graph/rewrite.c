@@ -44,17 +44,10 @@ static Node *mapped(void *ctx, Node *n) {
   return n && n->id < m->cap && m->to[n->id] ? m->to[n->id] : n;
 }
 
-static Node **mapped_all(Map *m, Node *const *from, int n) {
-  Node **to = arena_array(m->scratch, Node *, n);
-  for (int i = 0; i < n; i++) to[i] = mapped(m, from[i]);
-  return to;
+static Expr *mapped_expr(void *ctx, Expr *e) {
+  Map *m = ctx;
+  return ex_rebuild(m->g, e, &(Rebuild){.node = mapped, .ctx = m});
 }
-
-static Region mapped_region(Map *m, const Region *r) {
-  return (Region){r->nout, mapped_all(m, r->out, r->nout), r->neffect, mapped_all(m, r->effect, r->neffect)};
-}
-
-static Expr *mapped_expr(Map *m, Expr *e) { return e ? ex_rebuild(m->g, e, &(Rebuild){.node = mapped, .ctx = m}) : NULL; }
 
 static Node *fresh_param(Graph *g, const Node *p) {
   Node *n = nd_param(g, p->dtype, p->rank, p->dim, p->name);
@@ -63,41 +56,50 @@ static Node *fresh_param(Graph *g, const Node *p) {
   return n;
 }
 
-/* n over the mapped inputs. */
-static Node *rebuild(Map *m, Node *n) {
-  Graph *g = m->g;
+static Node *node1(const Renew *m, Node *n) { return n ? m->node(m->ctx, n) : NULL; }
+static Expr *expr1(const Renew *m, Expr *e) { return e ? m->expr(m->ctx, e) : NULL; }
+static Node **node_all(const Renew *m, Node *const *from, int n) {
+  Node **to = arena_array(m->scratch, Node *, n);
+  for (int i = 0; i < n; i++) to[i] = node1(m, from[i]);
+  return to;
+}
+static Region region_all(const Renew *m, const Region *r) {
+  return (Region){r->nout, node_all(m, r->out, r->nout), r->neffect, node_all(m, r->effect, r->neffect)};
+}
+
+Node *nd_renew(Graph *g, Node *n, const Renew *m) {
   switch (n->kind) {
   case ND_COMP: {
     const Comp *c = &n->comp;
-    return nd_comp(g, c->nout, c->nred, c->extent, c->op, mapped_expr(m, c->body), mapped_expr(m, c->guard));
+    return nd_comp(g, c->nout, c->nred, c->extent, c->op, expr1(m, c->body), expr1(m, c->guard));
   }
-  case ND_SCAN: return nd_scan(g, n->comp.nout, n->comp.extent, n->comp.op, mapped_expr(m, n->comp.body), n->comp.reverse, n->comp.exclusive);
+  case ND_SCAN: return nd_scan(g, n->comp.nout, n->comp.extent, n->comp.op, expr1(m, n->comp.body), n->comp.reverse, n->comp.exclusive);
   case ND_SCATTER: {
     const Comp *c = &n->scatter.src;
     Expr **idx = arena_array(m->scratch, Expr *, n->rank);
-    for (int i = 0; i < n->rank; i++) idx[i] = mapped_expr(m, n->scatter.idx[i]);
-    return nd_scatter(g, n->dtype, n->rank, n->dim, mapped(m, n->scatter.base), c->nout, c->extent, idx, mapped_expr(m, c->body),
-                      mapped_expr(m, c->guard), n->scatter.how, n->scatter.checked);
+    for (int i = 0; i < n->rank; i++) idx[i] = expr1(m, n->scatter.idx[i]);
+    return nd_scatter(g, n->dtype, n->rank, n->dim, node1(m, n->scatter.base), c->nout, c->extent, idx, expr1(m, c->body), expr1(m, c->guard),
+                      n->scatter.how, n->scatter.checked);
   }
   case ND_LOOP: {
     Loop l = n->loop;
-    l.init = mapped_all(m, l.init, l.nstate);
-    l.param = mapped_all(m, l.param, l.nstate);
-    l.counter = mapped(m, l.counter);
-    l.trip_node = mapped(m, l.trip_node);
-    l.cond = mapped(m, l.cond);
-    l.body = mapped_region(m, &n->loop.body);
+    l.init = node_all(m, l.init, l.nstate);
+    l.param = node_all(m, l.param, l.nstate);
+    l.counter = node1(m, l.counter);
+    l.trip_node = node1(m, l.trip_node);
+    l.cond = node1(m, l.cond);
+    l.body = region_all(m, &n->loop.body);
     return nd_loop(g, &l);
   }
   case ND_COND: {
-    Region yes = mapped_region(m, &n->cond.yes), no = mapped_region(m, &n->cond.no);
-    return nd_cond(g, mapped(m, n->cond.pred), &yes, &no);
+    Region yes = region_all(m, &n->cond.yes), no = region_all(m, &n->cond.no);
+    return nd_cond(g, node1(m, n->cond.pred), &yes, &no);
   }
-  case ND_CALL: return nd_call(g, n->call.fn, n->call.nattr, n->call.attr, n->call.narg, mapped_all(m, n->call.arg, n->call.narg), n->nres, n->res);
-  case ND_GET: return nd_get(g, mapped(m, n->get.of), n->get.index);
+  case ND_CALL: return nd_call(g, n->call.fn, n->call.nattr, n->call.attr, n->call.narg, node_all(m, n->call.arg, n->call.narg), n->nres, n->res);
+  case ND_GET: return nd_get(g, node1(m, n->get.of), n->get.index);
   case ND_CUSTOM:
-    return nd_custom(g, mapped(m, n->custom.primal), n->custom.narg, mapped_all(m, n->custom.arg, n->custom.narg),
-                     mapped_all(m, n->custom.param, n->custom.nparam), mapped_all(m, n->custom.adj, n->custom.narg));
+    return nd_custom(g, node1(m, n->custom.primal), n->custom.narg, node_all(m, n->custom.arg, n->custom.narg),
+                     node_all(m, n->custom.param, n->custom.nparam), node_all(m, n->custom.adj, n->custom.narg));
   default: return n;
   }
 }
@@ -145,11 +147,12 @@ void graph_rewrite(Graph *g, int n, Node *const *from, Node *const *to, int nroo
     }
   }
   Span outer = g->span;
+  Renew how = {mapped_expr, mapped, &m, m.scratch};
   for (int i = 0; i < count; i++) {
     Node *x = order[i];
     if (m.to[x->id] || !changed[x->id]) continue;
     g->span = x->span;
-    m.to[x->id] = rebuild(&m, x);
+    m.to[x->id] = nd_renew(g, x, &how);
   }
   g->span = outer;
   for (int i = 0; i < nroot; i++) root[i] = mapped(&m, root[i]);

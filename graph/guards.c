@@ -1,0 +1,230 @@
+/* Guards that need no visit of every point.
+ *
+ *   equality      sum(e for k, .. if k == f)     ->   e with f for k, where 0 <= f < extent (k a reduction iterator; f free of
+ *                                                     it, possibly data). A one-hot product becomes a gather.
+ *   triangle      sum(e for k if k <= j)         ->   a running sum along j (SCAN), when e is free of j. Also k < j and
+ *                                                     the reversed two; sum prod max min any all.
+ *
+ * A sum's own selects are guards: sum(select(c, e, 0)) = sum(e if c), which is used where one of these
+ * rules follows. From the factors of a product only equalities are lifted: then 0 * y is not computed, which is what a mask means. */
+#include "graph/affine.h"
+#include "graph/internal.h"
+#include <math.h>
+
+static bool is_op(const Expr *e, ScalarOp op) { return e->kind == EX_OP && e->op == op; }
+
+typedef struct { Work *w; Expr *mask; Box box; } Push;
+
+static bool inside(const Push *p, const Expr *e) {
+  if (e->checked) return false;
+  for (int d = 0; d < e->n; d++) {
+    Interval v = ex_interval(p->w->g, e->arg[d], &p->box, NULL);
+    if (v.lo < 0 || v.hi >= e->node->dim[d]) return false;
+  }
+  return true;
+}
+
+static Expr *mask_one(void *ctx, Expr *e) {
+  Push *p = ctx;
+  Graph *g = p->w->g;
+  if (e->kind == EX_LOAD && !inside(p, e)) return ex_load(g, e->node, e->n, e->arg, ex_and(g, e->mask, p->mask), e->checked, e->span);
+  if (e->kind == EX_OP && (e->op == OP_FLOORDIV || e->op == OP_MOD) && !dt_is_float(e->dtype) && e->arg[1]->kind != EX_CONST)
+    return ex_op2(g, e->op, e->arg[0], ex_select(g, p->mask, e->arg[1], ex_int(g, e->arg[1]->dtype, 1)));
+  return e;
+}
+
+Expr *work_push_mask(Work *w, Expr *e, Expr *c) {
+  Interval iter[WORK_ITER];
+  for (int i = 0; i < w->nout + w->nred; i++) iter[i] = (Interval){0, w->extent[i] - 1};
+  Push p = {w, c, {.niter = w->nout + w->nred, .iter = iter}};
+  return c ? ex_rebuild(w->g, e, &(Rebuild){.post = mask_one, .ctx = &p}) : e;
+}
+
+/* ---- Conjuncts ------------------------------------------------------------------------------------------------------ */
+
+enum { MAX_CONJ = 32 };
+typedef struct { Expr *at[MAX_CONJ]; int n; bool full; } Conj;
+
+static void take(Conj *c, Expr *e) {
+  if (!e) return;
+  if (is_op(e, OP_AND)) {
+    take(c, e->arg[0]);
+    take(c, e->arg[1]);
+  } else if (c->n == MAX_CONJ) c->full = true;
+  else c->at[c->n++] = e;
+}
+
+static Expr *without(Graph *g, const Conj *c, int drop) {
+  Expr *r = NULL;
+  for (int i = 0; i < c->n; i++)
+    if (i != drop) r = ex_and(g, r, c->at[i]);
+  return r;
+}
+
+/* Solves a == b for a reduction iterator with coefficient 1 or -1. Returns it, and its value in *f; -1: none. */
+static int solve(Work *w, const Expr *e, Expr **f) {
+  if (!is_op(e, OP_EQ) || e->arg[0]->dtype != DT_I64) return -1;
+  Expr *d = ex_op2(w->g, OP_SUB, e->arg[0], e->arg[1]);
+  if (d->kind != EX_LIN && d->kind != EX_ITER) return -1;
+  for (int k = w->nout + w->nred; k-- > w->nout;) {
+    Expr *it = ex_iter(w->g, k);
+    int64_t a = d == it ? 1 : 0;
+    for (int i = 0; d->kind == EX_LIN && i < d->n; i++)
+      if (d->arg[i] == it) a = d->coef[i];
+    if (a != 1 && a != -1) continue;
+    Expr *rest = ex_lin(w->g, 0, 2, (int64_t[]){-a, 1}, (Expr *[]){d, it}); /* k - a*d = f */
+    if (ex_uses_iter(rest, k)) continue;
+    *f = rest;
+    return k;
+  }
+  return -1;
+}
+
+/* ---- Equality -------------------------------------------------------------------------------------------------------- */
+
+Expr *ex_over_nothing(Graph *g, Reduce op, DType t) {
+  switch (op) {
+  case RED_NONE: return ex_num(g, t, 0);
+  case RED_SUM: return ex_num(g, t, 0);
+  case RED_PROD: return ex_num(g, t, 1);
+  case RED_ANY: return ex_bool(g, false);
+  case RED_ALL: return ex_bool(g, true);
+  case RED_MAX: return dt_is_float(t) ? ex_float(g, t, -INFINITY) : NULL;
+  case RED_MIN: return dt_is_float(t) ? ex_float(g, t, INFINITY) : NULL;
+  default: return NULL;
+  }
+}
+
+static void drop_iter(Work *w, int k, Expr *value) {
+  int n = w->nout + w->nred;
+  Expr *by[WORK_ITER], *f;
+  for (int i = 0; i < n; i++) by[i] = ex_iter(w->g, i < k ? i : i - (i > k));
+  f = value ? ex_subst_iters(w->g, value, n, by) : NULL;
+  if (f) by[k] = f;
+  work_subst(w, by);
+  for (int i = k; i + 1 < n; i++) w->extent[i] = w->extent[i + 1];
+  w->nred--;
+}
+
+static bool substitute_one(Work *w) {
+  Conj c = {0};
+  Expr *f = NULL;
+  Graph *g = w->g;
+  take(&c, w->guard);
+  if (c.full || w->op >= RED_ARGMAX || w->nred < 1 || w->fixed_outputs || !ex_over_nothing(g, w->op, w->body->dtype)) return false;
+  for (int i = 0; i < c.n; i++) {
+    int k = solve(w, c.at[i], &f);
+    if (k < 0) continue;
+    Expr *in = ex_and(g, ex_op2(g, OP_GE, f, ex_int(g, DT_I64, 0)), ex_op2(g, OP_LT, f, ex_int(g, DT_I64, w->extent[k])));
+    w->guard = ex_and(g, in, without(g, &c, i));
+    drop_iter(w, k, f);
+    work_reduce(w);
+    if (w->nred) return true;
+    Expr *none = ex_over_nothing(g, w->op, w->body->dtype);
+    if (w->guard) w->body = ex_select(g, w->guard, work_push_mask(w, w->body, w->guard), none);
+    w->guard = NULL;
+    w->op = RED_NONE;
+    return false;
+  }
+  return false;
+}
+
+static int triangle(Work *w, const Expr *e, bool *reverse, bool *exclusive);
+
+/* Would any rule here use a conjunct of this condition? */
+static bool useful(Work *w, Expr *cond, bool triangles) {
+  Conj c = {0};
+  Expr *f;
+  bool r, x;
+  take(&c, cond);
+  for (int i = 0; i < c.n && !c.full; i++)
+    if (solve(w, c.at[i], &f) >= 0 || (triangles && w->nred == 1 && triangle(w, c.at[i], &r, &x) >= 0)) return true;
+  return false;
+}
+
+/* The body with masks that hold a solvable equality taken off; the masks' conjunction in *lifted. */
+static Expr *lift_masks(Work *w, Expr *e, Expr **lifted, int depth) {
+  Graph *g = w->g;
+  if (e->kind == EX_LOAD && e->mask && useful(w, e->mask, depth == 0)) {
+    *lifted = ex_and(g, *lifted, e->mask);
+    return ex_load(g, e->node, e->n, e->arg, NULL, e->checked, e->span);
+  }
+  if (depth > 8) return e;
+  if (is_op(e, OP_MUL) || is_op(e, OP_NEG)) {
+    Expr *a = lift_masks(w, e->arg[0], lifted, depth + 1);
+    if (e->op == OP_NEG) return ex_op1(g, OP_NEG, a);
+    return ex_op2(g, OP_MUL, a, lift_masks(w, e->arg[1], lifted, depth + 1));
+  }
+  double v;
+  if (is_op(e, OP_SELECT) && ex_is_const(e->arg[2], &v) && v == 0 && useful(w, e->arg[0], depth == 0)) {
+    *lifted = ex_and(g, *lifted, e->arg[0]);
+    return lift_masks(w, e->arg[1], lifted, depth + 1);
+  }
+  return e;
+}
+
+void work_guards(Work *w) {
+  Expr *lifted = NULL, *before = w->body;
+  if (w->op == RED_SUM && !w->fixed_outputs) {
+    w->body = lift_masks(w, w->body, &lifted, 0);
+    w->guard = ex_and(w->g, w->guard, lifted);
+  }
+  while (w->guard && substitute_one(w)) {}
+  if (w->guard && w->body != before) w->body = work_push_mask(w, w->body, w->guard); /* readers may evaluate before they test */
+}
+
+/* ---- Triangles -------------------------------------------------------------------------------------------------------- */
+
+/* e as k <= j (inclusive) or k < j, or the reverse, for the one reduction iterator k and an output iterator j. */
+static int triangle(Work *w, const Expr *e, bool *reverse, bool *exclusive) {
+  if (e->kind != EX_OP || e->op < OP_LT || e->op > OP_GE || e->arg[0]->dtype != DT_I64) return -1;
+  bool flip = e->op == OP_GT || e->op == OP_GE; /* a > b is b < a */
+  Expr *d = ex_op2(w->g, OP_SUB, e->arg[flip], e->arg[!flip]);
+  int64_t c = e->op == OP_LT || e->op == OP_GT, a[2] = {0, 0}; /* d + c <= 0 */
+  int j = -1;
+  if (d->kind != EX_LIN || d->n != 2) return -1;
+  c += d->num.i;
+  for (int i = 0; i < 2; i++) {
+    if (d->arg[i]->kind != EX_ITER || (d->coef[i] != 1 && d->coef[i] != -1)) return -1;
+    if (d->arg[i]->num.i == w->nout) a[0] = d->coef[i];
+    else {
+      a[1] = d->coef[i];
+      j = (int)d->arg[i]->num.i;
+    }
+  }
+  if (a[0] != -a[1] || !a[0] || j < 0 || w->extent[j] != w->extent[w->nout] || (c != 0 && c != 1)) return -1;
+  *reverse = a[0] < 0;
+  *exclusive = c == 1;
+  return j;
+}
+
+bool work_scan(Work *w, Node **out) {
+  Conj c = {0};
+  bool reverse = false, exclusive = false;
+  Graph *g = w->g;
+  take(&c, w->guard);
+  if (c.full || w->nred != 1 || w->op >= RED_ARGMAX || w->fixed_outputs) return false;
+  int at = -1, j = -1;
+  for (int i = 0; i < c.n && j < 0; i++)
+    if ((j = triangle(w, c.at[i], &reverse, &exclusive)) >= 0) at = i;
+  if (j < 0 || ex_uses_iter(w->body, j)) return false;
+  Expr *rest = without(g, &c, at), *none = ex_over_nothing(g, w->op, w->body->dtype), *body = w->body;
+  if (!none || (rest && ex_uses_iter(rest, j))) return false;
+  if (rest) body = ex_select(g, rest, work_push_mask(w, body, rest), none);
+  /* New outputs: the others in order, then k in j's place, last. */
+  int n = w->nout;
+  Expr *by[WORK_ITER], *idx[WORK_ITER];
+  int64_t extent[WORK_ITER];
+  for (int i = 0, p = 0; i < n; i++)
+    if (i != j) {
+      extent[p] = w->extent[i];
+      by[i] = ex_iter(g, p);
+      idx[p++] = ex_iter(g, i);
+    }
+  by[j] = by[n] = ex_iter(g, n - 1);
+  extent[n - 1] = w->extent[j];
+  idx[n - 1] = ex_iter(g, j);
+  Node *scan = nd_scan(g, n, extent, w->op, ex_subst_iters(g, body, n + 1, by), reverse, exclusive);
+  *out = nd_comp(g, n, 0, w->extent, RED_NONE, ex_load(g, scan, n, idx, NULL, false, (Span){0}), NULL);
+  return true;
+}
