@@ -237,7 +237,8 @@ static void scatter_point(Em *E, Spread *t) {
     go = LLVMBuildAnd(B, go, LLVMBuildICmp(B, LLVMIntSGE, x, lo, ""), "");
     go = LLVMBuildAnd(B, go, LLVMBuildICmp(B, LLVMIntSLT, x, hi, ""), "");
   }
-  bool always = LLVMIsConstant(go);
+  if (LLVMIsNull(go)) return; /* guarded out everywhere */
+  bool always = LLVMIsConstant(go) && go == LLVMConstAllOnes(ct);
   LLVMValueRef some = t->vec ? em_any(E, E->mask ? LLVMBuildAnd(B, go, E->mask, "") : go) : go;
   if (!always) em_if_open(E, some);
   /* where */
