@@ -7,7 +7,7 @@
 enum { WIDTH = 16 };
 
 /* void fault(KFault *f, kind, site, index, size, unit): the first one stays. */
-static void fault_function(Em *E) {
+void em_fault_function(Em *E) {
   LLVMValueRef f = LLVMGetNamedFunction(E->mod, "fault");
   if (!f) return;
   LLVMSetLinkage(f, LLVMInternalLinkage);
@@ -125,7 +125,7 @@ static LLVMModuleRef build(Jit *j, Graph *g, const Kernel *k, const Sched *s, Ar
   if (is_scatter(k)) em_scatter_function(E, k, s);
   else points_function(E, k, s);
   em_end(E);
-  fault_function(E);
+  em_fault_function(E);
   em_drop(E);
   return m;
 }
