@@ -132,6 +132,8 @@ static const char *hint(Parser *p) {
     if (start == TK_DEF) return "tg has no ':' here; a body is `= e` or `{ ... }`";
     if (header) return "tg has no ':' here; a body is `{ ... }`";
     return NULL;
+  case TK_NL:
+    return header ? "a body begins on this line: `{ ... }`, or in a def `= e`" : NULL;
   case TK_ASSIGN:
     return "equality is ==; a binding `x = e` is a statement of its own";
   case TK_IN:
@@ -177,6 +179,9 @@ void expect_close(Parser *p, TokKind k, uint32_t open, const char *separator) {
   if (kind(p) == TK_ERROR) fail_lexical(p);
   const char *opened = p->lex.text + p->tok.at[open].lo, *help = hint(p);
   Span at = error_span(p);
+  Token *from = &p->tok.at[open];
+  if (from->role == ROLE_RECORD && kind(p) == TK_NL) help = "commas separate the fields of a record";
+  if (from->kind == TK_INTERP_OPEN && !help) help = "write {{ for a brace itself";
   count_error(p);
   Diag *g = diag_add(p->d, P_SYNTAX, at, "expected %s%s to close the '%c' at line %d, found %s", separator, tok_text(k),
                      *opened, line_of(p, p->tok.at[open].lo), found(p));

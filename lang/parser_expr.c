@@ -87,7 +87,8 @@ Ast *parse_comp(Parser *p, Ast *body, uint32_t first) {
               "a guard has no else");
   }
   if (kind(p) == TK_FOR)
-    fail_at(p, P_SYNTAX, tok_span(p, p->i), "commas separate indices: for a in xs, b in ys",
+    fail_at(p, P_SYNTAX, tok_span(p, p->i),
+            "commas separate indices: for a in xs, b in ys; or a bracket is missing before this `for`",
             "a comprehension has one `for`");
   return close_node(p, n);
 }

@@ -38,6 +38,8 @@ Test(lang_errors, brackets) {
         {"a)", "P001", 1, 2, "expected a new line or ';' after the statement, found ')'", NULL},
         {"}", "P001", 1, 1, "'}' closes nothing", NULL},
         {"{a: 1 b: 2}", "P001", 1, 7, "expected ',' or '}' to close the '{' at line 1, found 'b'", NULL},
+        {"{a: 1\n  b: 2}", "P001", 1, 6, "expected ',' or '}'", "commas separate the fields"},
+        {"\"{a b}\"", "P001", 1, 5, "expected '}' to close the '{'", "{{"},
         {"x[]", "P001", 1, 3, "empty subscript", "x[...]"});
 }
 
@@ -71,7 +73,7 @@ Test(lang_errors, grammar) {
         {"a..b..c", "P001", 1, 5, "two ends", "step"}, {"x y", "P001", 1, 3, "expected a new line or ';' after the statement, found 'y'", NULL},
         {"def 3() = 1", "P001", 1, 5, "expected the definition's name, found '3'", NULL},
         {"def f x = 1", "P001", 1, 7, "expected '(' and the parameters, found 'x'", NULL},
-        {"def f(x: 3) = x", "P001", 1, 10, "expected a type", NULL}, {"def f(x)\nb", "P001", 1, 9, "found the end of the line", NULL},
+        {"def f(x: 3) = x", "P001", 1, 10, "expected a type", NULL}, {"def f(x)\nb", "P001", 1, 9, "found the end of the line", "begins on this line"},
         {"model M(a) = 1", "P001", 1, 12, "expected '{' and the members", "=="},
         {"model M() { w: f32 = 1 }", "P001", 1, 16, "expected `param` or `state`", NULL},
         {"model M() { a, b = 1, 2 }", "P001", 1, 14, "expected ':' or '='", NULL},
