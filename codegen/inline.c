@@ -164,7 +164,7 @@ static void classify(Fusion *f, FNode *x) {
   if (x->product) {
     Contract k;
     x->order = ORD_CHAIN;
-    x->contract = contract_find(c->nout, c->nred, c->extent, c->op, c->body, c->guard, &k) && k.nm + k.nn > 0;
+    x->contract = x->points > 0 && contract_find(c->nout, c->nred, c->extent, c->op, c->body, c->guard, &k) && k.nm + k.nn > 0;
     return;
   }
   Inner s = {c->nout + c->nred - 1, 0, false, f->g, c->nout + c->nred};
