@@ -137,9 +137,9 @@ Ptr em_pointer(Em *E, int buf, const Addr *a, Val *mask, int site);
 Val em_load(Em *E, int buf, const Addr *a, Val *mask, int site);
 /* Stores x (register form of dtype `from`, cast to the buffer's) at a. mask: further condition, or NULL. stream: non-temporal. */
 void em_store(Em *E, int buf, const Addr *a, Val x, DType from, Val *mask, bool stream);
-/* Records a fault where bad is true; index as i64 (or NULL s and v). */
 /* Defines `fault`, which em_fault_check calls, if it was called: once a module, after its functions. Leaves the builder anywhere. */
 void em_fault_function(Em *E);
+/* Records a fault where bad is true; index as i64 (or NULL s and v). */
 void em_fault_check(Em *E, int kind, int site, Val bad, Val index, int64_t size);
 
 /* ---- emit_ops.c: rows of scalar.def at the builder's place, E->vec telling the width ------------------------------- */

@@ -59,6 +59,10 @@ static JitCode *functions(Jit *j, Graph *g, const MmaPlan *p, const char *text, 
                 (p->gemm.in_place || pack(j, g, p, m, "pack_v", &p->V, p->gemm.nr, a)) &&
                 (p->direct || mma_epilogue_build(g, jit_isa(j), m, "epilogue", p, a));
       if (ok) {
+        Em E;
+        em_init(&E, g, p->k, a, jit_isa(j), m, 1);
+        em_fault_function(&E);
+        em_drop(&E);
         c = jit_add(j, key, m, &(JitOptions){.level = 2}, why);
       } else {
         jit_module_drop(m);

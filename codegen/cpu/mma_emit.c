@@ -16,6 +16,7 @@ void call_open(Em *E, Graph *g, const Kernel *k, Arena *a, const Isa *isa, LLVMM
     LLVMValueRef at = em_int(E, b->arg);
     E->buf[i].base = LLVMBuildLoad2(E->b, E->ptr, LLVMBuildGEP2(E->b, E->ptr, table, &at, 1, ""), "");
     E->buf[i].stride = b->stride;
+    E->buf[i].inner = b->out; /* it may be the memory of an operand of the same point: loads stay behind the loops */
   }
 }
 

@@ -26,19 +26,21 @@ Test(mma, prologues) { /* relu(a) * (b * s[k]), in every layout */
   cr_assert_geq(t.ran, 20);
 }
 
-Test(mma, gathered_rows) { /* table[tok[m], k] * b[k, n] */
+Test(mma, gathered_rows) { /* table[tok[m], k] * b[k, n], or both gathered: * table[tok[n] , k] */
   Tally t = {0};
-  for (int i = 0; i < NSIZE; i++) {
+  for (int i = 0; i < 2 * NSIZE; i++) {
     MmaCase c = mma_case();
-    int64_t M = sizes[i][0], N = sizes[i][1], K = sizes[i][2];
-    Node *table = mma_input(&c, DT_F32, DIMS(9, K)), *b = mma_input(&c, DT_F32, DIMS(K, N)), *tok = mma_input(&c, DT_U8, DIMS(M));
-    for (int64_t j = 0; j < M; j++) ((uint8_t *)c.t[2].data)[j] %= 9;
+    bool twice = i >= NSIZE;
+    int64_t M = sizes[i % NSIZE][0], N = sizes[i % NSIZE][1], K = sizes[i % NSIZE][2];
+    Node *table = mma_input(&c, DT_F32, DIMS(9, K)), *b = mma_input(&c, DT_F32, DIMS(K, N)), *tok = mma_input(&c, DT_U8, DIMS(M > N ? M : N));
+    for (int64_t j = 0; j < tensor_count(&c.t[2]); j++) ((uint8_t *)c.t[2].data)[j] %= 9;
     Expr *row = ex_cast(c.g, DT_I64, LOAD(&c, tok, NULL, it_(&c, 0)));
     Expr *x = ex_load(c.g, table, 2, (Expr *[]){row, it_(&c, 2)}, NULL, true, (Span){0});
-    Expr *y = LOAD(&c, b, NULL, it_(&c, 2), it_(&c, 1));
+    Expr *other = ex_cast(c.g, DT_I64, LOAD(&c, tok, NULL, it_(&c, 1)));
+    Expr *y = twice ? ex_load(c.g, table, 2, (Expr *[]){other, it_(&c, 2)}, NULL, true, (Span){0}) : LOAD(&c, b, NULL, it_(&c, 2), it_(&c, 1));
     check(&c, nd_comp(c.g, 2, 1, (int64_t[]){M, N, K}, RED_SUM, ex_op2(c.g, OP_MUL, x, y), NULL), &t, "gathered rows");
   }
-  cr_assert_geq(t.ran, 5);
+  cr_assert_geq(t.ran, 10);
 }
 
 Test(mma, masked_prologue_of_a_convolution) { /* relu of a padded image */
@@ -138,4 +140,23 @@ Test(mma, epilogue_of_convolutions) {
     MmaCase c = mma_case();
     check_epilogue(&c, form_conv(&c, DT_F32, &q[i]), DT_F32, "convolution");
   }
+}
+
+Test(mma, gather_out_of_range_is_a_fault) {
+  MmaCase c = mma_case();
+  Node *table = mma_input(&c, DT_F32, DIMS(9, 20)), *b = mma_input(&c, DT_F32, DIMS(20, 30)), *tok = mma_input(&c, DT_U8, DIMS(25));
+  for (int64_t j = 0; j < 25; j++) ((uint8_t *)c.t[2].data)[j] = j == 13 ? 77 : (uint8_t)(j % 9);
+  Expr *row = ex_cast(c.g, DT_I64, LOAD(&c, tok, NULL, it_(&c, 0)));
+  Expr *x = ex_load(c.g, table, 2, (Expr *[]){row, it_(&c, 2)}, NULL, true, (Span){0});
+  Node *n = nd_comp(c.g, 2, 1, (int64_t[]){25, 30, 20}, RED_SUM, ex_op2(c.g, OP_MUL, x, LOAD(&c, b, NULL, it_(&c, 2), it_(&c, 1))), NULL);
+  Kernel *k = mma_kernel_of(&c, n);
+  Code code;
+  bool disk, declined;
+  const char *why = "";
+  cr_assert(mma_compile(the_jit(), c.g, k, kernel_print(k, c.arena), &code, &disk, &declined, &why));
+  Tensor out;
+  cr_assert_not(mma_run_code(&code, &c, n, &out, 0));
+  tensor_drop(&out);
+  code.drop(&code);
+  mma_case_free(&c);
 }
