@@ -15,7 +15,7 @@ typedef struct {
   int cont;   /* block: of the next continuation line */
   int open;   /* unit of its bracket; -1 for the file */
   bool block;
-  bool comp;   /* past the `for` of a comprehension */
+  bool comp; /* past the `for` of a comprehension */
 } Frame;
 
 typedef struct {
@@ -32,7 +32,10 @@ static bool spaced(const Fmt *f, int k) {
   if (is_close(u)) return u->role == ROLE_BLOCK && u->match != k - 1;
   if (is_open(before)) return before->role == ROLE_BLOCK;
   if (before->kind == TK_COMMA || (before->kind == TK_COLON && before->role != ROLE_TIGHT)) return true;
-  if (before->kind == TK_INT && u->kind == TK_DOT) return true; /* 1 .e3 is no number */
+  if (before->kind == TK_INT && u->kind == TK_DOT) { /* without a space 1.e3 would be a number, and 1. a bad one */
+    const char *name = f->text + u[1].lo;
+    return f->gap[k + 1].brk || ((*name == 'e' || *name == 'E') && name[1] >= '0' && name[1] <= '9');
+  }
   if (u->kind == TK_DOT || before->kind == TK_DOT) return false;
   if (u->role == ROLE_TIGHT || before->role == ROLE_TIGHT || before->role == ROLE_PREFIX) return false;
   return !(is_open(u) && u->role == ROLE_SUFFIX);
@@ -191,22 +194,33 @@ static int current_column(const Layout *l) {
   return n;
 }
 
-/* Ends the current line (if one was begun) and writes the comments of gap k, own ones at `indent`. */
-static void put_gap(Layout *l, int k, int indent) {
+static int characters_between(const Fmt *f, uint32_t lo, uint32_t hi) {
+  int n = 0;
+  for (uint32_t i = lo; i < hi; i++) n += ((unsigned char)f->text[i] & 0xc0) != 0x80;
+  return n;
+}
+
+/* The comment that trails the line just written, which began with unit `first`. Its column stays where the author moved
+ * it out (to align comments) and the line is still the same one; else it follows after two spaces. */
+static void put_trailing(Layout *l, int k, int first, const Comment *c) {
+  const Fmt *f = l->f;
+  uint32_t line = c->lo;
+  while (line > 0 && f->text[line - 1] != '\n') line--;
+  bool same = f->unit[first].lo >= line && (first == 0 || f->unit[first - 1].lo < line);
+  int was = characters_between(f, line, c->lo), now = current_column(l);
+  bool aligned = same && characters_between(f, f->unit[k - 1].hi, c->lo) > 2;
+  put_spaces(l, aligned && was > now + 2 ? was - now : 2);
+  put(l, f->text + c->lo, c->hi - c->lo);
+}
+
+/* Ends the current line, which began with unit `first`, and writes the comments of gap k, own ones at `indent`. */
+static void put_gap(Layout *l, int k, int first, int indent) {
   Fmt *f = l->f;
   Gap *g = &f->gap[k];
-  bool statement = k == 0 || k == f->nunit || g->sep == SEP_LINE || f->gap[k].ncom == 0 || closes_block(&f->unit[k]);
+  bool statement = k == 0 || k == f->nunit || g->sep == SEP_LINE || g->ncom == 0 || closes_block(&f->unit[k]);
   bool opened = k == 0 || opens_block(&f->unit[k - 1]); /* no empty line here */
   int c = g->com, end = g->com + g->ncom;
-  if (c < end && k > 0 && !f->comment[c].own_line) {
-    uint32_t lo = f->comment[c].lo, line = lo;
-    while (line > 0 && f->text[line - 1] != '\n') line--;
-    int was = 0, now = current_column(l);
-    for (uint32_t i = line; i < lo; i++) was += ((unsigned char)f->text[i] & 0xc0) != 0x80;
-    put_spaces(l, was > now + 2 ? was - now : 2);
-    put(l, f->text + lo, f->comment[c].hi - lo);
-    c++;
-  }
+  if (c < end && k > 0 && !f->comment[c].own_line) put_trailing(l, k, first, &f->comment[c++]);
   if (k > 0) put(l, "\n", 1);
   for (; c < end; c++, opened = false) {
     if (f->comment[c].nl > 1 && statement && !opened) put(l, "\n", 1);
@@ -233,7 +247,7 @@ char *fmt_layout(Fmt *f) {
   Layout l = {.f = f};
   Frame file = {.cont = INDENT, .open = -1, .block = true};
   vec_push(f->a, &l.stack, file);
-  int k = 0;
+  int k = 0, line = 0; /* the line being laid out, the line before */
   while (k < f->nunit) {
     l.saved.n = 0;
     for (int i = 0; i < l.stack.n; i++) vec_push(f->a, &l.saved, l.stack.at[i]);
@@ -247,11 +261,12 @@ char *fmt_layout(Fmt *f) {
       l.stack.n = l.saved.n;
       memcpy(l.stack.at, l.saved.at, sizeof(Frame) * (size_t)l.saved.n);
     }
-    put_gap(&l, k, is_close(&f->unit[k]) ? inner : indent);
+    put_gap(&l, k, line, is_close(&f->unit[k]) ? inner : indent);
     put_line(&l, k, end, indent);
+    line = k;
     k = end;
   }
-  put_gap(&l, k, 0);
+  put_gap(&l, k, line, 0);
   if (!f->nunit && l.out.n && l.out.at[0] == '\n') l.out.at++;
   char zero = 0;
   vec_push(f->a, &l.out, zero);
