@@ -78,7 +78,17 @@ static Expr *compare(Graph *g, ScalarOp op, Expr *x, Expr *y) {
   if (x == y && !f) return ex_bool(g, op == OP_EQ || op == OP_LE || op == OP_GE);
   if (f || !expr_x(x)->index || !expr_x(y)->index) return NULL;
   Expr *d = ex_op2(g, OP_SUB, x, y);
-  return is_const(d) ? ex_bool(g, sc_eval_i(op, (int64_t[]){d->num.i, 0}) != 0) : NULL;
+  if (is_const(d)) return ex_bool(g, sc_eval_i(op, (int64_t[]){d->num.i, 0}) != 0);
+  /* q // c >= k is q >= k*c, and so on */
+  Expr *at = d->kind == EX_LIN && d->n == 1 ? d->arg[0] : d;
+  int64_t a = d->kind == EX_LIN ? d->coef[0] : 1, k = d->kind == EX_LIN ? d->num.i : 0, c, kc;
+  if (op == OP_EQ || op == OP_NE || !is_op(at, OP_FLOORDIV) || !is_const(at->arg[1]) || (a != 1 && a != -1) || (d->kind == EX_LIN && d->n != 1)) return NULL;
+  if ((c = at->arg[1]->num.i) <= 0) return NULL;
+  if (a < 0) op = op == OP_LT ? OP_GT : op == OP_GT ? OP_LT : op == OP_LE ? OP_GE : OP_LE; /* of -q + k and 0: q and k */
+  else k = -k;
+  bool strict = op == OP_GT || op == OP_LE; /* q > k is q >= k + 1; q <= k is q < k + 1 */
+  if (__builtin_mul_overflow(k + strict, c, &kc)) return NULL;
+  return ex_op2(g, op == OP_GT || op == OP_GE ? OP_GE : OP_LT, at->arg[0], ex_int(g, DT_I64, kc));
 }
 
 static Expr *power(Graph *g, Expr *x, Expr *y) {

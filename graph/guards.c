@@ -5,8 +5,8 @@
  *   triangle      sum(e for k if k <= j)         ->   a running sum along j (SCAN), when e is free of j. Also k < j and
  *                                                     the reversed two; sum prod max min any all.
  *
- * A sum's own selects are guards: sum(select(c, e, 0)) = sum(e if c), which is used where one of these
- * rules follows. From the factors of a product only equalities are lifted: then 0 * y is not computed, which is what a mask means. */
+ * What a sum's body is exactly 0 without is as good as a guard, sum(select(c, e, 0)) = sum(e if c), and is made one where
+ * one of these rules follows. Exactly: in x?(k == j) * y[k] it is not, for y may be infinite. */
 #include "graph/affine.h"
 #include "graph/internal.h"
 #include <math.h>
@@ -42,23 +42,87 @@ Expr *work_push_mask(Work *w, Expr *e, Expr *c) {
 
 /* ---- Conjuncts ------------------------------------------------------------------------------------------------------ */
 
-enum { MAX_CONJ = 32 };
-typedef struct { Expr *at[MAX_CONJ]; int n; bool full; } Conj;
-
-static void take(Conj *c, Expr *e) {
+void conj_take(Conj *c, Expr *e) {
   if (!e) return;
   if (is_op(e, OP_AND)) {
-    take(c, e->arg[0]);
-    take(c, e->arg[1]);
+    conj_take(c, e->arg[0]);
+    conj_take(c, e->arg[1]);
   } else if (c->n == MAX_CONJ) c->full = true;
   else c->at[c->n++] = e;
 }
 
-static Expr *without(Graph *g, const Conj *c, int drop) {
+Expr *conj_without(Graph *g, const Conj *c, int drop) {
   Expr *r = NULL;
   for (int i = 0; i < c->n; i++)
     if (i != drop) r = ex_and(g, r, c->at[i]);
   return r;
+}
+
+static bool conj_has(const Conj *c, const Expr *e) {
+  for (int i = 0; i < c->n; i++)
+    if (c->at[i] == e) return true;
+  return false;
+}
+
+static bool is_zero(const Expr *e) {
+  double v;
+  return ex_is_const(e, &v) && v == 0;
+}
+
+static bool is_finite(const Expr *e) {
+  double v;
+  return ex_is_const(e, &v) && isfinite(v);
+}
+
+static void zero_unless(Conj *z, Expr *e, int depth) {
+  if (e->kind == EX_LOAD) conj_take(z, e->mask);
+  if (e->kind != EX_OP || depth > 8) return;
+  switch (e->op) {
+  case OP_NEG: case OP_STOP: zero_unless(z, e->arg[0], depth + 1); break;
+  case OP_CAST:
+    if (e->arg[0]->dtype != DT_BOOL) zero_unless(z, e->arg[0], depth + 1);
+    break;
+  case OP_SELECT:
+    if (!is_zero(e->arg[2])) break;
+    conj_take(z, e->arg[0]);
+    zero_unless(z, e->arg[1], depth + 1);
+    break;
+  case OP_MUL: {
+    Conj a = {0}, b = {0};
+    zero_unless(&a, e->arg[0], depth + 1);
+    zero_unless(&b, e->arg[1], depth + 1);
+    for (int i = 0; i < a.n; i++)
+      if (is_finite(e->arg[1]) || conj_has(&b, a.at[i])) conj_take(z, a.at[i]);
+    break;
+  }
+  default: break;
+  }
+}
+
+void conj_zero_unless(Conj *z, Expr *e) { zero_unless(z, e, 0); }
+
+/* e where the conditions `known` hold, which conj_zero_unless found: without them. */
+static Expr *strip(Graph *g, Expr *e, const Conj *known) {
+  Conj c = {0};
+  Expr *rest = NULL;
+  if (e->kind == EX_LOAD && e->mask) {
+    conj_take(&c, e->mask);
+    for (int i = 0; i < c.n; i++)
+      if (!conj_has(known, c.at[i])) rest = ex_and(g, rest, c.at[i]);
+    return c.full ? e : ex_load(g, e->node, e->n, e->arg, rest, e->checked, e->span);
+  }
+  if (is_op(e, OP_NEG) || is_op(e, OP_STOP)) return ex_op1(g, e->op, strip(g, e->arg[0], known));
+  if (is_op(e, OP_CAST) && e->arg[0]->dtype != DT_BOOL) return ex_cast(g, e->dtype, strip(g, e->arg[0], known));
+  if (is_op(e, OP_MUL)) return ex_op2(g, OP_MUL, strip(g, e->arg[0], known), strip(g, e->arg[1], known));
+  if (is_op(e, OP_SELECT) && is_zero(e->arg[2])) {
+    conj_take(&c, e->arg[0]);
+    for (int i = 0; i < c.n; i++)
+      if (!conj_has(known, c.at[i])) rest = ex_and(g, rest, c.at[i]);
+    if (c.full) return e;
+    Expr *in = strip(g, e->arg[1], known);
+    return rest ? ex_select(g, rest, in, e->arg[2]) : in;
+  }
+  return e;
 }
 
 /* Solves a == b for a reduction iterator with coefficient 1 or -1. Returns it, and its value in *f; -1: none. */
@@ -110,13 +174,13 @@ static bool substitute_one(Work *w) {
   Conj c = {0};
   Expr *f = NULL;
   Graph *g = w->g;
-  take(&c, w->guard);
+  conj_take(&c, w->guard);
   if (c.full || w->op >= RED_ARGMAX || w->nred < 1 || w->fixed_outputs || !ex_over_nothing(g, w->op, w->body->dtype)) return false;
   for (int i = 0; i < c.n; i++) {
     int k = solve(w, c.at[i], &f);
     if (k < 0) continue;
     Expr *in = ex_and(g, ex_op2(g, OP_GE, f, ex_int(g, DT_I64, 0)), ex_op2(g, OP_LT, f, ex_int(g, DT_I64, w->extent[k])));
-    w->guard = ex_and(g, in, without(g, &c, i));
+    w->guard = ex_and(g, in, conj_without(g, &c, i));
     drop_iter(w, k, f);
     work_reduce(w);
     if (w->nred) return true;
@@ -131,43 +195,19 @@ static bool substitute_one(Work *w) {
 
 static int triangle(Work *w, const Expr *e, bool *reverse, bool *exclusive);
 
-/* Would any rule here use a conjunct of this condition? */
-static bool useful(Work *w, Expr *cond, bool triangles) {
-  Conj c = {0};
-  Expr *f;
-  bool r, x;
-  take(&c, cond);
-  for (int i = 0; i < c.n && !c.full; i++)
-    if (solve(w, c.at[i], &f) >= 0 || (triangles && w->nred == 1 && triangle(w, c.at[i], &r, &x) >= 0)) return true;
-  return false;
-}
-
-/* The body with masks that hold a solvable equality taken off; the masks' conjunction in *lifted. */
-static Expr *lift_masks(Work *w, Expr *e, Expr **lifted, int depth) {
-  Graph *g = w->g;
-  if (e->kind == EX_LOAD && e->mask && useful(w, e->mask, depth == 0)) {
-    *lifted = ex_and(g, *lifted, e->mask);
-    return ex_load(g, e->node, e->n, e->arg, NULL, e->checked, e->span);
-  }
-  if (depth > 8) return e;
-  if (is_op(e, OP_MUL) || is_op(e, OP_NEG)) {
-    Expr *a = lift_masks(w, e->arg[0], lifted, depth + 1);
-    if (e->op == OP_NEG) return ex_op1(g, OP_NEG, a);
-    return ex_op2(g, OP_MUL, a, lift_masks(w, e->arg[1], lifted, depth + 1));
-  }
-  double v;
-  if (is_op(e, OP_SELECT) && ex_is_const(e->arg[2], &v) && v == 0 && useful(w, e->arg[0], depth == 0)) {
-    *lifted = ex_and(g, *lifted, e->arg[0]);
-    return lift_masks(w, e->arg[1], lifted, depth + 1);
-  }
-  return e;
-}
+static int triangle(Work *w, const Expr *e, bool *reverse, bool *exclusive);
 
 void work_guards(Work *w) {
-  Expr *lifted = NULL, *before = w->body;
-  if (w->op == RED_SUM && !w->fixed_outputs) {
-    w->body = lift_masks(w, w->body, &lifted, 0);
-    w->guard = ex_and(w->g, w->guard, lifted);
+  Expr *before = w->body, *f;
+  Conj zero = {0}, lifted = {0};
+  bool r, x;
+  if (w->op == RED_SUM && !w->fixed_outputs) conj_zero_unless(&zero, w->body);
+  for (int i = 0; i < zero.n; i++)
+    if (!conj_has(&lifted, zero.at[i]) && (solve(w, zero.at[i], &f) >= 0 || (w->nred == 1 && triangle(w, zero.at[i], &r, &x) >= 0)))
+      conj_take(&lifted, zero.at[i]);
+  if (lifted.n) {
+    w->body = strip(w->g, w->body, &lifted);
+    w->guard = ex_and(w->g, w->guard, conj_without(w->g, &lifted, -1));
   }
   while (w->guard && substitute_one(w)) {}
   if (w->guard && w->body != before) w->body = work_push_mask(w, w->body, w->guard); /* readers may evaluate before they test */
@@ -202,13 +242,13 @@ bool work_scan(Work *w, Node **out) {
   Conj c = {0};
   bool reverse = false, exclusive = false;
   Graph *g = w->g;
-  take(&c, w->guard);
+  conj_take(&c, w->guard);
   if (c.full || w->nred != 1 || w->op >= RED_ARGMAX || w->fixed_outputs) return false;
   int at = -1, j = -1;
   for (int i = 0; i < c.n && j < 0; i++)
     if ((j = triangle(w, c.at[i], &reverse, &exclusive)) >= 0) at = i;
   if (j < 0 || ex_uses_iter(w->body, j)) return false;
-  Expr *rest = without(g, &c, at), *none = ex_over_nothing(g, w->op, w->body->dtype), *body = w->body;
+  Expr *rest = conj_without(g, &c, at), *none = ex_over_nothing(g, w->op, w->body->dtype), *body = w->body;
   if (!none || (rest && ex_uses_iter(rest, j))) return false;
   if (rest) body = ex_select(g, rest, work_push_mask(w, body, rest), none);
   /* New outputs: the others in order, then k in j's place, last. */

@@ -72,6 +72,7 @@ typedef struct Work {
   Expr *body, *guard;          /* guard may be NULL */
   Expr *idx[TG_MAX_RANK];
   Expr *back[WORK_ITER];       /* output k of the new form as an expression of the old output iterators */
+  Expr *mask;                  /* over the old output iterators: where false the value is 0; NULL: nowhere */
   bool changed;                /* the new outputs are not the old ones */
   bool fixed_outputs;          /* a scatter: all iterators are sources, none is an axis of the result */
 } Work;
@@ -80,7 +81,17 @@ void work_subst(Work *w, Expr *const *by);
 void work_reduce(Work *w);     /* ex_reduce of all parts */
 void work_split(Work *w);      /* SPLIT (split.c) */
 void work_guards(Work *w);     /* equality guards (guards.c) */
+void work_narrow(Work *w);     /* iterators shrink to where the body is not 0 (narrow.c) */
+/* A scatter whose places are affine as a comprehension, or NULL (narrow.c). */
+Node *scatter_as_comp(Graph *g, Node *n);
 bool work_scan(Work *w, Node **out); /* a triangular reduction as SCAN (guards.c); *out has the new outputs' type */
+/* The conjuncts of a condition. `full`: there were more. */
+enum { MAX_CONJ = 32 };
+typedef struct Conj { Expr *at[MAX_CONJ]; int n; bool full; } Conj;
+void conj_take(Conj *c, Expr *cond); /* adds; NULL is true */
+Expr *conj_without(Graph *g, const Conj *c, int drop); /* their conjunction, all but one; NULL: true */
+/* Conditions outside of any of which e is exactly 0, not 0 times something that may be infinite. */
+void conj_zero_unless(Conj *z, Expr *e);
 /* The value of a reduction over no point (RED_NONE: where the guard is false); NULL when there is none: integers' max, argmax. */
 Expr *ex_over_nothing(Graph *g, Reduce op, DType t);
 /* e, safe to evaluate where c is false: loads that could leave their tensors or be checked are masked by c, and integer

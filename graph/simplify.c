@@ -5,6 +5,7 @@
  *   ranges        // % comparisons, masks, min and max decided by the extents (reduce.c)
  *   guards        equalities substitute, triangles become SCAN (guards.c)
  *   SPLIT         iterators under // and % become two (split.c)
+ *   narrow        iterators shrink to where a sum's body is not 0; a scatter to affine places is a comprehension (narrow.c)
  *   unused        an output iterator that a body does not use is dropped: the value is computed once and broadcast by movement
  *   leftovers     CUSTOM is its primal, STOP its argument (derivatives have been taken); a branch on a constant is the branch; a
  *                 loop of no steps is its initial state; loop results that nobody reads are not computed
@@ -184,12 +185,13 @@ static Node *simplify_comp(Graph *g, Node *n) {
   bool keep = w.op != RED_NONE && w.nred == 1 && w.guard != NULL; /* may be a triangle */
   drop_unused(&w);
   if (!keep || !work_scan(&w, &inner)) {
+    work_narrow(&w);
     work_split(&w);
     if (w.op != RED_NONE && !w.nred) return n; /* a guarded reduction of one point without a neutral value: as it was */
     inner = nd_comp(g, w.nout, w.nred, w.extent, w.op, w.body, w.guard);
   }
   if (!w.changed) return inner;
-  return nd_comp(g, n->comp.nout, 0, n->comp.extent, RED_NONE, ex_load(g, inner, w.nout, w.back, NULL, false, (Span){0}), NULL);
+  return nd_comp(g, n->comp.nout, 0, n->comp.extent, RED_NONE, ex_load(g, inner, w.nout, w.back, w.mask, false, (Span){0}), NULL);
 }
 
 static Node *simplify_scan(Graph *g, Node *n) {
@@ -211,7 +213,9 @@ static Node *simplify_scatter(Graph *g, Node *n) {
   for (int i = 0; i < n->rank; i++) w.idx[i] = n->scatter.idx[i];
   work_reduce(&w);
   work_split(&w);
-  return nd_scatter(g, n->dtype, n->rank, n->dim, n->scatter.base, w.nout, w.extent, w.idx, w.body, w.guard, n->scatter.how, n->scatter.checked);
+  n = nd_scatter(g, n->dtype, n->rank, n->dim, n->scatter.base, w.nout, w.extent, w.idx, w.body, w.guard, n->scatter.how, n->scatter.checked);
+  Node *comp = n->kind == ND_SCATTER ? scatter_as_comp(g, n) : NULL;
+  return comp ? comp : n;
 }
 
 /* ---- Tuples -------------------------------------------------------------------------------------------------------------- */

@@ -107,6 +107,11 @@ void work_split(Work *w) {
   for (;;) {
     Find f = {.w = w, .iter = -1};
     each(w, note_load, &f);
+    for (int i = 0; i < w->nidx; i++) { /* places of a scatter: wanted affine */
+      Find in = {.w = w};
+      ex_visit(w->idx[i], note_iters, &in);
+      for (int k = 0; k < w->nout; k++) f.wanted[k] |= in.scattered[k];
+    }
     each(w, note_step, &f);
     if (f.iter < 0 || w->nout + w->nred == WORK_ITER || (f.iter < w->nout && w->nout == TG_MAX_RANK)) return;
     split(w, f.iter, f.step);

@@ -152,14 +152,16 @@ Test(graph_simplify, equalities_substitute) {
   const char *text = check(1, &b, 2, in);
   HASNT(text, "sum");
   HAS(text, "in %1[$0]?");
-  /* one-hot product: sum(x[n] * 3 * (n == k[i])) as a masked factor */
-  Expr *hot = ex_select(g, op(OP_EQ, it(1), AT(k, it(0))), AT(x, it(1)), D(0));
-  Node *c = nd_comp(g, 1, 1, EXT(5, 9), RED_SUM, mul(hot, AT(x, op(OP_SUB, I(8), it(1)))), NULL);
+  /* both factors are 0 elsewhere: a product of gathers. One alone is not enough, 0 * inf is nan */
+  Expr *cond = op(OP_EQ, it(1), AT(k, it(0))), *hot = ex_select(g, cond, AT(x, it(1)), D(0)), *rev = AT(x, op(OP_SUB, I(8), it(1)));
+  Node *c = nd_comp(g, 1, 1, EXT(5, 9), RED_SUM, mul(hot, ex_select(g, cond, rev, D(0))), NULL);
   HASNT(check(1, &c, 2, in), "sum");
+  c = nd_comp(g, 1, 1, EXT(5, 9), RED_SUM, mul(hot, rev), NULL);
+  HAS(check(1, &c, 2, in), "sum");
   /* over two iterators one stays; out of range at an end */
   Node *d = nd_comp(g, 1, 2, EXT(5, 9, 9), RED_SUM, mul(AT(x, it(1)), AT(x, it(2))), op(OP_EQ, add(it(1), it(2)), add(it(0), I(3))));
   text = check(1, &d, 2, in);
-  HAS(text, "sum i1 9:");
+  HAS(text, "sum i1 8:");
   Node *e = nd_comp(g, 1, 1, EXT(5, 9), RED_MAX, AT(x, it(1)), op(OP_EQ, it(1), add(it(0), I(6))));
   HASNT(check(1, &e, 2, in), "max i1");
   Node *p = nd_comp(g, 1, 1, EXT(5, 9), RED_ARGMAX, AT(x, it(1)), op(OP_EQ, it(1), it(0)));
@@ -187,6 +189,42 @@ Test(graph_simplify, triangles_become_scans) {
   /* the body depends on j: no scan */
   q = nd_comp(g, 2, 1, EXT(6, 8, 8), RED_SUM, mul(AT(x, it(0), it(2)), AT(x, it(0), it(1))), op(OP_LE, it(2), it(1)));
   HASNT(check(1, &q, 1, &x), "scan");
+}
+
+Test(graph_simplify, pieces_are_computed_on_their_own_space) {
+  Node *x = in64(0, DIMS(6, 7)), *y = in64(1, DIMS(7, 3)), *in[] = {x, y};
+  Expr *c = ex_and(g, op(OP_GE, it(0), I(2)), op(OP_LT, it(0), I(5)));
+  Expr *a = ex_select(g, c, AT(x, op(OP_SUB, it(0), I(2)), it(2)), D(0)), *b = ex_select(g, c, AT(y, it(2), it(1)), D(0));
+  a = ex_load(g, x, 2, (Expr *[]){op(OP_SUB, it(0), I(2)), it(2)}, c, false, (Span){0});
+  Node *p = nd_comp(g, 2, 1, EXT(6, 3, 7), RED_SUM, mul(a, b), NULL);
+  const char *text = check(1, &p, 2, in);
+  HAS(text, "comp f64[3, 3] for i0 3, i1 3 sum i2 7: (mul %0[i0, i2] %1[i2, i1])");
+  HAS(text, "[(i0 - 2), i1]?(and (ge i0 2) (l");
+  Node *q = nd_comp(g, 2, 1, EXT(6, 3, 7), RED_SUM, mul(a, AT(y, it(2), it(1))), NULL); /* 0 * y may be nan */
+  HAS(check(1, &q, 2, in), "f64[6, 3]");
+  Node *r = nd_comp(g, 1, 1, EXT(6, 7), RED_SUM, AT(x, it(0), it(1)), op(OP_GE, it(1), I(3)));
+  HAS(check(1, &r, 2, in), "sum i1 4: %0[i0, (i1 + 3)]");
+}
+
+Test(graph_simplify, scatters_to_affine_places_are_comprehensions) {
+  Node *x = in64(0, DIMS(6, 8)), *y = in64(1, DIMS(10, 2, 4)), *in[] = {x, y}, *n;
+  Expr *v = AT(x, it(0), it(1)), *q = op(OP_FLOORDIV, it(1), I(4)), *r = op(OP_MOD, it(1), I(4));
+  const char *text;
+  n = nd_scatter(g, DT_F64, DIMS(6, 2, 4), NULL, DIMS(6, 8), (Expr *[]){it(0), q, r}, v, NULL, SC_ADD, false);
+  text = check(1, &n, 1, in);
+  HASNT(text, "scatter");
+  n = nd_scatter(g, DT_F64, DIMS(2, 4), NULL, DIMS(6, 8), (Expr *[]){q, r}, v, op(OP_LT, it(0), it(1)), SC_ADD, false);
+  text = check(1, &n, 1, in);
+  HASNT(text, "scatter");
+  HAS(text, "sum i2 6");
+  n = nd_scatter(g, DT_F64, y->rank, y->dim, y, DIMS(6, 8), (Expr *[]){op(OP_SUB, I(8), it(0)), q, r}, v, NULL, SC_ADD, false);
+  HASNT(check(1, &n, 2, in), "scatter");
+  n = nd_scatter(g, DT_F64, y->rank, y->dim, y, DIMS(4), (Expr *[]){I(3), I(1), it(0)}, AT(x, I(2), it(0)), NULL, SC_SET, false);
+  HASNT(check(1, &n, 2, in), "scatter");
+  n = nd_scatter(g, DT_F64, DIMS(6, 6), NULL, DIMS(6), (Expr *[]){it(0), it(0)}, AT(x, it(0), I(1)), NULL, SC_ADD, false); /* a diagonal */
+  HAS(check(1, &n, 1, in), "scatter");
+  n = nd_scatter(g, DT_F64, DIMS(6), NULL, DIMS(6, 8), (Expr *[]){it(0)}, v, NULL, SC_SET, false); /* the last one wins */
+  HAS(check(1, &n, 1, in), "scatter");
 }
 
 Test(graph_simplify, unused_iterators_are_dropped) {
