@@ -5,7 +5,7 @@
 #include "codegen/cpu/mma.h"
 #include <string.h>
 
-enum { KB = 512, CHUNK = 4096, MIN_RUN = 96 };
+enum { KB = 512, IN_PLACE_KB = 128, CHUNK = 4096, MIN_RUN = 96 };
 
 static int64_t up(int64_t n, int64_t d) { return (n + d - 1) / d; }
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -59,6 +59,7 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   if (m->kb > m->K) m->kb = max64(m->K, 1);
   else m->kb = up(up(min64(m->K, CHUNK), up(min64(m->K, CHUNK), m->kb)), 4) * 4; /* equal blocks */
   if (m->in_place && m->R <= 2 * mr) m->kb = min64(m->kb, 16); /* V streams once: few rows of k, long in v */
+  else if (m->in_place) m->kb = min64(m->kb, IN_PLACE_KB);
 
   /* Enough units for the lanes, each long enough to be worth handing out: 4 M multiply-adds or so. */
   int64_t rb = max64(l2 / 2 / (m->kb * m->esize) / mr, 1) * mr, vb = max64(1024 / m->nr, 1) * m->nr;
@@ -154,9 +155,8 @@ bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p) {
   bool in_place = operand_matrix(&p->V, c->acc, &iv_step, &ik_step) && (iv_step == 1 || p->V.np == 0);
   int mr, nvec;
   ukr_tile(c->acc, isa->vector_bits / 8, m->R, m->V, &mr, &nvec);
-  /* In place when the block is used a few times only, or when its rows are few pages and do not collide in L1. */
-  bool narrow = m->V <= (int64_t)nvec * ukr_lanes(c->acc) * 4 && m->K <= 512 && (ik_step * m->esize) % 1024 != 0;
-  in_place = in_place && (m->R <= 2 * mr || narrow);
+  /* In place when a panel is used a few times only: once from memory, then from L1 where its rows must not collide. */
+  in_place = in_place && (m->R <= 2 * mr || (m->R <= 8 * mr && (ik_step * m->esize) % 1024 != 0));
   if (in_place) {
     m->in_place = 1;
     m->v.arg = p->V.buf->arg;

@@ -35,37 +35,88 @@ static LV lin_over(Pack *p, int f, int n, const int *axis) {
   return v;
 }
 
-/* Vector of the plain load where forms have the values f[] at lane 0 and lanes go along iterator vit. */
-static LV load_plain(Pack *p, LV *f, int vit, LV mask) {
+/* Lanes [lo, hi) of n, as bits of <n x i1>; 0 <= lo, hi <= n (lo > hi: none). */
+static LV interval(Pack *p, LV lo, LV hi, int n) {
+  Ir *r = &p->r;
+  LLVMTypeRef bits = LLVMIntTypeInContext(r->cx, (unsigned)n);
+  LV one = ir_num(r, 1), below_hi = ir_sub(r, LLVMBuildShl(r->b, one, hi, ""), one);
+  LV below_lo = ir_sub(r, LLVMBuildShl(r->b, one, lo, ""), one);
+  LV m = LLVMBuildAnd(r->b, below_hi, LLVMBuildNot(r->b, below_lo, ""), "");
+  return LLVMBuildBitCast(r->b, LLVMBuildTrunc(r->b, m, bits, ""), ir_vec(r->i1, n), "");
+}
+
+static LV lanes_of(Pack *p, int64_t step) { /* <0, step, 2 step, ...> */
+  LV c[MAX_LANES];
+  for (int l = 0; l < p->w; l++) c[l] = ir_num(&p->r, (int64_t)((uint64_t)step * (uint64_t)l));
+  return LLVMConstVector(c, (unsigned)p->w);
+}
+
+static LV shuffle_even(Pack *p, LV a, LV b) {
+  LV c[MAX_LANES];
+  for (int l = 0; l < p->w; l++) c[l] = LLVMConstInt(p->r.i32, (unsigned)(2 * l), 0);
+  return LLVMBuildShuffleVector(p->r.b, a, b, LLVMConstVector(c, (unsigned)p->w), "");
+}
+
+/* Vector of the plain load where forms have the values f[] at lane 0 and lanes go along iterator vit; `live` lanes count (i64, any
+ * value; NULL: all). Borders, which are conditions of step -1, 0 or 1 along vit, shrink the interval of lanes that are read. */
+static LV load_plain(Pack *p, LV *f, int vit, LV live) {
   Ir *r = &p->r;
   const Operand *o = p->o;
+  int w = p->w;
+  LV zero = ir_num(r, 0), lo = NULL, hi = live ? ir_min(r, live, ir_num(r, w)) : NULL, odd = NULL;
   for (int i = 0; i < o->ncond; i++) {
     int64_t step = vit < 0 ? 0 : o->cond[i].l.coef[vit];
-    LV x = ir_splat(r, f[1 + i], p->w);
-    if (step) {
-      LV lanes[MAX_LANES];
-      for (int l = 0; l < p->w; l++) lanes[l] = ir_num(r, (int64_t)((uint64_t)step * (uint64_t)l));
-      x = LLVMBuildAdd(r->b, x, LLVMConstVector(lanes, (unsigned)p->w), "");
+    LV x = f[1 + i];
+    if (o->cond[i].is == COND_GE && step >= -1 && step <= 1) {
+      LV end = hi ? hi : ir_num(r, w);
+      if (step == 1) {
+        LV from = ir_sub(r, zero, x);
+        lo = lo ? LLVMBuildSelect(r->b, ir_lt(r, lo, from), from, lo, "") : from;
+      } else if (step) {
+        hi = ir_min(r, end, ir_add(r, x, ir_num(r, 1)));
+      } else {
+        hi = LLVMBuildSelect(r->b, ir_lt(r, x, zero), zero, end, "");
+      }
+      continue;
     }
+    LV v = ir_splat(r, x, w);
+    if (step) v = LLVMBuildAdd(r->b, v, lanes_of(p, step), "");
     LLVMIntPredicate is = o->cond[i].is == COND_GE ? LLVMIntSGE : o->cond[i].is == COND_EQ ? LLVMIntEQ : LLVMIntNE;
-    LV c = LLVMBuildICmp(r->b, is, x, LLVMConstNull(LLVMTypeOf(x)), "");
-    mask = mask ? LLVMBuildAnd(r->b, mask, c, "") : c;
+    LV c = LLVMBuildICmp(r->b, is, v, LLVMConstNull(LLVMTypeOf(v)), "");
+    odd = odd ? LLVMBuildAnd(r->b, odd, c, "") : c;
   }
+  if (hi) hi = LLVMBuildSelect(r->b, ir_lt(r, hi, zero), zero, hi, "");
+  if (lo) {
+    lo = LLVMBuildSelect(r->b, ir_lt(r, lo, zero), zero, lo, "");
+    lo = ir_min(r, lo, ir_num(r, w));
+  }
+  LV mask = !hi && !lo ? NULL : !lo ? ir_lanes_below(r, hi, w) : interval(p, lo, hi ? hi : ir_num(r, w), w);
+  if (odd) mask = mask ? LLVMBuildAnd(r->b, mask, odd, "") : odd;
   int64_t step = vit < 0 ? 0 : o->at.coef[vit];
   int al = dt_bytes(o->from);
   LLVMTypeRef t = ir_type(r, o->from);
   LV v;
   if (step == 1) {
-    v = ir_load_vec(r, t, p->w, ir_gep(r, t, p->buf, f[0]), al, mask);
+    v = ir_load_vec(r, t, w, ir_gep(r, t, p->buf, f[0]), al, mask);
   } else if (step == 0 && !mask) {
-    v = ir_splat(r, ir_load(r, t, ir_gep(r, t, p->buf, f[0]), al), p->w);
+    v = ir_splat(r, ir_load(r, t, ir_gep(r, t, p->buf, f[0]), al), w);
+  } else if (step == 2 && !odd) { /* two vectors, every other element; nothing beyond the last live lane is read */
+    LV at = ir_gep(r, t, p->buf, f[0]), from = lo ? lo : zero, to = hi ? hi : ir_num(r, w);
+    LV first = ir_mul(r, from, 2), end = ir_sub(r, ir_mul(r, to, 2), ir_num(r, 1));
+    LV none = LLVMBuildICmp(r->b, LLVMIntSGE, from, to, "");
+    LV both = interval(p, first, LLVMBuildSelect(r->b, none, zero, end, ""), 2 * w);
+    LV half[2];
+    for (int h = 0; h < 2; h++) {
+      LV c[MAX_LANES];
+      for (int l = 0; l < w; l++) c[l] = LLVMConstInt(r->i32, (unsigned)(h * w + l), 0);
+      LV m = LLVMBuildShuffleVector(r->b, both, LLVMGetPoison(LLVMTypeOf(both)), LLVMConstVector(c, (unsigned)w), "");
+      half[h] = ir_load_vec(r, t, w, ir_gep(r, t, at, ir_num(r, (int64_t)h * w)), al, m);
+    }
+    v = shuffle_even(p, half[0], half[1]);
   } else {
-    LV lanes[MAX_LANES];
-    for (int l = 0; l < p->w; l++) lanes[l] = ir_num(r, (int64_t)((uint64_t)step * (uint64_t)l));
-    LV index = LLVMBuildAdd(r->b, ir_splat(r, f[0], p->w), LLVMConstVector(lanes, (unsigned)p->w), "");
-    v = ir_gather(r, t, p->w, p->buf, index, al, mask);
+    v = ir_gather(r, t, w, p->buf, LLVMBuildAdd(r->b, ir_splat(r, f[0], w), lanes_of(p, step), ""), al, mask);
   }
-  return ir_widen(r, v, p->w, o->from, p->acc);
+  return ir_widen(r, v, w, o->from, p->acc);
 }
 
 /* ---- Iterators --------------------------------------------------------------------------------------------------- */
@@ -83,10 +134,12 @@ static int innermost(int n, const int *axis) { return n ? axis[n - 1] : -1; }
 
 /* ---- Copying ----------------------------------------------------------------------------------------------------- */
 
-/* Steps k0 .. k0 + nk at `out` (+ k * width), nvec vectors whose masks are mask[]; pre: forms without their k part. */
-static void copy_k(Pack *p, LV *pre, int vit, LV out, int nvec, LV *mask) {
+/* Steps k0 .. k0 + nk at `out` (+ k * width), nvec vectors with live[] lanes (NULL: all); pre: forms without their k part. */
+static void copy_k(Pack *p, LV *pre, int vit, LV out, int nvec, LV *live) {
   Ir *r = &p->r;
   const Operand *o = p->o;
+  LV mask[2];
+  for (int v = 0; v < nvec; v++) mask[v] = live[v] ? ir_lanes_below(r, live[v], p->w) : NULL;
   decode(p, p->k0, o->nk, o->kk);
   LLVMBasicBlockRef from = LLVMGetInsertBlock(r->b), head = ir_block(r, "k"), done = ir_block(r, "k.done");
   LLVMBuildCondBr(r->b, ir_lt(r, ir_num(r, 0), p->nk), head, done);
@@ -105,7 +158,7 @@ static void copy_k(Pack *p, LV *pre, int vit, LV out, int nvec, LV *mask) {
       f[i] = ir_add(r, pre[i], kpart[i]);
       if (vit >= 0) f[i] = ir_add(r, f[i], ir_num(r, form(p, i)->coef[vit] * v * p->w));
     }
-    LV x = load_plain(p, f, vit, mask[v]);
+    LV x = load_plain(p, f, vit, live[v]);
     ir_store_vec(r, x, p->w, ir_gep(r, p->elem, at, ir_num(r, (int64_t)v * p->w)), p->es, mask[v]);
   }
   LV carry = NULL;
@@ -157,20 +210,17 @@ static void copying(Pack *p, int nloop, const int *loop_iter) {
   }
   int pair = p->width > p->w ? 2 : 1;
   IrFor vecs = ir_for(r, ir_num(r, 0), len, ir_num(r, (int64_t)pair * p->w));
-  LV mask[2], at[NFORM], left = ir_sub(r, len, vecs.i);
+  LV at[NFORM], left = ir_sub(r, len, vecs.i);
   for (int f = 0; f <= o->ncond; f++) at[f] = vit < 0 ? pre[f] : ir_add(r, pre[f], ir_mul(r, vecs.i, form(p, f)->coef[vit]));
   LV out = ir_gep(r, p->elem, panel, ir_add(r, runs.i, vecs.i));
-  mask[0] = ir_lanes_below(r, left, p->w);
   if (pair == 2) {
     IrIf two = ir_if(r, ir_lt(r, ir_num(r, p->w), left));
-    mask[1] = ir_lanes_below(r, ir_sub(r, left, ir_num(r, p->w)), p->w);
-    LV all[2] = {NULL, mask[1]};
-    copy_k(p, at, vit, out, 2, all);
+    copy_k(p, at, vit, out, 2, (LV[]){NULL, ir_sub(r, left, ir_num(r, p->w))});
     ir_else(r, &two);
-    copy_k(p, at, vit, out, 1, mask);
+    copy_k(p, at, vit, out, 1, &left);
     ir_if_end(r, &two);
   } else {
-    copy_k(p, at, vit, out, 1, mask);
+    copy_k(p, at, vit, out, 1, &left);
   }
   ir_for_end(r, &vecs);
   ir_for_end(r, &runs);
@@ -203,7 +253,7 @@ static void transpose_group(Pack *p, int nloop, const int *loop_iter, LV panel, 
   LV len = ir_min(r, ir_num(r, w), ir_sub(r, p->nk, runs.i));
   if (vit >= 0) len = ir_min(r, len, ir_sub(r, ir_num(r, o->ext[vit]), p->it[vit]));
   runs.step = len;
-  LV mask = ir_lanes_below(r, len, w), kpart[NFORM], row[MAX_LANES];
+  LV kpart[NFORM], row[MAX_LANES];
   for (int f = 0; f <= o->ncond; f++) kpart[f] = lin_over(p, f, o->nk, o->kk);
   for (int i = 0; i < w; i++) {
     if (i >= nrow) {
@@ -213,10 +263,10 @@ static void transpose_group(Pack *p, int nloop, const int *loop_iter, LV panel, 
     LV f[NFORM];
     for (int j = 0; j <= o->ncond; j++)
       f[j] = ir_add(r, ir_load(r, r->i64, ir_gep(r, r->i64, p->slot, ir_num(r, j * MAX_LANES + i)), 8), kpart[j]);
-    row[i] = load_plain(p, f, vit, mask);
+    row[i] = load_plain(p, f, vit, len);
   }
   if (p->width == 1) { /* one point: its panel is its row */
-    ir_store_vec(r, row[0], w, ir_gep(r, p->elem, panel, runs.i), p->es, mask);
+    ir_store_vec(r, row[0], w, ir_gep(r, p->elem, panel, runs.i), p->es, ir_lanes_below(r, len, w));
     ir_for_end(r, &runs);
     return;
   }
@@ -255,8 +305,8 @@ static void transposing(Pack *p, int nloop, const int *loop_iter) {
 /* ---- Choice ------------------------------------------------------------------------------------------------------ */
 
 static int64_t run_length(const Operand *o, int it, int w) {
-  if (it < 0 || o->at.coef[it] != 1) return 0;
-  return o->ext[it] < w ? o->ext[it] : w;
+  if (it < 0 || o->at.coef[it] < 1 || o->at.coef[it] > 2) return 0;
+  return (o->ext[it] < w ? o->ext[it] : w) * 2 / o->at.coef[it];
 }
 
 void pack_build(LLVMModuleRef m, const char *name, const Operand *o, DType acc, int width, int nloop, const int *loop_iter) {
