@@ -27,6 +27,7 @@ typedef struct Ctx {
   Known known[MAX_ATOM];
 } Ctx;
 
+static void begin(Ctx *x, Graph *g, const Box *b, Expr *guard);
 static Interval range(Ctx *x, Expr *e);
 static int decide(Ctx *x, Expr *c);
 
@@ -53,6 +54,12 @@ static Wide wide_floordiv(Wide a, Wide b) { return a / b - (a % b != 0 && (a < 0
 /* ---- Linear forms as seen by constraints --------------------------------------------------------------------------- */
 
 typedef struct { Wide c; int n; bool ok; struct { Wide coef; Expr *atom; } t[2 * MAX_ATOM]; } Form;
+
+static void form_init(Form *f) {
+  f->c = 0;
+  f->n = 0;
+  f->ok = true;
+}
 
 static void form_add(Form *f, Wide k, Expr *e) {
   if (e->kind == EX_CONST) {
@@ -100,7 +107,9 @@ static void eliminate(Ctx *x, Expr *e, Wide *lo, Wide *hi) {
   for (int c = 0; c < x->ncon; c++) {
     const Con *con = &x->con[c];
     if (con->ne) continue;
-    Form d = {.ok = true}, s = {.ok = true};
+    Form d, s;
+    form_init(&d);
+    form_init(&s);
     form_add(&d, 1, con->diff);
     form_add(&s, 1, e);
     d.c += con->less;
@@ -110,7 +119,8 @@ static void eliminate(Ctx *x, Expr *e, Wide *lo, Wide *hi) {
         if (s.t[i].atom != d.t[j].atom || !d.t[j].coef || !s.t[i].coef) continue;
         Wide p = d.t[j].coef < 0 ? -d.t[j].coef : d.t[j].coef, q = s.t[i].coef < 0 ? -s.t[i].coef : s.t[i].coef, l, h;
         bool same = (d.t[j].coef < 0) == (s.t[i].coef < 0);
-        Form m = {.ok = true}; /* p*s -+ q*(d), d <= 0 */
+        Form m; /* p*s -+ q*(d), d <= 0 */
+        form_init(&m);
         m.c = p * s.c + (same ? -q : q) * d.c;
         for (int k = 0; k < s.n; k++) m.t[m.n].atom = s.t[k].atom, m.t[m.n++].coef = p * s.t[k].coef;
         for (int k = 0; k < d.n; k++) {
@@ -156,7 +166,10 @@ static Interval comp_range(Ctx *x, const Node *n) {
   Interval iter[2 * TG_MAX_RANK];
   for (int i = 0; i < c->nout + c->nred; i++) iter[i] = (Interval){0, c->extent[i] - 1};
   Box box = {.niter = c->nout + c->nred, .iter = iter};
-  Ctx inner = {.g = x->g, .box = &box, .depth = x->depth + 8, .budget = x->budget / 2};
+  Ctx inner;
+  begin(&inner, x->g, &box, NULL);
+  inner.depth = x->depth + 8;
+  inner.budget = x->budget / 2;
   Interval r = range(&inner, c->body);
   x->budget -= x->budget / 2 - inner.budget;
   return c->guard ? hull(r, (Interval){0, 0}) : r;
@@ -172,8 +185,9 @@ static Interval load_range(Ctx *x, const Expr *e) {
 }
 
 static Interval lin_range(Ctx *x, Expr *e) {
-  Form f = {.ok = true};
+  Form f;
   Wide lo, hi;
+  form_init(&f);
   form_add(&f, 1, e);
   if (!form_bounds(x, &f, &lo, &hi)) return x->infeasible ? EMPTY : INTERVAL_ALL;
   if (lo < INT64_MIN || hi > INT64_MAX) return INTERVAL_ALL;
@@ -348,7 +362,8 @@ static void propagate(Ctx *x) {
   for (int round = 0; round < ROUNDS && !x->infeasible; round++)
     for (int c = 0; c < x->ncon && !x->infeasible; c++) {
       const Con *con = &x->con[c];
-      Form f = {.ok = true};
+      Form f;
+      form_init(&f);
       form_add(&f, 1, con->diff);
       f.c += con->less;
       if (!f.ok) continue;
@@ -359,9 +374,10 @@ static void propagate(Ctx *x) {
       }
       for (int i = 0; i < f.n && !x->infeasible; i++) {
         Wide a = f.t[i].coef;
-        Form rest = f;
-        rest.t[i].coef = 0;
-        if (!a || !form_bounds(x, &rest, &lo, &hi)) continue;
+        f.t[i].coef = 0;
+        bool known = a && form_bounds(x, &f, &lo, &hi);
+        f.t[i].coef = a;
+        if (!known) continue;
         Interval v = range(x, f.t[i].atom);
         if (con->ne) { /* a*t + rest != 0 with rest fixed: cut an end */
           if (lo != hi || lo % a) continue;
@@ -393,7 +409,8 @@ static int decide_le(Ctx *x, Expr *a, Expr *b, int64_t less) {
   if ((Wide)p.lo + less > q.hi) return 0;
   if (a->dtype != DT_I64 || wraps(x, a) || wraps(x, b)) return -1;
   Expr *d = ex_op2(x->g, OP_SUB, a, b);
-  Form f = {.ok = true};
+  Form f;
+  form_init(&f);
   form_add(&f, 1, d);
   Wide lo, hi;
   if (!form_bounds(x, &f, &lo, &hi)) return -1;
@@ -445,7 +462,11 @@ static int decide(Ctx *x, Expr *c) {
 }
 
 static void begin(Ctx *x, Graph *g, const Box *b, Expr *guard) {
-  *x = (Ctx){.g = g, .box = b, .budget = BUDGET};
+  x->g = g; /* not the tables: they are long, and empty by their counts */
+  x->box = b;
+  x->ncon = x->nknown = x->depth = 0;
+  x->budget = BUDGET;
+  x->infeasible = false;
   for (int i = 0; i < b->niter; i++)
     if (empty(b->iter[i])) x->infeasible = true;
   if (!guard || x->infeasible) return;

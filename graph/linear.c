@@ -25,6 +25,11 @@ enum { MAX_TERMS = 48, CAPACITY = 2 * MAX_TERMS + 8 };
 typedef struct { int64_t coef; Expr *atom; } Term;
 typedef struct { int64_t c; int n; Term t[CAPACITY]; } Lin;
 
+static void lin_init(Lin *l, int64_t c) {
+  l->c = c;
+  l->n = 0;
+}
+
 static int64_t wadd(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (uint64_t)b); }
 static int64_t wmul(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
 
@@ -101,14 +106,15 @@ static Expr *lin_make(Graph *g, Lin *l) {
 }
 
 Expr *ex_lin(Graph *g, int64_t c, int n, const int64_t *coef, Expr *const *atom) {
-  Lin l = {.c = c};
+  Lin l;
+  lin_init(&l, c);
   for (int i = 0; i < n; i++) {
     int more = atom[i]->kind == EX_LIN ? atom[i]->n : 1;
     if (l.n + more > MAX_TERMS && l.n > 1) { /* close what there is: one opaque atom */
       int64_t k = l.c;
       l.c = 0;
       Expr *head = opaque(g, lin_make(g, &l));
-      l = (Lin){.c = k};
+      lin_init(&l, k);
       lin_atom(&l, 1, head);
     }
     lin_add(g, &l, coef[i], atom[i]);
@@ -146,8 +152,10 @@ static int64_t gcd(int64_t a, int64_t b) {
 /* Splits x = c*q + rest, rest without multiples of c and with a constant in 0..c. False when the rules do not apply. */
 static bool split_multiples(Graph *g, Expr *x, int64_t c, Lin *q, Lin *rest) {
   if (!expr_x(x)->index || c > SMALL) return false;
-  *q = *rest = (Lin){0};
-  Lin l = {0};
+  Lin l;
+  lin_init(q, 0);
+  lin_init(rest, 0);
+  lin_init(&l, 0);
   lin_add(g, &l, 1, x);
   if (l.c > SMALL || l.c < -SMALL) return false;
   for (int i = 0; i < l.n; i++) {
@@ -192,7 +200,8 @@ Expr *ex_floordiv_const(Graph *g, Expr *x, int64_t c) {
   if (rest.n == 1 && rest.t[0].coef == 1) {
     Expr *a = rest.t[0].atom;
     if (is_split(a, OP_FLOORDIV) && !__builtin_mul_overflow(a->arg[1]->num.i, c, &m) && m <= SMALL) {
-      Lin in = {.c = rest.c * a->arg[1]->num.i};
+      Lin in;
+      lin_init(&in, rest.c * a->arg[1]->num.i);
       lin_add(g, &in, 1, a->arg[0]);
       r = ex_floordiv_const(g, lin_make(g, &in), m);
     } else if (is_split(a, OP_MOD) && rest.c == 0 && a->arg[1]->num.i % c == 0)
@@ -214,7 +223,8 @@ Expr *ex_mod_const(Graph *g, Expr *x, int64_t c) {
   if (!split_multiples(g, x, c, &q, &rest)) return raw_split(g, OP_MOD, x, c);
   if (!rest.n) return ex_int(g, DT_I64, rest.c);
   int64_t k = cancel(&rest, &c, &left);
-  Lin in = {.c = rest.c};
+  Lin in;
+  lin_init(&in, rest.c);
   bool peeled = false; /* (b * (y % m*c)) % c = (b*y) % c */
   for (int i = 0; i < rest.n; i++) {
     Expr *a = rest.t[i].atom;
@@ -225,7 +235,8 @@ Expr *ex_mod_const(Graph *g, Expr *x, int64_t c) {
   Expr *e = lin_make(g, &in), *r;
   if (peeled) r = ex_mod_const(g, e, c);
   else r = inside(e, c) ? e : raw_split(g, OP_MOD, e, c);
-  Lin out = {.c = left};
+  Lin out;
+  lin_init(&out, left);
   lin_add(g, &out, k, r);
   return lin_make(g, &out);
 }

@@ -10,10 +10,11 @@
 typedef VEC(uint64_t) Key;
 typedef VEC(Node *) Nodes;
 
-/* A node under construction: its key, inputs, and free params so far. Scratch memory ends with it. */
-typedef struct { Graph *g; Arena *scratch; Key key; Nodes in, free; Node n; } Make;
+/* A node under construction: its key, inputs, and free params so far. They begin in the buffers, and grow into the graph's
+ * arena (few nodes do). */
+typedef struct { Graph *g; Key key; Nodes in, free; Node n; uint64_t key_few[96]; Node *in_few[32], *free_few[16]; } Make;
 
-static void key(Make *m, uint64_t w) { vec_push(m->scratch, &m->key, w); }
+static void key(Make *m, uint64_t w) { vec_push(m->g->arena, &m->key, w); }
 static void key_expr(Make *m, const Expr *e) { key(m, e ? e->id : 0); }
 
 static void key_text(Make *m, const char *s) {
@@ -42,8 +43,11 @@ static void check_shape(Graph *g, DType t, int rank, const int64_t *dim) {
 
 static void start(Make *m, Graph *g, NodeKind kind, DType t, int rank, const int64_t *dim) {
   check_shape(g, t, rank, dim);
-  *m = (Make){.g = g, .n = {.kind = (uint8_t)kind, .dtype = (uint8_t)t, .rank = rank, .dim = dim, .span = g->span}};
-  m->scratch = arena_new();
+  m->g = g;
+  m->n = (Node){.kind = (uint8_t)kind, .dtype = (uint8_t)t, .rank = rank, .dim = dim, .span = g->span};
+  m->key.at = m->key_few, m->key.n = 0, m->key.cap = sizeof m->key_few / sizeof *m->key_few;
+  m->in.at = m->in_few, m->in.n = 0, m->in.cap = sizeof m->in_few / sizeof *m->in_few;
+  m->free.at = m->free_few, m->free.n = 0, m->free.cap = sizeof m->free_few / sizeof *m->free_few;
   key(m, (uint64_t)kind << 32 | (uint64_t)t << 16 | (uint64_t)rank);
   for (int i = 0; i < rank; i++) key(m, (uint64_t)dim[i]);
 }
@@ -67,14 +71,14 @@ static void join_free(Make *m, const Node *x, int nbound, Node *const *bound) {
       else hi = mid;
     }
     if (lo < m->free.n && m->free.at[lo] == p) continue;
-    vec_push(m->scratch, &m->free, p);
+    vec_push(m->g->arena, &m->free, p);
     memmove(&m->free.at[lo + 1], &m->free.at[lo], sizeof(Node *) * (size_t)(m->free.n - 1 - lo));
     m->free.at[lo] = p;
   }
 }
 
 static void reads(Make *m, Node *x, int nbound, Node *const *bound) {
-  vec_push(m->scratch, &m->in, x);
+  vec_push(m->g->arena, &m->in, x);
   join_free(m, x, nbound, bound);
 }
 static void input(Make *m, Node *x) {
@@ -101,11 +105,11 @@ static void keep_inputs(Make *m, NodeX *x) {
   int n = 0, ns = 0;
   uint8_t *taken = NULL;
   if (m->in.n > 32) {
-    sorted = arena_copy(m->scratch, m->in.at, sizeof(Node *) * (size_t)m->in.n);
+    sorted = arena_copy(m->g->arena, m->in.at, sizeof(Node *) * (size_t)m->in.n);
     qsort(sorted, (size_t)m->in.n, sizeof *sorted, by_address);
     for (int i = 0; i < m->in.n; i++)
       if (!i || sorted[i] != sorted[i - 1]) sorted[ns++] = sorted[i];
-    taken = arena_alloc(m->scratch, (size_t)ns);
+    taken = arena_alloc(m->g->arena, (size_t)ns);
   }
   for (int i = 0; i < m->in.n; i++) {
     Node *in = m->in.at[i];
@@ -170,7 +174,6 @@ static Node *finish(Make *m, bool unique, bool *fresh) {
       intern_add(g->arena, g->nodes, h, k);
     }
   }
-  arena_free(m->scratch);
   return &k->x.n;
 }
 
@@ -334,7 +337,7 @@ static void bind(Make *m, Node *p) {
   key(m, p ? p->id : 0);
   if (!p) return;
   if (p->kind != ND_PARAM) bug("only a PARAM can be bound");
-  vec_push(m->scratch, &m->in, p);
+  vec_push(m->g->arena, &m->in, p);
 }
 
 Node *nd_loop(Graph *g, const Loop *l) {
@@ -350,7 +353,7 @@ Node *nd_loop(Graph *g, const Loop *l) {
     check_shape(g, row->dtype, row->rank + 1, dim);
   }
   start(&m, g, ND_LOOP, DT_I64, 0, NULL);
-  Node **bound = arena_array(m.scratch, Node *, ns + 1);
+  Node **bound = arena_array(g->arena, Node *, ns + 1);
   for (int i = 0; i < ns; i++) {
     if (!same_type(l->init[i], l->param[i]) || !same_type(l->param[i], l->body.out[i])) bug("loop: state %d changes its type", i);
     input(&m, l->init[i]);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMALL_CAP = 128 };
+enum { SMALL_CAP = 32 };
 
 /* Map from expression to result (its own address for visits); open addressing. */
 typedef struct { Expr *key, *val; } Slot;
@@ -94,6 +94,10 @@ void ex_visit(Expr *e, void (*fn)(void *ctx, Expr *e), void *ctx) {
   Memo m;
   Stack s;
   bool ready;
+  if (!e->n && !e->mask) {
+    fn(ctx, e);
+    return;
+  }
   memo_init(&m);
   stack_init(&s);
   push(&s, e);
