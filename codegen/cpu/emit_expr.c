@@ -342,11 +342,11 @@ static Val load_val(Em *E, Expr *e) {
   if (!kb) bug("emit: node %u has no buffer", e->node->id);
   int buf = (int)(kb - E->k->buf);
   EmBuf *eb = &E->buf[buf];
-  if (eb->fwd.gen && em_live(E, &eb->fwd)) return eb->fwd;
+  bool fwd = eb->fwd.gen && em_live(E, &eb->fwd);
   Val mask, *m = NULL;
   if (e->mask) mask = em_expr(E, e->mask), m = &mask;
-  if (kb->space == SP_REG) {
-    Val r = eb->reg;
+  if (fwd || kb->space == SP_REG) {
+    Val r = fwd ? eb->fwd : eb->reg;
     if (!em_live(E, &r)) bug("emit: buffer %d is read before it is written", buf);
     if (!m) return r;
     bool vec = !r.s || !m->s;
