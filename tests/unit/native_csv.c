@@ -97,6 +97,7 @@ Test(native_csv, faults, .init = start, .fini = stop) {
   fails("\n\n", "is empty");
   fails("a,b\n1,2\n3\n", "line 3: 1 field, expected 2");
   fails("a,b\n1,2\n\n3,4,5\n", "line 4: 3 fields, expected 2");
+  fails("a,b\r\n1,2\r\n3\r\n", "line 3: 1 field");
   fails("a,b\n1,\"2\n", "line 2: the quoted field does not end");
   fails("a,b\n1,\"2\"x\n", "line 2: text behind a closing quote");
   write_bytes(file("nul.csv"), "a,b\n1,\0\n", 8);
@@ -147,6 +148,24 @@ Test(native_csv, wrong_calls_are_faults, .init = start, .fini = stop) {
   cr_assert_not(call("load_csv", NULL, 1, (Attr[]){{.s = path}}, 0, NULL, 1, &x, &f));
   cr_assert_not(call("save_csv", NULL, 1, (Attr[]){{.s = path}}, 2, (Tensor[]){x, y}, 0, NULL, &f));
   cr_assert_not(call("save_csv", NULL, 2, (Attr[]){{.s = path}, {.s = "a"}}, 2, (Tensor[]){x, x}, 0, NULL, &f));
+}
+
+Test(native_csv, values_out_of_range_are_faults, .init = start, .fini = stop) {
+  static const struct {
+    const char *type, *value;
+    DType t;
+  } rows[] = {{"u8", "256", DT_U8},     {"u8", "-1", DT_U8},           {"i8", "-129", DT_I8},
+              {"i16", "32768", DT_I16}, {"i32", "2147483648", DT_I32}, {"bool", "2", DT_BOOL}};
+  for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+    char text[64];
+    snprintf(text, sizeof text, "a:%s\n1\n%s\n", rows[k].type, rows[k].value);
+    CsvInfo c = info_of(text);
+    cr_assert_eq(c.col[0].dtype, rows[k].t);
+    Fault f;
+    Tensor x = make(rows[k].t, DIMS(2));
+    cr_assert_not(call("load_csv", NULL, 2, (Attr[]){{.s = file("t.csv")}, {.i = 0}}, 0, NULL, 1, &x, &f), "%s", text);
+    cr_assert(strstr(f.msg, "line 3"), "%s", f.msg);
+  }
 }
 
 Test(native_csv, written_files_read_back_exactly, .init = start, .fini = stop) {

@@ -1,6 +1,8 @@
 /* npy and npz: round trips, NumPy's own files, other versions and orders, every truncation, every flipped byte. */
 #include "native_support.h"
 #include "stdlib/native/zip.h"
+#include <signal.h>
+#include <sys/resource.h>
 
 static const DType storable[] = {DT_BOOL, DT_U8, DT_I8, DT_I16, DT_I32, DT_I64, DT_F16, DT_F32, DT_F64};
 enum { NSTORABLE = sizeof storable / sizeof *storable };
@@ -197,6 +199,27 @@ Test(native_npy, a_full_disk_leaves_the_old_file, .fini = done) {
   cr_assert(call("load_npy", NULL, PATH_ATTR(file("x.npy")), 0, NULL, 1, &y, &f) && get(&y, 0) == 5);
 }
 
+/* Writing fails half-way: the old file is as it was, and no temporary one is left. */
+Test(native_npy, a_write_that_fails_changes_nothing, .fini = done) {
+  Fault f;
+  Tensor x = VALUES(DT_F32, 2, 1, 2), y = make(DT_F32, DIMS(2)), big = make(DT_F32, DIMS(100000));
+  Attr npz[] = {{.s = file("x.npy")}, {.s = "x"}};
+  static const char *const names[] = {"save_npy", "save_npz", "save_csv", "save_idx"};
+  cr_assert(call("save_npy", NULL, PATH_ATTR(file("x.npy")), 1, &x, 0, NULL, &f));
+  signal(SIGXFSZ, SIG_IGN);
+  struct rlimit old, small;
+  cr_assert_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+  small = old, small.rlim_cur = 50000;
+  for (int k = 0; k < 4; k++) {
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    bool ok = call(names[k], NULL, k == 1 ? 2 : 1, npz, 1, &big, 0, NULL, &f);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
+    cr_assert(!ok && f.id == R_NATIVE && strstr(f.msg, "cannot be written"), "%s: %s", names[k], f.msg);
+    cr_assert(call("load_npy", NULL, PATH_ATTR(file("x.npy")), 0, NULL, 1, &y, &f) && get(&y, 1) == 2, "%s", f.msg);
+  }
+  cr_assert_eq(run_shell("test $(ls '%s' | wc -l) = 1", folder), 0, "a temporary file was left");
+}
+
 /* Cut at every length: refused, by the header or when the data are read. */
 static void every_truncation(const char *path, bool (*whole)(const char *)) {
   static uint8_t buf[20000];
@@ -301,6 +324,9 @@ Test(native_npy, zip64, .fini = done) {
   zip_add(&z, "large", data, 50, data, 50);
   zip_end(&z);
   cr_assert(out_commit(&o));
+  char raw[2000];
+  size_t bytes = read_bytes(file("big.zip"), raw, sizeof raw);
+  cr_assert(memmem(raw, bytes, "PK\6\6", 4) && memmem(raw, bytes, "PK\6\7", 4), "no zip64 end record");
   In in;
   ZipEntry *e;
   int n;
