@@ -22,7 +22,7 @@ typedef struct HostOptions {
   bool dump[PASS_COUNT];
   PassId stop;              /* PASS_COUNT: run */
   bool stats, color;
-  int narg;                 /* --NAME value of scripts */
+  int narg;                 /* words of --NAME value pairs of scripts: two a pair */
   const char *const *arg;
   FILE *out;
 } HostOptions;
