@@ -75,7 +75,7 @@ Test(lang_fmt, table) {
       {"1 .e5", "1 .e5\n"},
       {"3 . f()", "3.f()\n"},
       {"(1 . # c\n f)", "(1 .  # c\n f)\n"},
-      {"x = f(1,   # one\n2)   # two\n", "x = f(1,   # one\n      2)   # two\n"},
+      {"x = f(1,   # one\n2)   # two\n", "x = f(1,   # one\n      2)  # two\n"},
       {"import  a  as b ,c", "import a as b, c\n"},
       {"a\r\nb\t\n", "a\nb\n"},
   };
