@@ -154,7 +154,7 @@ struct Index {
 };
 
 /* A linear constraint met while trying: subscript `sub` of an axis of size n (X_RANGE, X_SIZES, X_BOUNDS material). */
-typedef struct Constraint { Expr *sub; Dim dim; Span span; Expr *guard; } Constraint;
+typedef struct Constraint { Expr *sub; Dim dim; Span span; Expr *guard; bool part; /* an end of a slice: bare or not, it fixes nothing alone */ } Constraint;
 
 /* How often each callee was called so far in this definition: persistent, so saving a Stream saves it. */
 typedef struct StreamCount { const char *name; uint32_t n; const struct StreamCount *up; } StreamCount;

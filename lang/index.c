@@ -90,8 +90,8 @@ static _Noreturn void fail_bounds(Elab *E, Expr *sub, Dim dim, int nown, const I
   elab_fail(E, g);
 }
 
-static void record(Elab *E, Expr *sub, Dim dim, Span at) {
-  Constraint c = {.sub = sub, .dim = dim, .span = at, .guard = E->guard};
+static void record(Elab *E, Expr *sub, Dim dim, Span at, bool part) {
+  Constraint c = {.sub = sub, .dim = dim, .span = at, .guard = E->guard, .part = part};
   vec_push(E->a, &E->constraint, c);
 }
 
@@ -102,12 +102,12 @@ Proof prove_inside(Elab *E, Expr *sub, Dim dim, int nown, const Interval *own, S
     Expr *by[2][TG_MAX_RANK]; /* both ends of the own axes stand for the whole */
     bool swept = false;
     for (int k = 0; k < nown; k++) {
-      swept |= own[k].hi > own[k].lo && ex_uses_iter(sub, k);
+      swept |= ex_uses_iter(sub, k);
       if (own[k].lo > own[k].hi) return p;
       by[0][k] = ex_int(E->g, DT_I64, own[k].lo), by[1][k] = ex_int(E->g, DT_I64, own[k].hi);
     }
-    record(E, ex_subst_iters(E->g, sub, nown, by[0]), dim, at);
-    if (swept) record(E, ex_subst_iters(E->g, sub, nown, by[1]), dim, at);
+    record(E, ex_subst_iters(E->g, sub, nown, by[0]), dim, at, swept);
+    if (swept) record(E, ex_subst_iters(E->g, sub, nown, by[1]), dim, at, true);
     return p;
   }
   Box box = space_box(E, nown, own);
@@ -303,6 +303,24 @@ static void read_subs(Subs *s, const Env *env, Ast *e) {
   while (s->axis < rank) add_full(s, e->at);
 }
 
+/* Subscripts broadcast as in NumPy: both of two may stretch, since what they select is plain to see. */
+static int join_shapes(Elab *E, int n, Value *const *v, const Span *at, Span whole, Dim *out) {
+  int rank = 0;
+  for (int k = 0; k < n; k++) rank = v[k]->t.rank > rank ? v[k]->t.rank : rank;
+  for (int a = 0; a < rank; a++) out[a] = dim_of(1);
+  for (int k = 0; k < n; k++)
+    for (int b = 0; b < v[k]->t.rank; b++) {
+      Dim d = v[k]->t.dim[b], *o = &out[b + rank - v[k]->t.rank];
+      if (o->n == 1 || (o->n < 0 && d.n > 1)) *o = d;
+      else if (d.n != 1 && d.n != o->n && d.n >= 0 && o->n >= 0) {
+        Diag *g = diag_add(E->d, S_MISMATCH, whole, "these subscripts do not go together: sizes %lld and %lld", (long long)o->n, (long long)d.n);
+        for (int j = 0; j < n; j++) diag_note(E->d, g, at[j], "this is %s", v_type_text(E, v[j]));
+        elab_fail(E, g);
+      }
+    }
+  return rank;
+}
+
 /* Where NumPy puts the axes of the tensors that subscript: in the first one's place when they are adjacent (scalars count when there
  * is a tensor), else in front. */
 static int gather_place(const Subs *s) {
@@ -327,7 +345,7 @@ Place place_of(Elab *E, const Env *env, const TensorV *x, Ast *index) {
   int ndata = 0, rank = 0;
   for (int k = 0; k < s.n; k++)
     if (s.at[k].kind == ITEM_GATHER) data[ndata] = s.at[k].data, data_at[ndata++] = s.at[k].at;
-  if (ndata) rank = tv_broadcast(E, ndata, data, data_at, index->at, "subscripts", shape);
+  if (ndata) rank = join_shapes(E, ndata, data, data_at, index->at, shape);
   int where = ndata ? gather_place(&s) : -2, first = 0; /* -1: in front */
   int64_t count = 0;
   for (int k = 0; k < s.n; k++) count += s.at[k].kind == ITEM_SLICE || s.at[k].kind == ITEM_NEW;

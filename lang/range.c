@@ -92,7 +92,7 @@ void range_solve(Elab *E, int first, int n, Index *const *idx, bool report) {
   const Constraint **by = arena_array(E->a, const Constraint *, n);
   for (int c = first; c < E->constraint.n; c++) {
     const Constraint *k = &E->constraint.at[c];
-    if (k->sub->kind != EX_VAR || k->dim.n < 0) continue;
+    if (k->sub->kind != EX_VAR || k->dim.n < 0 || k->part) continue;
     for (int j = 0; j < n; j++) {
       if (idx[j]->uid != k->sub->num.i) continue;
       if (idx[j]->extent < 0) take_dim(E, idx[j], k), by[j] = k;
