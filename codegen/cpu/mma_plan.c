@@ -55,7 +55,8 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   p->ukr = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, nvec, false};
   p->edge = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, (int)up(cols ? cols : 1, w), true};
   p->has_edge = cols != 0;
-  m->kb = KB * 4 / m->esize;
+  bool once = !m->in_place && m->R <= mr; /* each V panel is used once: packed just before */
+  m->kb = (once ? 2 * KB : KB) * 4 / m->esize;
   if (m->kb > m->K) m->kb = max64(m->K, 1);
   else m->kb = up(up(min64(m->K, CHUNK), up(min64(m->K, CHUNK), m->kb)), 4) * 4; /* equal blocks */
   if (m->in_place && m->R <= 2 * mr) m->kb = min64(m->kb, 16); /* V streams once: few rows of k, long in v */
@@ -64,6 +65,7 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   /* Enough units for the lanes, each long enough to be worth handing out: 4 M multiply-adds or so. */
   int64_t rb = max64(l2 / 2 / (m->kb * m->esize) / mr, 1) * mr, vb = max64(1024 / m->nr, 1) * m->nr;
   if (m->in_place) vb = max64(up(m->V, 2 * m->nr), 1) * m->nr;
+  if (once) vb = min64(vb, max64(256 / m->nr, 1) * m->nr);
   rb = min64(rb, up(max64(m->R, 1), mr) * mr);
   vb = min64(vb, up(max64(m->V, 1), m->nr) * m->nr);
   int64_t loops = product(p, p->nloop, p->loop), want = 16;
