@@ -1,0 +1,117 @@
+/* Runs programs on the oracle and compiled, and compares. Programs come on standard input, separated by lines `---`.
+ *
+ * Every tensor that a program binds at its top level is computed by the oracle in f64, by the compiler on one thread and by the
+ * compiler on three. The two compiled results must agree in every bit; with the oracle's to 1e-12 (f64) or 1e-5 (f32) of
+ * the tensor's largest magnitude, integers exactly. A bool of rank 0 whose value depends on data is a claim and must be true.
+ * A program that faults must fault everywhere. Closing line: N passed, N failed; failing programs are printed. */
+#include "repl/host.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Compare { Codegen *one, *three; int passed, failed; const char *program; } Compare;
+
+static bool fail(Compare *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static bool fail(Compare *c, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  printf("FAIL: ");
+  vprintf(fmt, ap);
+  va_end(ap);
+  printf("\n%s---\n", c->program);
+  fflush(stdout);
+  return false;
+}
+
+static bool agrees(Compare *c, int k, const Tensor *want, const Tensor *got) {
+  double scale = 0, tol = got->dtype == DT_F64 ? 1e-12 : got->dtype == DT_F32 ? 1e-5 : 2e-2;
+  int64_t n = tensor_count(got);
+  bool is_f = dt_is_float(got->dtype);
+  for (int64_t i = 0; i < n && is_f; i++) {
+    double w = fabs(dt_get_f(want->dtype, want->data, i));
+    if (isfinite(w) && w > scale) scale = w;
+  }
+  for (int64_t i = 0; i < n; i++) {
+    if (!is_f) {
+      int64_t w = dt_get_i(want->dtype, want->data, i), g = dt_get_i(got->dtype, got->data, i);
+      if (w != g) return fail(c, "binding %d, element %lld: oracle %lld, compiled %lld", k, (long long)i, (long long)w, (long long)g);
+      continue;
+    }
+    double w = dt_get_f(want->dtype, want->data, i), g = dt_get_f(got->dtype, got->data, i);
+    if (w == g || (isnan(w) && isnan(g))) continue;
+    if (!(fabs(w - g) <= tol * fmax(scale, 1e-3))) return fail(c, "binding %d, element %lld: oracle %.17g, compiled %.17g", k, (long long)i, w, g);
+  }
+  return true;
+}
+
+static bool run(Codegen *cg, Graph *g, Region *r, Host *h, Tensor *out, Fault *f) {
+  Plan *p = codegen_plan(cg, g, r, f);
+  bool ok = p && plan_run(p, h->slot.n, h->slot.at, out, &h->nh, f);
+  if (p) plan_free(p);
+  return ok;
+}
+static void drop(int n, Tensor *t) {
+  for (int i = 0; i < n; i++) tensor_drop(&t[i]);
+}
+
+static bool compare(Compare *c, Host *h, Graph *g, int n, Node **node) {
+  Region r = {.nout = n, .out = node};
+  Fault f = {0}, f1 = {0}, f3 = {0};
+  Tensor *want = calloc((size_t)n * 3 + 1, sizeof *want), *one = want + n, *three = one + n;
+  graph_verify(g, &r);
+  bool ok = graph_eval(g, &r, h->slot.n, h->slot.at, want, &(EvalOptions){.wide = true, .native_ctx = &h->nh}, &f), good = true;
+  graph_simplify(g, &r);
+  graph_verify(g, &r);
+  bool ok1 = run(c->one, g, &r, h, one, &f1), ok3 = run(c->three, g, &r, h, three, &f3);
+  if (ok != ok1 || ok != ok3 || f.id != f1.id || f.id != f3.id)
+    good = fail(c, "faults differ: oracle `%s`, compiled `%s`, on 3 threads `%s`", f.msg, f1.msg, f3.msg);
+  for (int k = 0; k < n && good && ok && ok1 && ok3; k++) {
+    good = agrees(c, k, &want[k], &one[k]);
+    if (good && memcmp(one[k].data, three[k].data, tensor_bytes(&one[k]))) good = fail(c, "binding %d: 1 and 3 threads differ", k);
+    if (good && one[k].dtype == DT_BOOL && one[k].rank == 0 && !*(bool *)want[k].data) good = fail(c, "binding %d: the claim is false", k);
+  }
+  if (ok) drop(n, want);
+  if (ok1) drop(n, one);
+  if (ok3) drop(n, three);
+  free(want);
+  return good;
+}
+
+static void check(Compare *c, const char *text) {
+  HostOptions o = {.threads = 1, .stop = PASS_COUNT};
+  Host *h = host_new(&o);
+  Region unit;
+  c->program = text;
+  bool ok = session_unit(h->session, diag_source(h->diags, "<program>", text, strlen(text)), UNIT_ENTRY, &unit);
+  if (!ok) {
+    host_report(h);
+    fail(c, "does not compile");
+  } else {
+    Node **pending;
+    int n = session_pending(h->session, &pending);
+    if (n == 0) ok = fail(c, "binds no tensor");
+    else ok = compare(c, h, session_graph(h->session), n, arena_copy(h->arena, pending, sizeof *pending * (size_t)n));
+    session_abandon(h->session);
+  }
+  if (ok) c->passed++;
+  else c->failed++;
+  host_free(h);
+}
+
+int main(void) {
+  size_t len;
+  char *all = host_read_stream(stdin, &len);
+  if (!all) return 2;
+  Compare c = {.one = codegen_new(&(CodegenOptions){.threads = 1}), .three = codegen_new(&(CodegenOptions){.threads = 3})};
+  for (char *p = all, *next; p && *p; p = next) {
+    char *end = strstr(p, "\n---\n");
+    next = end ? end + 5 : NULL;
+    if (end) end[1] = 0;
+    if (p[strspn(p, " \n")]) check(&c, p);
+  }
+  codegen_free(c.one);
+  codegen_free(c.three);
+  free(all);
+  printf("%d passed, %d failed\n", c.passed, c.failed);
+  return c.failed != 0;
+}
