@@ -42,8 +42,12 @@ static void make_units(Fmt *f, Parser *p) {
       u->match = open.at[--open.n];
       f->unit[u->match].match = n;
     }
-    if (is_close(u) || (n && f->unit[n - 1].match >= 0 && is_open(&f->unit[n - 1]))) g->blank = false;
-    if (is_close(u) && g->sep == SEP_SEMI) g->sep = SEP_NONE; /* { a; } */
+    if (is_close(u) || (n && is_open(&f->unit[n - 1]))) g->blank = false;
+    if (is_close(u) && g->sep != SEP_NONE) {
+      g->sep = SEP_NONE;
+      /* `{ a; }` is a block, `{ a }` a record. */
+      if (u->match == n - 2 && f->unit[n - 1].kind == TK_NAME) f->unit[n - 1].silent = true;
+    }
     n++;
     ends = newline = false;
   }
