@@ -28,9 +28,9 @@ typedef struct Trace {
 
 static const char *fun_name(const Value *f) { return f->kind == V_FUN && f->fun->name ? f->fun->name : "the function"; }
 
-/* The differentiable form of a leaf: numbers and literal lists become f32. */
-static Value *float_leaf(Elab *E, Value *v, Span at) {
-  if (v->kind == V_NUM || (v->kind == V_TENSOR && v->t.weak)) return tv_cast(E, v, DT_F32, at);
+/* The differentiable form of a leaf: numbers and literal lists become floats of the dtype of the others, or f32. */
+static Value *float_leaf(Elab *E, Value *v, DType t, Span at) {
+  if (v->kind == V_NUM || (v->kind == V_TENSOR && v->t.weak)) return tv_cast(E, v, t, at);
   return v;
 }
 
@@ -46,8 +46,11 @@ static void trace_begin(Trace *t, Elab *E, Value *f, const Call *c, const char *
   if (x->kind == V_RANGE) x = tv_harden(E, x, at);
   t->nleaf = v_leaves(E, x, &t->leaf);
   t->slot = arena_array(E->a, int, t->nleaf);
+  DType flt = DT_F32;
+  for (int k = t->nleaf; k-- > 0;)
+    if (t->leaf[k]->kind == V_TENSOR && !t->leaf[k]->t.weak && dt_is_float(t->leaf[k]->t.dtype)) flt = t->leaf[k]->t.dtype;
   for (int k = 0; k < t->nleaf; k++) {
-    t->leaf[k] = float_leaf(E, t->leaf[k], at);
+    t->leaf[k] = float_leaf(E, t->leaf[k], flt, at);
     t->slot[k] = is_float_tensor(t->leaf[k]) ? t->nx++ : -1;
     t->nfree = free_union(E, t->leaf[k], t->nfree, t->free);
   }
