@@ -35,6 +35,8 @@ void map_put(Arena *a, NameMap *m, Name key, void *val) {
 const Env *env_bind(Elab *E, const Env *env, Name name, Value *v, Span span) {
   Env *e = arena_new_of(E->a, Env);
   *e = (Env){.name = name, .v = v, .span = span, .up = env};
+  NameMap *ever = &E->session->ever_bound;
+  if (!map_get(ever, name)) map_put(E->session->opt.arena, ever, name, (void *)name);
   return e;
 }
 
@@ -63,7 +65,7 @@ static Value *find_builtin(Elab *E, Name name) {
 }
 
 Value *name_lookup(Elab *E, const Env *env, Name name) {
-  const Env *b = env_find(env, name);
+  const Env *b = map_get(&E->session->ever_bound, name) ? env_find(env, name) : NULL;
   Value *v = b ? b->v : NULL;
   if (!v && E->module) v = map_get(&E->module->def, name);
   if (!v) v = find_builtin(E, name);

@@ -24,11 +24,28 @@ static void drop_repeat(Diags *d) {
 
 static bool covers(Span a, Span b) { return a.file == b.file && a.lo <= b.lo && b.hi <= a.hi; }
 
+static bool in_library(Elab *E, Span at) {
+  const Session *s = E->session;
+  for (int k = 0; k < s->library_file.n; k++)
+    if (s->library_file.at[k] == at.file) return true;
+  return false;
+}
+
+/* What goes wrong inside the library is shown at the user's call of it; the calls around the place follow, innermost first. */
 static void note_calls(Elab *E, const Frame *inner, const Frame *outer) {
   int n = 0, shown = 3;
+  Diag *g = E->d->last;
+  if (in_library(E, g->span)) {
+    while (inner && inner != outer && (!inner->call.file || in_library(E, inner->call))) inner = inner->up;
+    if (inner && inner != outer) {
+      diag_note(E->d, g, g->span, "raised here, in the library's `%s`", inner->fname);
+      g->span = inner->call;
+      inner = inner->up;
+    }
+  }
   for (const Frame *f = inner; f && f != outer; f = f->up)
-    if (f->call.file && !covers(f->call, E->d->last->span) && n++ < shown) diag_note(E->d, E->d->last, f->call, "in this call of `%s`", f->fname);
-  if (n > shown) diag_note(E->d, E->d->last, (Span){0}, "... and %d calls more around it", n - shown);
+    if (f->call.file && !covers(f->call, g->span) && n++ < shown) diag_note(E->d, g, f->call, "in this call of `%s`", f->fname);
+  if (n > shown) diag_note(E->d, g, (Span){0}, "... and %d calls more around it", n - shown);
 }
 
 bool elab_guarded(Elab *E, void (*fn)(Elab *E, void *ctx), void *ctx) {
@@ -104,7 +121,9 @@ static bool module_load(Elab *E, Module *m, const char *source, const char *text
   E->unrolled = 0, E->module = m, E->stream = (Stream){0};
   int errors = E->d->nerror;
   m->loading = true;
-  Ast *file = parse_file(E->d, E->a, E->names, diag_source(E->d, source, text, len));
+  uint32_t id = diag_source(E->d, source, text, len);
+  if (m->library) vec_push(E->session->opt.arena, &E->session->library_file, id);
+  Ast *file = parse_file(E->d, E->a, E->names, id);
   bool ok = E->d->nerror == errors && module_run(E, m, file, false);
   m->loading = false;
   keep.effect.at = E->effect.at, keep.effect.n = E->effect.n, keep.effect.cap = E->effect.cap;
@@ -253,7 +272,7 @@ static void refuse_twice(Elab *E, Ast *file) {
   }
 }
 
-typedef struct Run { Module *m; Ast *item; bool show; } Run;
+typedef struct Run { Module *m; Ast *item; bool show, entry; } Run;
 
 static bool hidden(Elab *E, Ast *e) { /* a `;` after the expression silences the prompt */
   const Source *s = E->d->source.at[e->span.file - 1];
@@ -288,8 +307,13 @@ static void run_item(Elab *E, void *ctx) {
     return;
   }
   case AST_EXPR: {
+    int effects = E->effect.n;
     Value *v = elab_expr(E, m->top, e->a);
     if (r->show) show_value(E, m, e, v);
+    else if (E->effect.n == effects && v->kind != V_NONE && !(v->kind == V_TUPLE && v->agg.n == 0) && !r->entry) {
+      Diag *g = diag_warn(E->d, N_UNUSED, e->span, "nothing uses this value, %s", v_type_text(E, v));
+      diag_help(E->d, g, "print(...) shows it");
+    }
     return;
   }
   default: m->top = elab_stmt(E, m->top, e); return;
@@ -330,7 +354,7 @@ bool module_run(Elab *E, Module *m, Ast *file, bool show) {
   if (E->d->nerror > errors) return false;
   for (int k = 0; k < file->nkid; k++) hoist(E, m, file->kid[k]);
   for (int k = 0; k < file->nkid; k++) {
-    Run r = {m, file->kid[k], show && k == file->nkid - 1};
+    Run r = {m, file->kid[k], show && k == file->nkid - 1, show};
     if (!elab_guarded(E, run_item, &r)) poison_item(E, m, file->kid[k]);
   }
   for (int k = 0; k < file->nkid && !m->library; k++)

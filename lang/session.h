@@ -29,7 +29,8 @@ struct Session {
   NameMap builtin;         /* Value *: builtins, dtypes and constants already looked up */
   NameMap computed;        /* node -> Value *: what static(...) has run already */
   NameMap module;          /* by path or library name: Module * */
-  bool prelude_loading;
+  NameMap ever_bound;      /* names that some environment has: others need no walk */
+  VEC(uint32_t) library_file; /* sources whose text is the library's */
   VEC(Name) arg_used;      /* `arg` declarations met */
   /* the entry in hand, between session_unit and commit or abandon */
   const Env *entry_top;    /* main->top before it */

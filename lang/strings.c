@@ -1,25 +1,27 @@
 /* Text: interpolation, the template of the native `print`, and the texts of static numbers.
  *
- * A string whose pieces are all static is a plain V_STR. Otherwise it is a template with run-time operands, which `print`
- * and `assert` take over as they are. Static decimals go into templates as operands too, so that one formatter prints
- * them all; only where a string must be static (a path) are they written here. */
+ * Static pieces are folded into the text, by the formatter that prints run-time values. A string whose pieces are all static is a
+ * plain V_STR; otherwise it is a template with run-time operands, which `print` and `assert` take over as they are. */
 #include "lang/fold.h"
+#include "stdlib/native/print.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-char *num_text(Arena *a, double v) {
-  float f = (float)v;
-  bool narrow = isfinite(f) == isfinite(v) && (f != 0) == (v != 0); /* it prints as the f32 that it becomes */
-  if (isnan(v)) return arena_strdup(a, "nan");
-  if (isinf(v)) return arena_strdup(a, v < 0 ? "-inf" : "inf");
-  char buf[40];
-  for (int digits = 1; digits <= 17; digits++) {
-    snprintf(buf, sizeof buf, "%.*g", digits, narrow ? (double)f : v);
-    if (narrow ? strtof(buf, NULL) == f : strtod(buf, NULL) == v) break;
-  }
-  return strpbrk(buf, ".e") ? arena_strdup(a, buf) : arena_printf(a, "%s.0", buf);
+/* A static number in a format (NULL: plain): integers as i64, decimals as the f32 that they become, or as f64 where that would
+ * overflow or vanish. */
+static char *format_num(Arena *a, Num v, const char *fmt) {
+  char buf[2048];
+  float f = (float)v.f;
+  uint8_t b = v.i != 0;
+  bool narrow = isfinite(f) == isfinite(v.f) && (f != 0) == (v.f != 0);
+  if (v.is_bool) format_scalar(buf, sizeof buf, DT_BOOL, &b, fmt);
+  else if (!v.is_float) format_scalar(buf, sizeof buf, DT_I64, &v.i, fmt);
+  else format_scalar(buf, sizeof buf, narrow ? DT_F32 : DT_F64, narrow ? (void *)&f : (void *)&v.f, fmt);
+  return arena_strdup(a, buf);
 }
+
+char *num_text(Arena *a, double v) { return format_num(a, (Num){.is_float = true, .f = v}, NULL); }
 
 /* ---- templates ------------------------------------------------------------------------------------------------- */
 
@@ -36,6 +38,11 @@ void template_text(Elab *E, Template *t, const char *s, size_t n) {
 
 static void put_str(Elab *E, Template *t, const char *s) { put(E, t, s, strlen(s)); }
 static void text_str(Elab *E, Template *t, const char *s) { template_text(E, t, s, strlen(s)); }
+
+static void check_format(Elab *E, DType t, const char *fmt, Span at) {
+  const char *why = fmt ? strlen(fmt) > 60 ? "it is too long" : format_check(t, fmt) : NULL;
+  if (why) diag_fail(E->d, T_TYPE, at, "the format `:%s` does not suit %s: %s", fmt, dt_name(t), why);
+}
 
 static void put_operand(Elab *E, Template *t, Value *v, const char *fmt) {
   put_str(E, t, arena_printf(E->a, fmt ? "{%d:%s}" : "{%d}", t->arg.n, fmt));
@@ -59,12 +66,6 @@ static void put_template(Elab *E, Template *t, const Value *s) {
     put_operand(E, t, s->str.arg[k], *rest == ':' ? arena_strndup(E->a, rest + 1, (size_t)(end - rest - 1)) : NULL);
     i = (size_t)(end - s->str.s);
   }
-}
-
-/* A static decimal as an operand, in f32 unless it does not fit there. */
-static Value *num_operand(Elab *E, double v) {
-  bool narrow = isfinite((float)v) == isfinite(v) && ((float)v != 0) == (v != 0);
-  return v_scalar(E, ex_float(E->g, narrow ? DT_F32 : DT_F64, v));
 }
 
 static bool all_inline(const Value *v) {
@@ -106,18 +107,20 @@ static void put_lines(Elab *E, Template *t, Value *v, const char *prefix, Span a
 }
 
 void template_value(Elab *E, Template *t, Value *v, const char *fmt, Span at, bool nested) {
+  bool numbers = v->kind == V_NUM || v->kind == V_BOOL || v->kind == V_TENSOR || v->kind == V_RANGE || v->kind == V_TUPLE ||
+                 v->kind == V_RECORD;
+  if (fmt && !numbers) diag_fail(E->d, T_TYPE, at, "the format `:%s` is for numbers, but this is %s", fmt, v_type_text(E, v));
   switch (v->kind) {
   case V_POISON: diag_unwind(E->d);
   case V_NONE: text_str(E, t, "none"); return;
   case V_BOOL:
-    if (fmt) put_operand(E, t, v_scalar(E, ex_bool(E->g, v->b)), fmt);
-    else text_str(E, t, v->b ? "true" : "false");
+  case V_NUM: {
+    Num num;
+    v_num(v, &num);
+    check_format(E, num.is_bool ? DT_BOOL : num.is_float ? DT_F32 : DT_I64, fmt, at);
+    text_str(E, t, format_num(E->a, num, fmt));
     return;
-  case V_NUM:
-    if (v->num.is_float) put_operand(E, t, num_operand(E, v->num.f), fmt);
-    else if (fmt) put_operand(E, t, v_scalar(E, ex_int(E->g, DT_I64, v->num.i)), fmt);
-    else text_str(E, t, arena_printf(E->a, "%lld", (long long)v->num.i));
-    return;
+  }
   case V_STR:
     if (nested) text_str(E, t, "\"");
     if (v->str.narg) put_template(E, t, v);
@@ -125,7 +128,10 @@ void template_value(Elab *E, Template *t, Value *v, const char *fmt, Span at, bo
     if (nested) text_str(E, t, "\"");
     return;
   case V_DTYPE: text_str(E, t, dt_name(v->dtype)); return;
-  case V_TENSOR: put_operand(E, t, tv_harden(E, v, at), fmt); return;
+  case V_TENSOR:
+    check_format(E, tv_hard_dtype(&v->t), fmt, at);
+    put_operand(E, t, tv_harden(E, v, at), fmt);
+    return;
   case V_RANGE: {
     template_value(E, t, v->range.lo, fmt, at, true);
     put_str(E, t, "..");
@@ -169,51 +175,23 @@ void template_print(Elab *E, Template *t, Span at) {
 
 /* ---- interpolation --------------------------------------------------------------------------------------------- */
 
-/* The subset of Python's format language that print.h reads: is it well formed at all? What it means for a dtype is checked by
- * the native. */
-static void check_format(Elab *E, const char *f, Span at) {
-  const char *p = f;
-  if (*p && p[1] && strchr("<>^=", p[1])) p += 2;
-  else if (*p && strchr("<>^=", *p)) p++;
-  if (*p && strchr("+- ", *p)) p++;
-  while (*p >= '0' && *p <= '9') p++;
-  if (*p == ',') p++;
-  if (*p == '.') {
-    p++;
-    if (*p < '0' || *p > '9') p = "?";
-    while (*p >= '0' && *p <= '9') p++;
-  }
-  if (*p && strchr("dfFeEgG%xXbo", *p)) p++;
-  if (*p || strlen(f) > 30)
-    diag_fail(E->d, P_SYNTAX, at, "`:%s` is not a format: write [width][,][.digits][d f e g %% x b o], as in {x:.4} or {x:8.2f}", f);
-}
-
 Value *elab_string(Elab *E, const Env *env, Ast *e) {
   Template t = {0};
   VEC(char) plain = {0};
-  bool is_static = true;
   for (int k = 0; k < e->nkid; k++) {
     Ast *p = e->kid[k];
-    if (p->kind == AST_STR) {
-      template_text(E, &t, p->name, (size_t)p->ival);
-      for (int64_t i = 0; i < p->ival; i++) vec_push(E->a, &plain, p->name[i]);
-      continue;
-    }
-    if (p->name) check_format(E, p->name, p->span);
-    Value *v = elab_expr(E, env, p->a);
-    template_value(E, &t, v, p->name, p->a->span, false);
-    char *s = NULL;
-    if (v->kind == V_STR && v->str.narg == 0) s = arena_strndup(E->a, v->str.s, v->str.n);
-    else if (v->kind == V_NUM && !p->name)
-      s = v->num.is_float ? num_text(E->a, v->num.f) : arena_printf(E->a, "%lld", (long long)v->num.i);
-    else if (v->kind == V_BOOL && !p->name) s = arena_strdup(E->a, v->b ? "true" : "false");
-    else is_static = false;
-    for (; s && *s; s++) vec_push(E->a, &plain, *s);
+    if (p->kind == AST_STR) template_text(E, &t, p->name, (size_t)p->ival);
+    else template_value(E, &t, elab_expr(E, env, p->a), p->name, p->a->span, false);
   }
-  if (is_static) return v_str(E, plain.at ? plain.at : "", (size_t)plain.n);
+  if (t.arg.n == 0) { /* no operands: the template with its braces single again is the text */
+    for (int i = 0; i < t.text.n; i++) {
+      vec_push(E->a, &plain, t.text.at[i]);
+      i += t.text.at[i] == '{' || t.text.at[i] == '}';
+    }
+    return v_str(E, plain.at ? plain.at : "", (size_t)plain.n);
+  }
   vec_push(E->a, &t.text, 0);
   Value *v = v_str(E, t.text.at, (size_t)t.text.n - 1);
   v->str.narg = t.arg.n, v->str.arg = t.arg.at;
-  if (t.arg.n == 0) bug("a template without operands");
   return v;
 }
