@@ -39,7 +39,9 @@ void em_function(Em *E, const char *name, bool external) {
   E->memo.n = 0;
   E->memo.cap = 0;
   E->val.n = 0;
-  E->mask = NULL;
+  E->mask = E->live = NULL;
+  E->vec_iter = -1;
+  E->ntile = 0;
   E->point_level = 0;
   E->vec = false;
   em_at(E, 0);

@@ -45,6 +45,14 @@ typedef struct EmBuf {
   Val fwd;                  /* ROW, GLOBAL: the value just stored at the current point of a merged loop; gen 0: none */
 } EmBuf;
 
+/* A strided access turned through a square buffer (emit_tile.c). */
+typedef struct Tile {
+  const Expr *load;         /* NULL: the stores of buffer buf */
+  int buf;
+  LLVMValueRef mem;         /* `width` rows of `width` elements: row = position along the loop, lanes side by side */
+} Tile;
+enum { EM_TILES = 12 };
+
 typedef struct Em {
   Graph *g;                 /* for rewriting; may be NULL */
   const Kernel *k;
@@ -66,6 +74,11 @@ typedef struct Em {
   VEC(Val) val;
   LLVMValueRef mask;        /* live lanes of the tail, or NULL: all. Built at `mask_level` */
   int mask_level;
+  LLVMValueRef live;        /* number of live lanes where mask is set (i64) */
+  int vec_iter;             /* iterator that runs along the lanes, or -1 */
+  int ntile;                /* active tiles and the row they are at */
+  Tile tile[EM_TILES];
+  LLVMValueRef tile_row;
   int point_level;          /* level of the points of P: loads of inner buffers stay at or above */
   bool vec;                 /* width of the operation being built: vector or scalar */
   LLVMValueRef fault, unit; /* KFault pointer (level 0) and the unit being run */

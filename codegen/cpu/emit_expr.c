@@ -219,6 +219,42 @@ static LLVMValueRef reversed(Em *E, LLVMValueRef x) {
   return em_shuffle(E, x, NULL, E->width, lane);
 }
 
+/* Lanes `step` elements apart, 2 .. 8: whole vectors and shuffles. Nothing beyond the last live lane's element is read. */
+static LLVMValueRef load_apart(Em *E, DType t, LLVMValueRef p, int step) {
+  LLVMTypeRef mt = em_mem_type(E, t), vt = em_vector(E, mt), types[2] = {vt, E->ptr};
+  LLVMValueRef last = NULL, r = NULL; /* last: first element not to be read */
+  int w = E->width;
+  if (E->live) {
+    last = LLVMBuildMul(B, LLVMBuildSub(B, E->live, em_int(E, 1), ""), em_int(E, step), "");
+    last = LLVMBuildTrunc(B, LLVMBuildAdd(B, last, em_int(E, 1), ""), E->i32, "");
+    last = em_splat(E, last);
+  }
+  for (int q = 0; q < step; q++) {
+    LLVMValueRef off = em_int(E, (int64_t)q * w), at = LLVMBuildGEP2(B, mt, p, &off, 1, ""), lane[64], x;
+    for (int l = 0; l < w; l++) lane[l] = LLVMConstInt(E->i32, (unsigned)(q * w + l), 0);
+    LLVMValueRef number = LLVMConstVector(lane, (unsigned)w), m = NULL;
+    if (last) m = LLVMBuildICmp(B, LLVMIntULT, number, last, "");
+    else if (q == step - 1) {
+      for (int l = 0; l < w; l++) lane[l] = LLVMConstInt(E->i1, q * w + l <= (w - 1) * step, 0);
+      m = LLVMConstVector(lane, (unsigned)w);
+    }
+    if (m) {
+      x = em_call(E, "llvm.masked.load", 2, types, 4, (LLVMValueRef[]){at, align_of(E, t), m, LLVMConstNull(vt)});
+    } else {
+      x = LLVMBuildLoad2(B, vt, at, "");
+      LLVMSetAlignment(x, (unsigned)dt_bytes(t));
+    }
+    int pick[64]; /* lane l is element l * step: here when it lies in part q, else what we have */
+    for (int l = 0; l < w; l++) pick[l] = l * step / w == q ? w + l * step % w : l;
+    r = r ? em_shuffle(E, r, x, w, pick) : x;
+    if (q == 0) {
+      for (int l = 0; l < w; l++) pick[l] = l * step / w == 0 ? l * step : l;
+      r = em_shuffle(E, x, NULL, w, pick);
+    }
+  }
+  return r;
+}
+
 Val em_load(Em *E, int buf, const Addr *a, Val *mask, int site) {
   DType t = (DType)E->k->buf[buf].dtype;
   int floor_level = E->buf[buf].inner ? E->point_level : 0;
@@ -243,6 +279,8 @@ Val em_load(Em *E, int buf, const Addr *a, Val *mask, int site) {
       LLVMSetAlignment(x, (unsigned)dt_bytes(t));
     }
     if (p.step < 0) x = reversed(E, x);
+  } else if (!p.off && !mask && p.step >= 2 && p.step <= 8) {
+    x = load_apart(E, t, p.p, (int)p.step);
   } else {
     LLVMValueRef off = p.off ? p.off : em_lanes(E, E->i64, p.step);
     LLVMValueRef ptrs = LLVMBuildGEP2(B, mt, p.p, &off, 1, "");
@@ -255,6 +293,16 @@ Val em_load(Em *E, int buf, const Addr *a, Val *mask, int site) {
 
 void em_store(Em *E, int buf, const Addr *a, Val x, DType from, Val *mask, bool stream) {
   DType t = (DType)E->k->buf[buf].dtype;
+  for (int i = 0; i < E->ntile; i++) {
+    const Tile *ti = &E->tile[i];
+    if (ti->load || ti->buf != buf) continue;
+    LLVMTypeRef vt = em_vector(E, em_mem_type(E, t));
+    LLVMValueRef v = em_as(E, &x, true);
+    em_at(E, E->depth);
+    v = em_to_mem(E, t, em_cast(E, t, from, v));
+    LLVMSetAlignment(LLVMBuildStore(B, v, LLVMBuildGEP2(B, vt, ti->mem, &E->tile_row, 1, "")), 16);
+    return;
+  }
   Ptr p = em_pointer(E, buf, a, NULL, 0);
   bool vec = p.off || p.step;
   LLVMValueRef v = em_as(E, &x, vec), m = mask ? em_as(E, mask, vec) : NULL;
@@ -337,12 +385,23 @@ static Val iter_val(Em *E, const Expr *e) {
   em_at(E, it->level);
   return em_val(E, LLVMBuildAdd(B, em_splat(E, it->s), em_lanes(E, E->i64, 1), ""), true, it->level);
 }
+/* The current row of a tile. */
+static Val tile_load(Em *E, const Tile *t) {
+  DType dt = (DType)E->k->buf[t->buf].dtype;
+  LLVMTypeRef vt = em_vector(E, em_mem_type(E, dt));
+  em_at(E, E->depth);
+  LLVMValueRef x = LLVMBuildLoad2(B, vt, LLVMBuildGEP2(B, vt, t->mem, &E->tile_row, 1, ""), "");
+  LLVMSetAlignment(x, 16);
+  return em_val(E, em_from_mem(E, dt, x), true, E->depth);
+}
 static Val load_val(Em *E, Expr *e) {
   const KBuf *kb = kernel_buf(E->k, e->node);
   if (!kb) bug("emit: node %u has no buffer", e->node->id);
   int buf = (int)(kb - E->k->buf);
   EmBuf *eb = &E->buf[buf];
   bool fwd = eb->fwd.gen && em_live(E, &eb->fwd);
+  for (int i = 0; i < E->ntile; i++)
+    if (E->tile[i].load == e) return tile_load(E, &E->tile[i]);
   Val mask, *m = NULL;
   if (e->mask) mask = em_expr(E, e->mask), m = &mask;
   if (fwd || kb->space == SP_REG) {

@@ -187,7 +187,7 @@ static void turn_back(Em *E, Red *r, int64_t n, LLVMValueRef nrt, LLVMValueRef *
 }
 static void run_inner(Em *E, Ctx *c, LLVMValueRef base, int64_t n, LLVMValueRef nrt, LLVMValueRef *carry) {
   if (!c->inner) {
-    em_for(E, c->last.iter, base, n, nrt, c->last.n, c->nc, carry, step, c);
+    em_tiled_for(E, c->last.iter, base, n, nrt, c->last.n, c->nc, carry, step, c, &E->k->stage[c->g->first], c->g->n, false);
     return;
   }
   em_vec_for(E, c->last.iter, base, n, nrt, c->last.n, c->nc, carry, step, c);

@@ -2,6 +2,7 @@
 #include "codegen/cpu/stage.h"
 
 #define B E->b
+enum { UNROLL = 4 };
 
 /* ---- loops ---------------------------------------------------------------------------------------------------------- */
 static LLVMValueRef plus(Em *E, LLVMValueRef base, LLVMValueRef x) { return base ? LLVMBuildNSWAdd(B, base, x, "") : x; }
@@ -22,7 +23,8 @@ static void loop(Em *E, int k, LLVMValueRef base, LLVMValueRef n, int64_t step, 
 void em_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc, LLVMValueRef *carry,
             BodyFn body, void *ctx) {
   if (n == 0) return;
-  if (n == 1) once(E, k, base ? base : em_int(E, 0), false, extent, carry, body, ctx);
+  if (n > 0 && n <= UNROLL)
+    for (int64_t i = 0; i < n; i++) once(E, k, plus(E, base, em_int(E, i)), false, extent, carry, body, ctx);
   else loop(E, k, base, n > 0 ? em_int(E, n) : nrt, 1, false, extent, nc, carry, body, ctx);
 }
 
@@ -32,9 +34,10 @@ static LLVMValueRef lanes_below(Em *E, LLVMValueRef n) {
 static void tail(Em *E, int k, LLVMValueRef at, LLVMValueRef left, int64_t extent, LLVMValueRef *carry, BodyFn body, void *ctx) {
   em_scope_open(E);
   E->mask = lanes_below(E, left);
+  E->live = left;
   em_bind(E, k, at, E->depth, true, extent);
   body(E, ctx, carry);
-  E->mask = NULL;
+  E->mask = E->live = NULL;
   em_scope_close(E);
 }
 void em_vec_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc, LLVMValueRef *carry,
@@ -42,11 +45,14 @@ void em_vec_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, in
   int w = E->width;
   LLVMValueRef zero = em_int(E, 0);
   if (n == 0) return;
+  int outer = E->vec_iter;
+  E->vec_iter = k;
   if (n > 0) {
     int64_t full = n / w * w;
     if (full == w) once(E, k, base ? base : zero, true, extent, carry, body, ctx);
     else if (full) loop(E, k, base, em_int(E, full), w, true, extent, nc, carry, body, ctx);
     if (n > full) tail(E, k, plus(E, base, em_int(E, full)), em_int(E, n - full), extent, carry, body, ctx);
+    E->vec_iter = outer;
     return;
   }
   LLVMValueRef before[EM_CARRY], full = LLVMBuildAnd(B, nrt, em_int(E, -(int64_t)w), "");
@@ -60,6 +66,7 @@ void em_vec_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, in
   em_if_open(E, has_tail);
   tail(E, k, at, left, extent, carry, body, ctx);
   em_if_close(E, nc, carry, before);
+  E->vec_iter = outer;
 }
 
 /* ---- one stage at one place ------------------------------------------------------------------------------------------- */
@@ -135,7 +142,10 @@ static void nest_loop(Em *E, void *ctx, LLVMValueRef *carry) {
   const Axis *a = &t->g->own[t->at];
   bool vec = t->g->vec == VEC_OWN && t->at == t->g->nown - 1;
   Nest in = {t->s, t->g, t->at + 1, t->vec || vec};
+  int last = t->g->nown - (scan ? 2 : 1);
   if (vec) em_vec_for(E, a->iter, NULL, a->n, NULL, a->n, 0, NULL, nest_loop, &in);
+  else if (t->at == last && t->g->vec == VEC_POINT && !t->g->reduces && !scan)
+    em_tiled_for(E, a->iter, NULL, a->n, NULL, a->n, 0, NULL, nest_loop, &in, &E->k->stage[t->g->first], t->g->n, false);
   else em_for(E, a->iter, NULL, a->n, NULL, a->n, 0, NULL, nest_loop, &in);
 }
 void em_groups(Em *E, const Sched *s, int first) {
@@ -158,17 +168,12 @@ void em_groups(Em *E, const Sched *s, int first) {
 }
 
 /* ---- SCAN ------------------------------------------------------------------------------------------------------------------ */
-typedef struct Run { const Stage *st; DType acc; bool vec; int iter; int64_t n; } Run;
+typedef struct Run { const Stage *st; DType acc; bool vec; } Run;
 
 static void scan_step(Em *E, void *ctx, LLVMValueRef *carry) {
   Run *r = ctx;
   const Stage *st = r->st;
   DType t = (DType)st->body->dtype;
-  if (st->reverse) { /* the counter runs up, the iterator down */
-    It *it = &E->it[r->iter];
-    em_at(E, E->depth);
-    it->s = LLVMBuildSub(B, em_int(E, r->n - 1), it->s, "");
-  }
   Val x = em_expr(E, st->body), g;
   if (st->guard) g = em_expr(E, st->guard);
   LLVMValueRef v = em_as(E, &x, r->vec), c = st->guard ? em_as(E, &g, r->vec) : NULL, old = carry[0];
@@ -182,11 +187,11 @@ static void scan_step(Em *E, void *ctx, LLVMValueRef *carry) {
 static void scan_stage(Em *E, Nest *t) {
   const Stage *st = &E->k->stage[t->g->first];
   const Axis *a = &t->g->own[t->g->nown - 1];
-  Run r = {st, em_acc_dtype((DType)st->body->dtype), t->g->vec == VEC_POINT, a->iter, a->n};
+  Run r = {st, em_acc_dtype((DType)st->body->dtype), t->g->vec == VEC_POINT};
   em_at(E, E->depth);
   E->vec = r.vec;
   LLVMValueRef carry = em_identity(E, (Reduce)st->op, r.acc);
-  em_for(E, a->iter, NULL, a->n, NULL, a->n, 1, &carry, scan_step, &r);
+  em_tiled_for(E, a->iter, NULL, a->n, NULL, a->n, 1, &carry, scan_step, &r, st, 1, st->reverse);
 }
 
 /* ---- SCATTER --------------------------------------------------------------------------------------------------------------- */

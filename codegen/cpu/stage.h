@@ -13,6 +13,13 @@ void em_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_
 void em_vec_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc, LLVMValueRef *carry,
                 BodyFn body, void *ctx);
 
+/* em_for whose strided accesses by the lanes (in the stages st[0..nst)) go through transposed blocks where they can. `down`: from the
+ * last position to the first; n must be static then. */
+void em_tiled_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc, LLVMValueRef *carry,
+                  BodyFn body, void *ctx, const Stage *st, int nst, bool down);
+/* Would a load or store with these coefficients along the lanes and along the loop be tiled? */
+bool em_tiles(int64_t lane_step, int64_t loop_step, int64_t n, bool store);
+
 /* Everything at one point (or vector of points), the builder being at E->depth == E->point_level. */
 void em_groups(Em *E, const Sched *s, int first);
 /* Iterators of the group that are 0. */
