@@ -16,6 +16,65 @@ static bool load_lin(Graph *g, const KBuf *b, Expr *load, int niter, Lin *out) {
   return true;
 }
 
+/* ---- SPLIT: ITER k under // c or % c becomes c * q + r --------------------------------------------------------------- */
+
+typedef struct Split { Graph *g; const Operand *o; int k; int64_t c; int q, r; } Split;
+
+static bool is_split(const Expr *e, int *k, int64_t *c) {
+  if (e->kind != EX_OP || (e->op != OP_FLOORDIV && e->op != OP_MOD) || e->dtype != DT_I64) return false;
+  if (e->arg[0]->kind != EX_ITER || e->arg[1]->kind != EX_CONST || e->arg[1]->num.i < 1) return false;
+  *k = (int)e->arg[0]->num.i;
+  *c = e->arg[1]->num.i;
+  return true;
+}
+static bool on_axis(const Operand *o, int k) {
+  for (int i = 0; i < o->np; i++)
+    if (o->p[i] == k) return true;
+  for (int i = 0; i < o->nk; i++)
+    if (o->kk[i] == k) return true;
+  return false;
+}
+static void see_split(void *ctx, Expr *e) { /* the coarsest divisor first */
+  Split *s = ctx;
+  int k;
+  int64_t c;
+  if (is_split(e, &k, &c) && c > s->c && on_axis(s->o, k) && (c >= s->o->ext[k] || s->o->ext[k] % c == 0)) s->k = k, s->c = c;
+}
+static Expr *by_split(void *ctx, Expr *e) {
+  Split *s = ctx;
+  int k;
+  int64_t c;
+  if (is_split(e, &k, &c) && k == s->k && c == s->c) return ex_iter(s->g, e->op == OP_FLOORDIV ? s->q : s->r);
+  if (e->kind != EX_ITER || e->num.i != s->k) return NULL;
+  return ex_lin(s->g, 0, 2, (int64_t[]){s->c, 1}, (Expr *[]){ex_iter(s->g, s->q), ex_iter(s->g, s->r)});
+}
+static bool put_pair(int *n, int *axis, int k, int q, int r) {
+  for (int i = 0; i < *n; i++)
+    if (axis[i] == k) {
+      memmove(axis + i + 2, axis + i + 1, (size_t)(*n - i - 1) * sizeof *axis);
+      axis[i] = q;
+      axis[i + 1] = r;
+      (*n)++;
+      return true;
+    }
+  return false;
+}
+static void split_axes(Graph *g, Operand *o) {
+  for (int round = 0; round < 8 && o->niter + 2 <= CONTRACT_MAX_ITER; round++) {
+    Split s = {g, o, -1, 0, o->niter, o->niter + 1};
+    ex_visit(o->e, see_split, &s);
+    if (s.k < 0) return;
+    int64_t n = o->ext[s.k];
+    o->ext[s.q] = s.c >= n ? 1 : n / s.c; /* c >= n: q is always 0 */
+    o->ext[s.r] = s.c >= n ? n : s.c;
+    o->e = ex_map(g, o->e, by_split, &s);
+    if (!put_pair(&o->np, o->p, s.k, s.q, s.r)) put_pair(&o->nk, o->kk, s.k, s.q, s.r);
+    o->niter += 2;
+  }
+}
+
+/* ---- Merging ------------------------------------------------------------------------------------------------------ */
+
 /* Every load of e walks iterators (a, b) as the one iterator a * ext[b] + b, and nothing else uses them. */
 static bool walks_as_one(Graph *g, const Operand *o, Expr *e, int a, int b) {
   if (!ex_uses_iter(e, a) && !ex_uses_iter(e, b)) return true;
@@ -108,6 +167,8 @@ void operand_make(Graph *g, const Kernel *k, Expr *e, int niter, const int64_t *
   out->nk = nk;
   memcpy(out->p, p, (size_t)np * sizeof *p);
   memcpy(out->kk, kk, (size_t)nk * sizeof *kk);
+  split_axes(g, out);
+  niter = out->niter;
   int budget = 400;
   if (is_small(e, &budget)) {
     merge_axes(g, out, &out->np, out->p);

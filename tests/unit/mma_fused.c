@@ -160,3 +160,29 @@ Test(mma, gather_out_of_range_is_a_fault) {
   code.drop(&code);
   mma_case_free(&c);
 }
+
+Test(mma, merged_heads_split_k) { /* o[b, h, t, d] read as [b, t, h*D + d]: k // D and k % D; also as rows of the output */
+  Tally t = {0};
+  for (int f = 0; f < 3; f++) {
+    MmaCase c = mma_case();
+    int64_t B = 2, T = 7, H = 3, D = 8, N = 20;
+    Node *o = f == 1 ? mma_input(&c, DT_F32, DIMS(B, T, H, D)) : mma_input(&c, DT_F32, DIMS(B, H, T, D));
+    Node *w = mma_input(&c, DT_F32, DIMS(H * D, N));
+    Expr *k = it_(&c, 3), *eight = ex_int(c.g, DT_I64, D);
+    Expr *h = ex_op2(c.g, OP_FLOORDIV, k, eight), *d = ex_op2(c.g, OP_MOD, k, eight);
+    Expr *x = f == 1 ? LOAD(&c, o, NULL, it_(&c, 0), it_(&c, 1), h, d) : LOAD(&c, o, NULL, it_(&c, 0), h, it_(&c, 1), d);
+    Node *n = nd_comp(c.g, 3, 1, (int64_t[]){B, T, N, H * D}, RED_SUM, ex_op2(c.g, OP_MUL, x, LOAD(&c, w, NULL, k, it_(&c, 2))), NULL);
+    if (f == 2) { /* dW: out[h*D + d, n] = sum over b, t of o[b, h, t, d] * g[b, t, n] */
+      Node *g = mma_input(&c, DT_F32, DIMS(B, T, N));
+      Expr *m = it_(&c, 0);
+      Expr *y = LOAD(&c, o, NULL, it_(&c, 2), ex_op2(c.g, OP_FLOORDIV, m, eight), it_(&c, 3), ex_op2(c.g, OP_MOD, m, eight));
+      n = nd_comp(c.g, 2, 2, (int64_t[]){H * D, N, B, T}, RED_SUM,
+                  ex_op2(c.g, OP_MUL, y, LOAD(&c, g, NULL, it_(&c, 2), it_(&c, 3), it_(&c, 1))), NULL);
+    }
+    MmaPlan p;
+    cr_assert(mma_plan(c.g, mma_kernel_of(&c, n), jit_isa(the_jit()), &p));
+    cr_expect(p.R.plain && p.V.plain, "form %d: an operand is not read as strides", f);
+    check(&c, n, &t, arena_printf(c.arena, "merged heads %d", f));
+  }
+  cr_assert_eq(t.ran, 3);
+}
