@@ -97,4 +97,6 @@ Expr *ex_over_nothing(Graph *g, Reduce op, DType t);
 /* e, safe to evaluate where c is false: loads that could leave their tensors or be checked are masked by c, and integer
  * divisors are 1 there. The box is that of w's extents. */
 Expr *work_push_mask(Work *w, Expr *e, Expr *c);
+/* merge.c: loops of the same steps become one; true when something changed. */
+bool merge_loops(Graph *g, int nroot, Node **root);
 #endif

@@ -1,5 +1,6 @@
 /* The simplifier: one bottom-up pass, repeated until nothing changes.
  *
+ *   merge         loops of the same steps become one (merge.c), first
  *   movement      a comp that only moves (its body is one unmasked load with index subscripts, or holds no load at all) vanishes
  *                 into the loads of it
  *   ranges        // % comparisons, masks, min and max decided by the extents (reduce.c)
@@ -351,6 +352,7 @@ void graph_simplify(Graph *g, Region *r) {
   int nroot = r->nout + r->neffect;
   Node **root = arena_array(g->arena, Node *, nroot);
   for (int i = 0; i < nroot; i++) root[i] = i < r->nout ? r->out[i] : r->effect[i - r->nout];
+  while (merge_loops(g, nroot, root)) {}
   for (int pass = 0; pass < MAX_PASSES && one_pass(g, nroot, root); pass++) {}
   r->out = root;
   r->effect = root + r->nout;
