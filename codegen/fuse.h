@@ -75,7 +75,7 @@ struct Group {
 typedef struct Fusion {
   Arena *a;
   Graph *g;
-  const Region *region;
+  Region region;
   NumMap index;         /* Node -> node.at */
   VEC(FNode *) node;    /* by pos */
   VEC(Group *) group;   /* merged ones included (into != NULL) */
@@ -84,6 +84,7 @@ typedef struct Fusion {
 } Fusion;
 
 Fusion *fuse(Arena *a, Graph *g, const Region *r);
+Region fuse_loops(Graph *g, const Region *r); /* loops.c: an equal region in which every PARAM has one binder */
 FNode *fuse_node(const Fusion *f, const Node *n); /* bug() if it is not of the region */
 
 /* How the parts of fuse.c share the work: places.c, inline.c, groups.c. */

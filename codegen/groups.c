@@ -113,7 +113,7 @@ static void find_deps(Fusion *f) {
       if (x->def->kind == ND_SCATTER && x->def->scatter.base) add_dep(f, x->group, x->home, x->def->scatter.base);
     }
   }
-  chain_effects(f, f->region);
+  chain_effects(f, &f->region);
 }
 
 /* Is `target` reached from `from` by dependences through some third group? */
@@ -381,7 +381,7 @@ Fusion *fuse(Arena *a, Graph *g, const Region *r) {
   Fusion *f = arena_new_of(a, Fusion);
   f->a = a;
   f->g = g;
-  f->region = r;
+  f->region = fuse_loops(g, r);
   f->index.arena = a;
   fuse_places(f);
   fuse_inline(f);

@@ -71,8 +71,8 @@ static void push_use(void *ctx, Node *in, int sub) {
 
 static void topo(Fusion *f) {
   Stack s = {.a = f->a};
-  for (int i = f->region->neffect - 1; i >= 0; i--) push_use(&s, f->region->effect[i], -1);
-  for (int i = f->region->nout - 1; i >= 0; i--) push_use(&s, f->region->out[i], -1);
+  for (int i = f->region.neffect - 1; i >= 0; i--) push_use(&s, f->region.effect[i], -1);
+  for (int i = f->region.nout - 1; i >= 0; i--) push_use(&s, f->region.out[i], -1);
   while (s.todo.n) {
     Todo *t = &s.todo.at[s.todo.n - 1];
     Node *n = t->n;
@@ -199,9 +199,9 @@ static void settle(Fusion *f, FNode *x) {
 void fuse_places(Fusion *f) {
   topo(f);
   f->root = place_new(f, NULL, NULL, PL_ROOT, -1, 1);
-  pin_effects(f, f->region, f->root);
-  for (int i = 0; i < f->region->nout; i++) {
-    FNode *x = fuse_node(f, f->region->out[i]);
+  pin_effects(f, &f->region, f->root);
+  for (int i = 0; i < f->region.nout; i++) {
+    FNode *x = fuse_node(f, f->region.out[i]);
     x->home = f->root;
     x->pinned = true;
   }

@@ -293,7 +293,7 @@ Plan *codegen_plan(Codegen *c, Graph *g, const Region *r, Fault *fault) {
     int *out = arena_array(plan->mem, int, r->nout);
     plan->noutput = r->nout;
     plan->output = out;
-    for (int i = 0; i < r->nout; i++) out[i] = use_node(&p, r->out[i]);
+    for (int i = 0; i < r->nout; i++) out[i] = use_node(&p, p.f->region.out[i]);
     int *in = arena_array(plan->mem, int, p.value.n);
     plan->input = in;
     for (int v = 0; v < p.value.n; v++)

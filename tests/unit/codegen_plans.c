@@ -88,8 +88,18 @@
   "%3 = comp f32[9, 20] for i0 9, i1 20: (exp %2[i0, i1])\n"                                                           \
   "%4 = scatter f32[7, 20] zeros for i0 9, i1 20 add checked: at [%1[i0], i1] %3[i0, i1]\n"                            \
   "return (%3, %4)\n"
+#define TWINS /* two loops over one body; the second stacks more; the third is fed by the first */                        \
+  "%0 = input f32[5] \"x\" slot 0\n%1 = param f32[5] \"s\"\n%2 = param i64[] \"t\" in 0..5\n"                          \
+  "%3 = comp f32[5] for i0 5: (tanh (add %1[i0] (cast:f32 %2[])))\n"                                                   \
+  "%4 = loop states (%1 = %0) counter %2 trip 6 next (%3) stack () effects ()\n"                                       \
+  "%5 = loop states (%1 = %0) counter %2 trip 6 next (%3) stack (%1) effects ()\n"                                     \
+  "%6 = get f32[5] %4 0\n%7 = get f32[6, 5] %5 1\n"                                                                   \
+  "%8 = loop states (%1 = %6) counter %2 trip 6 next (%3) stack () effects ()\n"                                       \
+  "%9 = get f32[5] %8 0\n"                                                                                             \
+  "%10 = comp f32[5] for i0 5 sum i1 6: (add %7[i1, i0] (add %6[i0] %9[i0]))\n"                                        \
+  "return (%10)\n"
 
-static const char *const programs[] = {RELU, SOFTMAX, LAYER_NORM, GRAM, RNN, ROTATE, UPDATE, KMEANS, WHILE, WHOLE_SUMS, GATHER};
+static const char *const programs[] = {RELU, SOFTMAX, LAYER_NORM, GRAM, RNN, ROTATE, UPDATE, KMEANS, WHILE, WHOLE_SUMS, GATHER, TWINS};
 
 /* Oracle, walker, compiled on 1, 2, 3, 8 threads. */
 Test(codegen_plans, values_and_bits) {
@@ -147,6 +157,14 @@ Test(codegen_plans, state_in_place) {
   PlanRun r = planned(UPDATE);
   cr_expect(strstr(r.fuse, "state") && strstr(r.fuse, " in place"), "%s", r.fuse);
   cr_expect_not(strstr(r.fuse, "copied"), "%s", r.fuse);
+  run_free(&r);
+}
+
+Test(codegen_plans, twin_loops_run_once) {
+  PlanRun r = planned(TWINS);
+  int loops = 0;
+  for (const char *at = strstr(r.fuse, "kernels: "); (at = strstr(at, "\nloop 6\n")); at++) loops++;
+  cr_expect_eq(loops, 2, "%s", r.fuse);
   run_free(&r);
 }
 
