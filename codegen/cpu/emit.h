@@ -79,6 +79,12 @@ typedef struct Em {
   int ntile;                /* active tiles and the row they are at */
   Tile tile[EM_TILES];
   LLVMValueRef tile_row;
+  /* Reduction of group 0 in two phases (sched.h) */
+  enum { SPLIT_NONE, SPLIT_CHUNKS, SPLIT_JOIN } split;
+  LLVMValueRef part, shared; /* chunk to run; the unit's shared memory */
+  /* Points of the unit along axis vp: base NULL: 0; count < 0: count_rt */
+  LLVMValueRef unit_base, unit_count_rt;
+  int64_t unit_count;
   int point_level;          /* level of the points of P: loads of inner buffers stay at or above */
   bool vec;                 /* width of the operation being built: vector or scalar */
   LLVMValueRef fault, unit; /* KFault pointer (level 0) and the unit being run */
@@ -154,6 +160,10 @@ void em_store(Em *E, int buf, const Addr *a, Val x, DType from, Val *mask, bool 
 void em_fault_function(Em *E);
 /* Records a fault where bad is true; index as i64 (or NULL s and v). */
 void em_fault_check(Em *E, int kind, int site, Val bad, Val index, int64_t size);
+
+/* ---- emit_tile.c */
+/* Would a load or store of a loop of n rounds with these coefficients along the lanes and along the loop be tiled? */
+bool em_tiles(int64_t lane_step, int64_t loop_step, int64_t n, bool store);
 
 /* ---- emit_ops.c: rows of scalar.def at the builder's place, E->vec telling the width ------------------------------- */
 LLVMValueRef em_op(Em *E, const Expr *e, LLVMValueRef *arg); /* all args of the width E->vec. No faults */

@@ -3,6 +3,8 @@
  *   rotating   lanes over the innermost axis: vectors of 16 positions go to accumulators 0 1 2 3 0 1 .. The accumulators are
  *              carried values that rotate, so that the loop has one body; afterwards they are turned back
  *   chain      one accumulator, positions one by one; it is a vector when the lanes are points or own outputs
+ *   column     the rows of the reduction outside, a unit's points inside, one accumulator a point in memory: long walks along
+ *              contiguous operands instead of one column of vectors after the other
  *   memory     the 64 accumulators of ORD_LANES for each of `width` points, on the stack
  *
  * Parts: a reduction longer than a chunk leaves one value a chunk in an array, which the pairwise tree then joins in
@@ -13,7 +15,7 @@
 #define B E->b
 enum { MAX_RED = 12, PSEUDO = EM_ITERS - 1 }; /* PSEUDO: iterator number of loops over chunks and rows */
 
-typedef enum { RM_ROTATE, RM_CHAIN, RM_MEMORY } RedMode;
+typedef enum { RM_ROTATE, RM_CHAIN, RM_MEMORY, RM_COLUMN } RedMode;
 typedef struct Red {
   const Stage *st;
   Reduce op;
@@ -96,6 +98,13 @@ static LLVMValueRef position(Em *E, Ctx *c, bool vec) {
   return c->inner ? LLVMBuildAdd(B, p, em_lanes(E, E->i64, 1), "") : p;
 }
 
+/* The column accumulators of the current vector of points. */
+static LLVMValueRef column_at(Em *E, Ctx *c, Red *r, LLVMValueRef memory) {
+  LLVMValueRef i = E->it[E->vec_iter].s;
+  if (E->unit_base) i = LLVMBuildSub(B, i, E->unit_base, "");
+  return LLVMBuildGEP2(B, em_reg_type(E, r->acc), memory, &i, 1, "");
+}
+
 /* ---- one position ---------------------------------------------------------------------------------------------------------- */
 static void accumulate(Em *E, Ctx *c, Red *r, LLVMValueRef *carry) {
   bool vec = c->vec || c->inner;
@@ -123,6 +132,10 @@ static void accumulate(Em *E, Ctx *c, Red *r, LLVMValueRef *carry) {
     LLVMValueRef slot = LLVMBuildAnd(B, E->it[c->last.iter].s, em_int(E, NACC * LANE - 1), "");
     at = LLVMBuildGEP2(B, t, r->memory, &slot, 1, "");
     old = LLVMBuildLoad2(B, t, at, "");
+  } else if (r->mode == RM_COLUMN) {
+    at = column_at(E, c, r, r->memory);
+    old = LLVMBuildLoad2(B, t, at, "");
+    LLVMSetAlignment(old, 8);
   } else {
     old = carry[r->slot];
   }
@@ -143,8 +156,9 @@ static void accumulate(Em *E, Ctx *c, Red *r, LLVMValueRef *carry) {
     next = em_combine(E, r->op, r->acc, old, vx);
   }
   if (live) next = LLVMBuildSelect(B, live, next, old, "");
-  if (r->mode == RM_MEMORY) {
-    LLVMBuildStore(B, next, at);
+  if (r->mode == RM_MEMORY || r->mode == RM_COLUMN) {
+    LLVMValueRef put = LLVMBuildStore(B, next, at);
+    if (r->mode == RM_COLUMN) LLVMSetAlignment(put, 8);
     return;
   }
   if (r->mode == RM_ROTATE) {
@@ -163,6 +177,19 @@ static void step(Em *E, void *ctx, LLVMValueRef *carry) {
     else accumulate(E, c, r++, carry);
   }
 }
+
+static void column_identity(Em *E, void *ctx, LLVMValueRef *carry) {
+  Ctx *c = ctx;
+  Red *r = &c->red[0];
+  em_at(E, E->depth);
+  E->vec = true;
+  LLVMSetAlignment(LLVMBuildStore(B, em_identity(E, r->op, r->acc), column_at(E, c, r, r->memory)), 8);
+}
+static void along_points(Em *E, Ctx *c, BodyFn body) {
+  const Axis *a = &c->s->axis[c->s->vp];
+  em_vec_for(E, a->iter, E->unit_base, E->unit_count, E->unit_count_rt, a->n, 0, NULL, body, c);
+}
+static void column_step(Em *E, void *ctx, LLVMValueRef *carry) { along_points(E, ctx, step); }
 
 /* ---- the innermost axis ------------------------------------------------------------------------------------------------------ */
 /* After `steps` rotations the accumulator at place i is number (steps + i) mod nacc. */
@@ -186,6 +213,10 @@ static void turn_back(Em *E, Red *r, int64_t n, LLVMValueRef nrt, LLVMValueRef *
   }
 }
 static void run_inner(Em *E, Ctx *c, LLVMValueRef base, int64_t n, LLVMValueRef nrt, LLVMValueRef *carry) {
+  if (c->red[0].mode == RM_COLUMN) {
+    em_for(E, c->last.iter, base, n, nrt, c->last.n, c->nc, carry, column_step, c);
+    return;
+  }
   if (!c->inner) {
     em_tiled_for(E, c->last.iter, base, n, nrt, c->last.n, c->nc, carry, step, c, &E->k->stage[c->g->first], c->g->n, false);
     return;
@@ -276,6 +307,10 @@ static void start(Em *E, Ctx *c, LLVMValueRef *carry) {
   for (int i = 0; i < c->nred; i++) {
     Red *r = &c->red[i];
     LLVMValueRef id = r->arg ? LLVMConstNull(em_wide(E, em_reg_type(E, r->acc))) : em_identity(E, r->op, r->acc);
+    if (r->mode == RM_COLUMN) {
+      along_points(E, c, column_identity);
+      continue;
+    }
     if (r->mode == RM_MEMORY) {
       for (int m = 0; m < r->nacc; m++) {
         LLVMValueRef at = em_int(E, m);
@@ -390,6 +425,19 @@ static void chunk_body(Em *E, void *ctx, LLVMValueRef *none) {
 }
 
 /* ---- the group ---------------------------------------------------------------------------------------------------------------------------- */
+/* Where the chunks' values of a stage go: the lane's scratch, or for a split reduction the unit's shared memory, where each vector of
+ * points has its own piece. */
+static LLVMValueRef part_base(Em *E, const Sched *s, int stage) {
+  if (!E->split || stage != 0) {
+    LLVMValueRef off = em_int(E, (int64_t)s->part_off[stage]);
+    return LLVMBuildGEP2(B, E->i8, E->scratch, &off, 1, "");
+  }
+  if (s->vp < 0 || s->column) return E->shared;
+  LLVMValueRef i = E->it[s->axis[s->vp].iter].s;
+  if (E->unit_base) i = LLVMBuildSub(B, i, E->unit_base, "");
+  i = LLVMBuildMul(B, i, em_int(E, s->nparts * 8), "");
+  return LLVMBuildGEP2(B, E->i8, E->shared, &i, 1, "");
+}
 static void set_up(Em *E, const Sched *s, const SGroup *g, bool vec, Ctx *c) {
   *c = (Ctx){.s = s, .g = g, .vec = vec, .inner = g->vec == VEC_INNER, .rows = 1};
   if (g->nred) c->last = g->red[g->nred - 1];
@@ -416,15 +464,93 @@ static void set_up(Em *E, const Sched *s, const SGroup *g, bool vec, Ctx *c) {
     } else {
       c->nc += r->nacc + (r->arg ? 1 : 0);
     }
-    LLVMValueRef off = em_int(E, (int64_t)s->part_off[g->first + i]);
-    r->parts = LLVMBuildGEP2(B, E->i8, E->scratch, &off, 1, "");
+    r->parts = part_base(E, s, g->first + i);
   }
   c->nchunk = sched_chunks(c->lanes ? ORD_LANES : ORD_CHAIN, c->rows, c->last.n);
   for (int i = 0; i < c->nred; i++) {
-    LLVMValueRef half = em_int(E, (c->nchunk * 8 * E->width + 63) & ~(int64_t)63);
-    c->red[i].index_parts = LLVMBuildGEP2(B, E->i8, c->red[i].parts, &half, 1, "");
+    int64_t split = (int64_t)s->part_bytes / 2, half = (c->nchunk * 8 * E->width + 63) & ~(int64_t)63;
+    LLVMValueRef off = em_int(E, E->split && g->first == 0 ? split : half);
+    c->red[i].index_parts = LLVMBuildGEP2(B, E->i8, c->red[i].parts, &off, 1, "");
   }
 }
+static void join(Em *E, Ctx *c) {
+  for (int i = 0; i < c->nred; i++) {
+    Pair p = tree(E, c, &c->red[i], c->nchunk);
+    em_at(E, E->depth);
+    deliver(E, c, &c->red[i], p);
+  }
+}
+void em_first_chunk(Em *E, const Sched *s) {
+  Ctx c;
+  const SGroup *g = &s->group[0];
+  em_scope_open(E);
+  em_bind_zero(E, g->zero, E->depth);
+  set_up(E, s, g, g->vec == VEC_POINT, &c);
+  em_bind(E, PSEUDO, E->part, E->depth, false, 0);
+  chunk_body(E, &c, NULL);
+  em_scope_close(E);
+}
+
+/* ---- columns -------------------------------------------------------------------------------------------------------------------------------- */
+/* Accumulators of chunk number `chunk`: rows of s->chunk values. */
+static LLVMValueRef column_row(Em *E, Ctx *c, LLVMValueRef base, LLVMValueRef chunk) {
+  int64_t n = (c->s->chunk + E->width - 1) / E->width * E->width;
+  LLVMValueRef off = LLVMBuildMul(B, chunk, em_int(E, n), "");
+  return LLVMBuildGEP2(B, em_reg_type(E, c->red[0].acc), base, &off, 1, "");
+}
+static void column_chunk(Em *E, void *ctx, LLVMValueRef *carry) {
+  Ctx *c = ctx;
+  LLVMValueRef chunk = E->it[PSEUDO].s;
+  c->red[0].memory = column_row(E, c, c->red[0].parts, chunk);
+  start(E, c, carry);
+  if (c->nchunk == 1) nested_rows(E, c, carry);
+  else run_chunk(E, c, chunk, carry);
+}
+static void column_set_up(Em *E, const Sched *s, Ctx *c) {
+  set_up(E, s, &s->group[0], true, c);
+  c->red[0].mode = RM_COLUMN;
+  c->nc = 0;
+}
+void em_column_pass(Em *E, const Sched *s) {
+  Ctx c;
+  LLVMValueRef none[EM_CARRY];
+  em_scope_open(E);
+  E->point_level = E->depth;
+  em_bind_zero(E, s->group[0].zero, E->depth);
+  column_set_up(E, s, &c);
+  if (c.rows == 0 || c.last.n == 0) {
+    c.red[0].memory = c.red[0].parts;
+    along_points(E, &c, column_identity);
+  } else if (E->split == SPLIT_CHUNKS) {
+    em_bind(E, PSEUDO, E->part, E->depth, false, 0);
+    column_chunk(E, &c, none);
+  } else {
+    em_for(E, PSEUDO, NULL, c.nchunk, NULL, 0, 0, none, column_chunk, &c);
+  }
+  em_scope_close(E);
+}
+static LLVMValueRef column_load(Em *E, Ctx *c, LLVMValueRef chunk) {
+  Red *r = &c->red[0];
+  LLVMValueRef x = LLVMBuildLoad2(B, em_vector(E, em_reg_type(E, r->acc)), column_at(E, c, r, column_row(E, c, r->parts, chunk)), "");
+  LLVMSetAlignment(x, 8);
+  return x;
+}
+void em_column_value(Em *E, const Sched *s) {
+  Ctx c;
+  em_at(E, E->depth);
+  column_set_up(E, s, &c);
+  Red *r = &c.red[0];
+  for (int64_t w = 1; w < c.nchunk; w *= 2) {
+    LLVMValueRef i = em_loop_open(E, em_int(E, 0), em_int(E, c.nchunk - w), 2 * w, 0, NULL);
+    E->vec = true;
+    LLVMValueRef x = em_combine(E, r->op, r->acc, column_load(E, &c, i), column_load(E, &c, LLVMBuildAdd(B, i, em_int(E, w), "")));
+    LLVMSetAlignment(LLVMBuildStore(B, x, column_at(E, &c, r, column_row(E, &c, r->parts, i))), 8);
+    em_loop_close(E, 0, NULL);
+  }
+  em_at(E, E->depth);
+  em_store_stage(E, r->st, em_val(E, column_load(E, &c, em_int(E, 0)), true, E->depth), r->acc);
+}
+
 void em_reduce_group(Em *E, const Sched *s, const SGroup *g, bool vec) {
   Ctx c;
   em_at(E, E->depth);
@@ -445,11 +571,7 @@ void em_reduce_group(Em *E, const Sched *s, const SGroup *g, bool vec) {
     }
     return;
   }
-  em_for(E, PSEUDO, NULL, c.nchunk, NULL, 0, 0, NULL, chunk_body, &c);
+  if (!E->split || g->first) em_for(E, PSEUDO, NULL, c.nchunk, NULL, 0, 0, NULL, chunk_body, &c);
   em_at(E, E->depth);
-  for (int i = 0; i < c.nred; i++) {
-    Pair p = tree(E, &c, &c.red[i], c.nchunk);
-    em_at(E, E->depth);
-    deliver(E, &c, &c.red[i], p);
-  }
+  join(E, &c);
 }

@@ -179,14 +179,17 @@ static bool joins(const Kernel *k, int first, int j, RedOrder *order, bool *redu
 }
 
 static double lanes_of(int64_t n, int width) { return n <= 0 ? 1 : (double)n / (double)((n + width - 1) / width); }
-/* Cost of one execution of the stage's innermost body when iterator v runs along the lanes (-1: scalar code). */
-static double body_cost(const Use *u, int v) {
+/* Cost of one execution of the stage's innermost body when iterator v runs along the lanes (-1: scalar code). loop: bits of the
+ * iterators of the loops inside (or beside) it, along which blocks can be transposed. */
+static double body_cost(const Use *u, int v, uint64_t loop) {
   double c = v < 0 ? u->ops * 0.7 : u->ops;
   for (int i = 0; i < u->nacc; i++) {
     const Access *x = &u->acc[i];
     int64_t step = v < 0 ? 0 : x->a.coef[v];
-    bool irregular = v >= 0 && (x->atoms & bit(v));
-    c += irregular ? 24 : step == 0 ? (x->store && v >= 0 ? 16 : 0.6) : step == 1 ? 1 : step == -1 ? 2 : 20;
+    bool irregular = v >= 0 && (x->atoms & bit(v)), tiled = false;
+    for (int k = 0; k < EM_ITERS && !tiled; k++) tiled = (loop & bit(k)) && em_tiles(step, x->a.coef[k], 16, x->store) && !x->a.natom;
+    c += irregular ? 24 : step == 0 ? (x->store && v >= 0 ? 16 : 0.6) : step == 1 ? 1 : step == -1 ? 2 : tiled ? 6
+         : step >= 2 && step <= 8 && !x->store ? (double)step + 1 : 24;
   }
   return c;
 }
@@ -196,7 +199,7 @@ static double prod_axes(const Axis *a, int n) {
   return p;
 }
 /* Vector operations a point (VEC_POINT: a vector of points). */
-static double group_cost(const Kernel *k, const Use *u, SGroup *g, int vp_iter, int width) {
+static double group_cost(const Kernel *k, const Use *u, SGroup *g, int vp_iter, uint64_t beside, int width) {
   double own = prod_axes(g->own, g->nown), red = prod_axes(g->red, g->nred), lanes = 1, extra = 0;
   int v = vp_iter;
   g->vec = VEC_POINT;
@@ -216,15 +219,58 @@ static double group_cost(const Kernel *k, const Use *u, SGroup *g, int vp_iter, 
     extra = 4;
   }
   double c = extra;
-  for (int i = 0; i < g->n; i++) c += body_cost(&u[g->first + i], v);
+  uint64_t loop = vp_iter < 0 ? 0 : beside;
+  if (vp_iter >= 0 && g->nred) loop = bit(g->red[g->nred - 1].iter);
+  else if (vp_iter >= 0 && g->nown) loop = bit(g->own[g->nown - 1].iter);
+  for (int i = 0; i < g->n; i++) c += body_cost(&u[g->first + i], v, loop);
   if (chain && c < 8) c = 8;
   return own * red / lanes * c + 4;
 }
 
+/* P axes beside vp along which a kernel without loops of its own may transpose. */
+static uint64_t beside(const Kernel *k, const Sched *s, int vp) {
+  uint64_t m = 0;
+  for (int i = 0; i < k->nstage; i++)
+    if (k->stage[i].nown + k->stage[i].nred) return 0;
+  for (int i = 0; i < s->naxis; i++)
+    if (i != vp && s->axis[i].n >= 4) m |= bit(s->axis[i].iter);
+  return m;
+}
 static double kernel_cost(const Kernel *k, const Use *u, Sched *s, int vp, int width) {
   double c = 0, points = prod_axes(s->axis, s->naxis);
-  for (int i = 0; i < s->ngroup; i++) c += group_cost(k, u, &s->group[i], vp < 0 ? -1 : s->axis[vp].iter, width);
+  uint64_t m = vp < 0 ? 0 : beside(k, s, vp);
+  for (int i = 0; i < s->ngroup; i++) c += group_cost(k, u, &s->group[i], vp < 0 ? -1 : s->axis[vp].iter, m, width);
   return vp < 0 ? c * points : c * points / lanes_of(s->axis[vp].n, width);
+}
+static int tile_axis(const Kernel *k, const Use *u, const Sched *s) {
+  uint64_t m = beside(k, s, s->vp);
+  for (int a = 0; a < s->naxis; a++) {
+    if (!(m & bit(s->axis[a].iter))) continue;
+    for (int i = 0; i < k->nstage; i++)
+      for (int j = 0; j < u[i].nacc; j++) {
+        const Access *x = &u[i].acc[j];
+        if (!x->a.natom && em_tiles(x->a.coef[s->axis[s->vp].iter], x->a.coef[s->axis[a].iter], s->axis[a].n, x->store)) return a;
+      }
+  }
+  return -1;
+}
+/* Rows outside, points inside: a plain chain whose operands lie along the points. */
+static bool is_column(const Kernel *k, const Use *u, const Sched *s) {
+  const SGroup *g = &s->group[0];
+  if (s->vp < 0 || !g->reduces || g->n != 1 || g->nown) return false;
+  const Stage *st = &k->stage[0];
+  if (st->order != ORD_CHAIN || st->op == RED_ARGMAX || st->op == RED_ARGMIN || st->body->dtype == DT_BOOL) return false;
+  if (prod_axes(g->red, g->nred) < 16 || s->axis[s->vp].n < 64) return false;
+  bool contiguous = false;
+  for (int j = 0; j < u[0].nacc; j++) {
+    const Access *x = &u[0].acc[j];
+    if (x->store) continue;
+    int64_t step = x->a.coef[s->axis[s->vp].iter];
+    if (step != 0 && step != 1) return false;
+    if (x->atoms & bit(s->axis[s->vp].iter)) return false;
+    contiguous = contiguous || step == 1;
+  }
+  return contiguous && u[0].ops < 12;
 }
 
 static void make_groups(const Kernel *k, const Use *u, Arena *a, Sched *s) {
@@ -299,18 +345,27 @@ void sched_kernel(const Kernel *k, const Isa *isa, Arena *a, int width, Sched *s
 
   const double ns = 0.22;
   double points = prod_axes(s->axis, s->naxis), per_point = best * ns / (points > 1 ? points : 1);
+  s->tile = -1;
+  s->chunk = s->nchunk = s->ntile = s->tile_block = 1;
+  s->units = (int64_t)points;
   if (s->vp >= 0) {
     int64_t n = s->axis[s->vp].n, chunk = 64;
+    s->tile = tile_axis(k, u, s);
+    s->column = is_column(k, u, s);
+    int64_t outer = n ? (int64_t)(points / (double)n) : 0;
+    if (s->tile >= 0) {
+      int64_t nt = s->axis[s->tile].n;
+      s->tile_block = nt < 96 ? nt : 64;
+      s->ntile = nt ? (nt + s->tile_block - 1) / s->tile_block : 0;
+      outer = nt ? outer / nt * s->ntile : 0;
+      per_point *= (double)s->tile_block;
+    }
     while (chunk < n && (double)chunk * per_point < 8000) chunk *= 2;
+    if (s->column) chunk = n >= 4096 ? 512 : n >= 1024 ? 256 : 64;
     if (chunk + chunk / 2 >= n) chunk = n;
     s->chunk = chunk;
     s->nchunk = n ? (n + chunk - 1) / chunk : 0;
-    s->units = (int64_t)(points / (double)(n ? n : 1)) * s->nchunk;
-    if (points == 0) s->units = 0;
-  } else {
-    s->chunk = 1;
-    s->nchunk = 1;
-    s->units = (int64_t)points;
+    s->units = outer * s->nchunk;
   }
   s->cost = s->units ? best * ns / (double)s->units : 0;
 
@@ -334,8 +389,19 @@ void sched_kernel(const Kernel *k, const Isa *isa, Arena *a, int width, Sched *s
       const Stage *st = &k->stage[g->first + j];
       if (!is_reduce(st)) continue;
       int64_t parts = sched_chunks((RedOrder)st->order, rows, inner);
+      int64_t wide = i == 0 && s->column ? (s->chunk + width - 1) / width * width : width; /* values side by side */
       s->part_off[g->first + j] = at;
-      if (parts > 1) at += align64((size_t)parts * 8 * (size_t)width) * 2;
+      if (i == 0 && g->n == 1 && g->nown == 0 && parts > 1 && s->units < 32 && s->cost * (double)s->units > 30e3) {
+        s->split = true;
+        s->nparts = parts;
+        int64_t all = s->vp >= 0 ? (s->chunk + width - 1) / width * width : 1;
+        s->part_bytes = align64((size_t)(parts * all * 8)) * 2;
+        s->shared_bytes = s->part_bytes * (size_t)s->units;
+        s->cost0 = s->cost / (double)parts;
+        s->cost = 20 + 0.3 * (double)(parts * all) + s->cost * 0.01;
+      } else if (parts > 1 || (i == 0 && s->column)) {
+        at += align64((size_t)(parts * 8 * wide)) * 2;
+      }
     }
   }
   s->lane_bytes = at;

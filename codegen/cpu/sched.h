@@ -33,17 +33,21 @@ typedef struct Sched {
   uint64_t zero;            /* P iterators bound to 0 */
   int vp;                   /* index into axis, or -1 */
   int64_t chunk, nchunk, units;
+  int tile;                 /* P axis along which strided accesses are neighbours: runs inside vp, in blocks; or -1 */
+  int64_t tile_block, ntile;
+  bool column;              /* group 0 is a chain over rows of contiguous points: rows outside, the unit's points inside, accumulators
+                             * in memory */
   int ngroup;
   SGroup *group;
   int64_t **stride;         /* by buffer: ROW strides (elements) a dim */
   size_t *row_off, *part_off; /* lane scratch: ROW buffers; partial results by stage */
   size_t lane_bytes;
   double cost;              /* ns a unit */
-  bool stream;              /* outputs far larger than the caches and every store is a whole line */
-  /* Split of a long first reduction over units: phase 0 units are its chunks (times points), partials go to shared memory */
+  /* A long first reduction over few units: phase 0 runs units * nparts chunks, whose values go to shared memory; phase 1 joins
+   * them and does the rest. part_bytes: shared memory of a unit */
   bool split;
-  size_t shared_bytes;
-  int64_t units0, nparts;   /* phase 0; chunks a point */
+  size_t shared_bytes, part_bytes;
+  int64_t nparts;
   double cost0;
 } Sched;
 

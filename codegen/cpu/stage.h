@@ -17,8 +17,6 @@ void em_vec_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, in
  * last position to the first; n must be static then. */
 void em_tiled_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc, LLVMValueRef *carry,
                   BodyFn body, void *ctx, const Stage *st, int nst, bool down);
-/* Would a load or store with these coefficients along the lanes and along the loop be tiled? */
-bool em_tiles(int64_t lane_step, int64_t loop_step, int64_t n, bool store);
 
 /* Everything at one point (or vector of points), the builder being at E->depth == E->point_level. */
 void em_groups(Em *E, const Sched *s, int first);
@@ -34,6 +32,12 @@ enum { TG_SCATTER_RANK = 32 };
 /* The reductions (and maps between them) of a group, at the current own point. `vec`: accumulators are vectors over points or
  * own outputs. Results go to the stages' buffers. */
 void em_reduce_group(Em *E, const Sched *s, const SGroup *g, bool vec);
+/* Column schedule (sched.h): the first reduction for all points of the unit, into memory; then its value at the current vector of
+ * points goes to the stage's buffer. */
+void em_column_pass(Em *E, const Sched *s);
+void em_column_value(Em *E, const Sched *s);
+/* Phase 0 of a split reduction: chunk E->part at the current point(s), into shared memory. */
+void em_first_chunk(Em *E, const Sched *s);
 LLVMValueRef em_identity(Em *E, Reduce op, DType t);    /* of the width E->vec */
 LLVMValueRef em_combine(Em *E, Reduce op, DType t, LLVMValueRef a, LLVMValueRef b);
 DType em_acc_dtype(DType t);
