@@ -87,7 +87,7 @@ static _Noreturn void fail_operands(Elab *E, ScalarOp op, int n, Value *const *v
     if (is_numeric(v[k])) continue;
     diag_note(E->d, g, at[k], "this is %s", v_type_text(E, v[k]));
     if (v[k]->kind == V_STR && op == OP_ADD) diag_help(E->d, g, "strings are built by interpolation: \"{a}{b}\"");
-    if (v[k]->kind == V_FUN) diag_help(E->d, g, "call the function, as in %s(...)", v[k]->fun->name);
+    if (v[k]->kind == V_FUN && v[k]->fun->kind != FUN_LAMBDA) diag_help(E->d, g, "call the function, as in %s(...)", v[k]->fun->name);
   }
   elab_fail(E, g);
 }
@@ -149,6 +149,9 @@ Value *tv_elementwise(Elab *E, ScalarOp op, int n, Value *const *v, const Span *
   int rank = tv_broadcast(E, n, x, at, whole, op_text(op), dim);
   Expr *arg[3];
   for (int k = 0; k < n; k++) arg[k] = tv_at(E, x[k], t, rank, dim, at[k]);
+  /* an arm that is not taken is computed all the same: its divisors must not fault */
+  if ((op == OP_FLOORDIV || op == OP_MOD) && !dt_is_float(t) && E->guard && arg[1]->kind != EX_CONST)
+    arg[1] = ex_select(E->g, E->guard, arg[1], ex_int(E->g, t, 1));
   Expr *e = is_identity(op, t) ? arg[0] : ex_op(E->g, op, n, arg);
   r = tv_seal(E, v_tensor(E, (DType)e->dtype, rank, dim, e));
   E->g->span = outer;
