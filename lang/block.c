@@ -51,11 +51,34 @@ static const Env *local_def(Elab *E, const Env *env, Ast *e) {
   return env;
 }
 
+/* Sizes that begin in the bound expression are remembered by the name that it gets: "4 is axis 0 of `b`". */
+static Value *named(Elab *E, Value *v, Ast *target, Ast *rhs) {
+  if (v->kind != V_TENSOR || !target->name || !v->t.rank) return v;
+  Value *r = NULL;
+  for (int k = 0; k < v->t.rank; k++) {
+    const Origin *o = v->t.dim[k].from;
+    bool here = o && !o->via && o->span.file == rhs->span.file && rhs->span.lo <= o->span.lo && o->span.hi <= rhs->span.hi;
+    if (!here) continue;
+    if (!r) {
+      r = v_tensor(E, v->t.dtype, v->t.rank, v->t.dim, v->t.e);
+      r->t.weak = v->t.weak;
+    }
+    r->t.dim[k].from = origin_new(E, NULL, o->span, "%lld is axis %d of `%s`", (long long)v->t.dim[k].n, k, target->name);
+  }
+  return r ? r : v;
+}
+
+static const Env *bind_stmt(Elab *E, const Env *env, Ast *e) {
+  Value *v = elab_expr(E, env, e->b);
+  if (e->nkid == 1) v = named(E, v, e->kid[0], e->b);
+  return elab_bind(E, env, e->nkid, e->kid, v);
+}
+
 /* ---- statements ------------------------------------------------------------------------------------------------ */
 
 const Env *elab_stmt(Elab *E, const Env *env, Ast *e) {
   switch (e->kind) {
-  case AST_BIND: return elab_bind(E, env, e->nkid, e->kid, elab_expr(E, env, e->b));
+  case AST_BIND: return bind_stmt(E, env, e);
   case AST_DEF: return local_def(E, env, e);
   case AST_EXPR: elab_expr(E, env, e->a); return env;
   case AST_NEXT: diag_fail(E->d, T_TYPE, e->span, "`next` belongs in a model's method");

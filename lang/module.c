@@ -259,17 +259,17 @@ static void hoist(Elab *E, Module *m, Ast *item) {
   map_put(s->opt.arena, &m->def, def->name, v);
 }
 
-static void refuse_twice(Elab *E, Ast *file) {
-  for (int k = 0; k < file->nkid; k++) {
-    Ast *a = def_of(file->kid[k]);
-    for (int j = 0; a && j < k; j++) {
-      Ast *b = def_of(file->kid[j]);
-      if (!b || a->name != b->name) continue;
-      Diag *g = diag_add(E->d, N_TWICE, a->at, "`%s` is defined twice", a->name);
-      diag_note(E->d, g, b->at, "the first definition is here");
-      break;
-    }
+/* Is item k's name defined above it? Then it is reported and left out. */
+static bool defined_twice(Elab *E, Ast *file, int k) {
+  Ast *a = def_of(file->kid[k]);
+  for (int j = 0; a && j < k; j++) {
+    Ast *b = def_of(file->kid[j]);
+    if (!b || a->name != b->name) continue;
+    Diag *g = diag_add(E->d, N_TWICE, a->at, "`%s` is defined twice", a->name);
+    diag_note(E->d, g, b->at, "the first definition is here");
+    return true;
   }
+  return false;
 }
 
 typedef struct Run { Module *m; Ast *item; bool show, entry; } Run;
@@ -350,9 +350,8 @@ bool module_run(Elab *E, Module *m, Ast *file, bool show) {
   int errors = E->d->nerror;
   m->file = file;
   E->module = m;
-  refuse_twice(E, file);
-  if (E->d->nerror > errors) return false;
-  for (int k = 0; k < file->nkid; k++) hoist(E, m, file->kid[k]);
+  for (int k = 0; k < file->nkid; k++)
+    if (!defined_twice(E, file, k)) hoist(E, m, file->kid[k]);
   for (int k = 0; k < file->nkid; k++) {
     Run r = {m, file->kid[k], show && k == file->nkid - 1, show};
     if (!elab_guarded(E, run_item, &r)) poison_item(E, m, file->kid[k]);
