@@ -114,7 +114,8 @@ typedef struct Comp {       /* also the payload of SCAN (nred = 0) and SCATTER (
   int nout, nred;
   const int64_t *extent;    /* nout + nred of them */
   Reduce op;                /* RED_NONE iff nred == 0 (COMP) */
-  Expr *body, *guard;       /* guard: bool or NULL; points where it is false take no part (outputs without reduction: 0) */
+  Expr *body, *guard;       /* guard: bool or NULL; points where it is false take no part (outputs without reduction: 0). The
+                               body may be evaluated there all the same: its loads are inside their tensors, or masked */
   bool reverse, exclusive;  /* SCAN */
 } Comp;
 

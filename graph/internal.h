@@ -81,6 +81,8 @@ void work_subst(Work *w, Expr *const *by);
 void work_reduce(Work *w);     /* ex_reduce of all parts */
 void work_split(Work *w);      /* SPLIT (split.c) */
 void work_guards(Work *w);     /* equality guards (guards.c) */
+void work_drop(Work *w, int k); /* removes iterator k, which nothing uses */
+void work_presum(Work *w);     /* sums inside products (presum.c) */
 void work_narrow(Work *w);     /* iterators shrink to where the body is not 0 (narrow.c) */
 /* A scatter whose places are affine as a comprehension, or NULL (narrow.c). */
 Node *scatter_as_comp(Graph *g, Node *n);

@@ -7,6 +7,7 @@
  *   guards        equalities substitute, triangles become SCAN (guards.c)
  *   SPLIT         iterators under // and % become two (split.c)
  *   narrow        iterators shrink to where a sum's body is not 0; a scatter to affine places is a comprehension (narrow.c)
+ *   sums          an iterator that one factor of a product has alone is summed out first (presum.c)
  *   unused        an output iterator that a body does not use is dropped: the value is computed once and broadcast by movement
  *   leftovers     CUSTOM is its primal, STOP its argument (derivatives have been taken); a branch on a constant is the branch; a
  *                 loop of no steps is its initial state; loop results that nobody reads are not computed
@@ -116,8 +117,7 @@ static bool uses(const Work *w, int k) {
   return u;
 }
 
-/* Removes iterator k, which nothing uses. */
-static void drop(Work *w, int k) {
+void work_drop(Work *w, int k) {
   Expr *by[WORK_ITER];
   int n = w->nout + w->nred;
   for (int i = 0; i < n; i++) by[i] = ex_iter(w->g, i > k ? i - 1 : i);
@@ -143,13 +143,13 @@ static bool plain(const Work *w) { /* already movement, or next to nothing to co
 static void drop_unused(Work *w) {
   if (w->fixed_outputs) return;
   for (int k = w->nout; k-- > 0 && !plain(w);)
-    if (w->extent[k] > 0 && !uses(w, k)) drop(w, k);
+    if (w->extent[k] > 0 && !uses(w, k)) work_drop(w, k);
   bool idempotent = w->op == RED_MAX || w->op == RED_MIN || w->op == RED_ANY || w->op == RED_ALL;
   bool whole = w->op == RED_SUM && w->body->dtype == DT_I64;
   for (int k = w->nout + w->nred; k-- > w->nout;) {
     if (w->extent[k] <= 0 || uses(w, k) || (!idempotent && !whole)) continue;
     if (whole) w->body = ex_op2(w->g, OP_MUL, w->body, ex_int(w->g, DT_I64, w->extent[k]));
-    drop(w, k);
+    work_drop(w, k);
   }
   if (w->nred || w->op == RED_NONE) return;
   if (!w->guard) w->op = RED_NONE;
@@ -188,6 +188,7 @@ static Node *simplify_comp(Graph *g, Node *n) {
   if (!keep || !work_scan(&w, &inner)) {
     work_narrow(&w);
     work_split(&w);
+    work_presum(&w);
     if (w.op != RED_NONE && !w.nred) return n; /* a guarded reduction of one point without a neutral value: as it was */
     inner = nd_comp(g, w.nout, w.nred, w.extent, w.op, w.body, w.guard);
   }

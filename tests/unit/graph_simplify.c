@@ -243,6 +243,19 @@ Test(graph_simplify, unused_iterators_are_dropped) {
   HAS(check(1, &f, 2, in), "i1 5");
 }
 
+Test(graph_simplify, products_are_summed_inside_first) {
+  Node *x = in64(0, DIMS(4, 5, 6)), *y = in64(1, DIMS(5, 3)), *in[] = {x, y};
+  Node *z = nd_comp(g, 2, 2, EXT(4, 3, 5, 6), RED_SUM, mul(AT(x, it(0), it(2), it(3)), AT(y, it(2), it(1))), NULL);
+  const char *text = check(1, &z, 2, in);
+  HAS(text, "comp f64[4, 5] for i0 4, i1 5 sum i2 6: %0[i0, i1, i2]");
+  HAS(text, "for i0 4, i1 3 sum i2 5: (mul %");
+  z = nd_comp(g, 0, 3, EXT(5, 6, 3), RED_SUM, mul(mul(AT(x, I(0), it(0), it(1)), AT(y, I(1), it(2))), AT(y, I(2), it(2))), NULL);
+  text = check(1, &z, 2, in); /* no iterator is shared between x and the rest */
+  HAS(text, "sum i0 5, i1 6: %0[0, i0, i1]");
+  z = nd_comp(g, 2, 1, EXT(4, 3, 5), RED_SUM, mul(AT(x, it(0), it(2), I(0)), AT(y, it(2), it(1))), NULL);
+  HAS(check(1, &z, 2, in), "sum i2 5: (mul %0[i0, i2, 0] %1[i2, i1])");
+}
+
 Test(graph_simplify, leftovers_of_derivatives_go) {
   Node *x = in64(0, DIMS(6)), *p[3];
   for (int i = 0; i < 3; i++) p[i] = nd_param(g, DT_F64, DIMS(6), "p");
@@ -385,13 +398,77 @@ static Node *random_binary(Node *x) {
   return map_(x->rank, x->dim, rnd(0, 1) ? add(e, z) : ex_select(g, op(OP_LT, it(0), I(x->dim[0] / 2)), mul(e, z), op(OP_SUB, e, D(1))));
 }
 
+/* [x at lo..lo+n of axis 0, else 0]: how adjoints place pieces; as both factors of a product, or as a sum's body. */
+static Node *random_piece(Node *x) {
+  if (!x->rank || x->rank > 3) return x;
+  Expr *idx[TG_MAX_RANK], *i0 = it(0);
+  int64_t d[TG_MAX_RANK], lo = rnd(0, 5), n = x->dim[0] + lo + rnd(0, 4);
+  for (int i = 0; i < x->rank; i++) d[i] = x->dim[i], idx[i] = it(i);
+  idx[0] = op(OP_SUB, i0, I(lo));
+  Expr *mask = ex_and(g, op(OP_GE, idx[0], I(0)), op(OP_LT, i0, I(lo + x->dim[0])));
+  d[0] = n;
+  Expr *e = ex_load(g, x, x->rank, idx, mask, false, (Span){0});
+  switch (rnd(0, 2)) {
+  case 0: return map_(x->rank, d, e);
+  case 1: return nd_comp(g, x->rank - 1, 1, d, RED_SUM, mul(e, e), rnd(0, 1) ? mask : NULL);
+  default: return x->rank < 2 ? map_(1, d, e) : nd_comp(g, 1, x->rank - 1, d, RED_SUM, ex_select(g, mask, mul(e, D(3)), D(0)), NULL);
+  }
+}
+
+static Node *random_scatter(Node *x) {
+  if (!x->rank || x->rank > 2) return x;
+  Expr *place[3], *v = ex_load_full(g, x, 0);
+  int64_t last = x->dim[x->rank - 1], c = rnd(1, 4), dim[3];
+  int r = 0;
+  if (x->rank == 2 && rnd(0, 2)) { /* the first axis: kept, reversed, or summed away */
+    place[r] = rnd(0, 1) ? it(0) : op(OP_SUB, I(x->dim[0]), it(0));
+    dim[r++] = x->dim[0] + 1;
+  }
+  Expr *i = it(x->rank - 1);
+  switch (rnd(0, 3)) {
+  case 0: place[r] = op(OP_FLOORDIV, i, I(c)), dim[r++] = (last + c - 1) / c, place[r] = op(OP_MOD, i, I(c)), dim[r++] = c; break;
+  case 1: place[r] = add(mul(i, I(c)), I(1)), dim[r++] = last * c + 2; break;
+  case 2: place[r] = op(OP_MOD, i, I(c)), dim[r++] = c; break;
+  default: place[r] = I(c), dim[r++] = c + 2; break;
+  }
+  Expr *guard = rnd(0, 3) ? NULL : op(OP_LT, it(0), I(2));
+  static const Combine how[] = {SC_ADD, SC_ADD, SC_SET, SC_MAX};
+  Node *base = rnd(0, 1) ? map_(r, dim, ex_cast(g, DT_F64, op(OP_SUB, it(0), I(1)))) : NULL;
+  return nd_scatter(g, DT_F64, r, dim, base, x->rank, x->dim, place, v, guard, how[rnd(0, 3)], false);
+}
+
+/* sum over t of a state times row t, with a stack of the states. */
+static Node *random_loop(Node *x) {
+  if (x->rank != 2 || !x->dim[1]) return x;
+  Node *t = nd_counter(g, 0, x->dim[0] - 1), *s = nd_param(g, DT_F64, 1, &x->dim[1], "s"), *u = nd_param(g, DT_F64, 0, NULL, "u");
+  Expr *row = AT(x, at(t, 0, NULL), it(0));
+  Node *next = map_(1, &x->dim[1], add(mul(AT(s, it(0)), D(0.5)), row));
+  Node *sum = nd_comp(g, 0, 1, &x->dim[1], RED_SUM, AT(s, it(0)), NULL), *grow = nd_scalar(g, add(at(u, 0, NULL), at(sum, 0, NULL)));
+  Node *init[] = {map_(1, &x->dim[1], D(0)), nd_scalar(g, D(1))}, *param[] = {s, u}, *out[] = {next, grow, next};
+  Node *l = nd_loop(g, &(Loop){.nstate = 2, .init = init, .param = param, .counter = t, .trip = x->dim[0], .nstack = 1, .reverse = rnd(0, 1), .body = {3, out, 0, NULL}});
+  return nd_get(g, l, (int)rnd(0, 2));
+}
+
+static Node *random_scan(Node *x) {
+  if (!x->rank) return x;
+  static const Reduce ops[] = {RED_SUM, RED_MAX, RED_MIN};
+  Node *y = nd_scan(g, x->rank, x->dim, ops[rnd(0, 2)], ex_load_full(g, x, 0), rnd(0, 1), rnd(0, 1));
+  Expr *e = ex_load_full(g, y, 0);
+  return map_(y->rank, y->dim, ex_select(g, ex_op1(g, OP_ISFINITE, e), e, D(3)));
+}
+
 Test(graph_simplify, random_graphs_keep_their_values) {
-  for (int round = 0; round < 600; round++) {
+  const char *more = getenv("TG_ROUNDS"), *seed = getenv("TG_SEED");
+  if (seed) rng ^= strtoull(seed, NULL, 10) * UINT64_C(0x9E3779B97F4A7C15);
+  for (int round = 0; round < (more ? atoi(more) : 800); round++) {
+    if (round % 200 == 199) down(), up();
     Node *x = in64(0, DIMS(rnd(1, 6), rnd(1, 6), rnd(1, 6))), *n = x, *out[2] = {x, x};
     int steps = (int)rnd(2, 8);
     for (int k = 0; k < steps; k++) {
-      int64_t w = rnd(0, 9);
-      n = w < 6 ? random_view(n) : w < 8 ? random_binary(n) : random_reduce(n);
+      static Node *(*const kind[])(Node *) = {random_view, random_view, random_view, random_view, random_binary, random_binary,
+                                              random_reduce, random_reduce, random_piece, random_piece, random_scatter, random_loop, random_scan};
+      n = kind[rnd(0, 12)](n);
+      if (nd_size(n) > 2000) n = map_(0, NULL, at(nd_comp(g, 0, n->rank, n->dim, RED_MAX, ex_load_full(g, n, 0), NULL), 0, NULL));
       if (k == steps / 2) out[1] = n;
     }
     out[0] = n;
