@@ -139,6 +139,15 @@ Expr *ex_iter(Graph *g, int k) {
 
 Expr *ex_var(Graph *g, int64_t uid) { return intern_expr(g, &(Expr){.kind = EX_VAR, .dtype = DT_I64, .num.i = uid}); }
 
+/* Where a mask is false nothing is read: the loads in the subscripts come under it too. */
+typedef struct { Graph *g; Expr *mask; } Under;
+static Expr *under_mask(void *ctx, Expr *e) {
+  const Under *u = ctx;
+  if (e->kind != EX_LOAD) return NULL;
+  if (e->n == 0 || (e->mask && ex_and(u->g, e->mask, u->mask) == e->mask)) return e;
+  return ex_load(u->g, e->node, e->n, e->arg, ex_and(u->g, u->mask, e->mask), e->checked, e->span);
+}
+
 Expr *ex_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool checked, Span span) {
   if (n != t->rank) bug("load with %d subscripts of a tensor of rank %d", n, t->rank);
   if (t->nres) bug("load of a tuple node");
@@ -150,6 +159,12 @@ Expr *ex_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool check
     mask = NULL;
   }
   if (n == 0) checked = false; /* nothing to be out of range */
+  Expr *at[TG_MAX_RANK];
+  if (mask && n <= TG_MAX_RANK) {
+    Under u = {g, mask};
+    for (int i = 0; i < n; i++) at[i] = idx[i]->kind == EX_ITER || idx[i]->kind == EX_CONST ? idx[i] : ex_map(g, idx[i], under_mask, &u);
+    idx = at;
+  }
   return intern_expr(g, &(Expr){.kind = EX_LOAD, .dtype = t->dtype, .checked = checked, .n = n, .arg = idx, .node = t,
                                 .mask = mask, .span = span});
 }
