@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { OWN, UKR, EDGE, MATRIX_R, MATRIX_V, PARTS };
+
 typedef struct MmaCode {
   Gemm gemm;
-  JitCode *code[3];
+  JitCode *code[PARTS];
 } MmaCode;
 
 static void phase(const KernelArgs *a) {
@@ -23,7 +25,7 @@ static void phase_join(const KernelArgs *a) {
 
 static void drop(Code *c) {
   MmaCode *m = c->own;
-  for (int i = 0; i < 3; i++)
+  for (int i = 0; i < PARTS; i++)
     if (m->code[i]) jit_drop(m->code[i]);
   free(m);
   c->own = NULL;
@@ -41,6 +43,18 @@ static JitCode *micro_kernel(Jit *j, const UkrSpec *s, bool *from_disk, const ch
   return jit_add(j, key, m, &(JitOptions){.passes = "", .level = 2}, why);
 }
 
+/* The pack function of all matrices of this dtype and direction. */
+static JitCode *matrix_pack(Jit *j, const Operand *o, DType acc, int width, bool transposed, bool *from_disk, const char **why) {
+  char key[96];
+  snprintf(key, sizeof key, "mma pack %s %s %d%s", dt_name(o->from), dt_name(acc), width, transposed ? " transposed" : "");
+  JitCode *c = jit_find(j, key, from_disk);
+  if (c) return c;
+  LLVMModuleRef m = jit_module(j, why);
+  if (!m) return NULL;
+  pack_matrix_build(m, "pack", o->from, acc, width, transposed);
+  return jit_add(j, key, m, &(JitOptions){.level = 1}, why);
+}
+
 static bool pack(Jit *j, Graph *g, const MmaPlan *p, LLVMModuleRef m, const char *name, const Operand *o, int width, Arena *a) {
   if (!o->plain) return pack_expr_build(g, jit_isa(j), m, name, o, p->c.acc, width, p->nloop, p->loop, a);
   pack_build(m, name, o, p->c.acc, width, p->nloop, p->loop);
@@ -55,15 +69,15 @@ static JitCode *functions(Jit *j, Graph *g, const MmaPlan *p, const char *text, 
   if (!c) {
     LLVMModuleRef m = jit_module(j, why);
     if (m) {
-      bool ok = pack(j, g, p, m, "pack_r", &p->R, p->gemm.mr, a) &&
-                (p->gemm.in_place || pack(j, g, p, m, "pack_v", &p->V, p->gemm.nr, a)) &&
+      bool ok = (p->r_matrix || pack(j, g, p, m, "pack_r", &p->R, p->gemm.mr, a)) &&
+                (p->v_matrix || pack(j, g, p, m, "pack_v", &p->V, p->gemm.nr, a)) &&
                 (p->direct || mma_epilogue_build(g, jit_isa(j), m, "epilogue", p, a));
       if (ok) {
         Em E;
         em_init(&E, g, p->k, a, jit_isa(j), m, 1);
         em_fault_function(&E);
         em_drop(&E);
-        c = jit_add(j, key, m, &(JitOptions){.level = 2}, why);
+        c = jit_add(j, key, m, &(JitOptions){.level = 1}, why);
       } else {
         jit_module_drop(m);
         *declined = true;
@@ -90,21 +104,43 @@ bool mma_compile(Jit *j, Graph *g, const Kernel *k, const char *text, Code *out,
   }
   memset(out, 0, sizeof *out);
   out->own = m;
-  bool disk[3] = {true, true, true};
-  m->code[0] = functions(j, g, &p, text, &disk[0], declined, why);
-  if (m->code[0]) m->code[1] = micro_kernel(j, &p.ukr, &disk[1], why);
-  if (m->code[1] && p.has_edge) m->code[2] = micro_kernel(j, &p.edge, &disk[2], why);
-  if (!m->code[0] || !m->code[1] || (p.has_edge && !m->code[2])) {
+  bool disk[PARTS] = {true, true, true, true, true}, ok = true;
+  Gemm *gm = &m->gemm;
+  *gm = p.gemm;
+  if (!p.r_matrix || !p.v_matrix || !p.direct) {
+    m->code[OWN] = functions(j, g, &p, text, &disk[OWN], declined, why);
+    ok = m->code[OWN] != NULL;
+    if (ok) {
+      gm->r.fn = (GemmPack)(uintptr_t)jit_symbol(m->code[OWN], "pack_r");
+      gm->v.fn = (GemmPack)(uintptr_t)jit_symbol(m->code[OWN], "pack_v");
+      gm->epilogue = (GemmEpilogue)(uintptr_t)jit_symbol(m->code[OWN], "epilogue");
+    }
+  }
+  if (ok && p.r_matrix) {
+    m->code[MATRIX_R] = matrix_pack(j, &p.R, p.c.acc, gm->mr, !gm->r.by_k, &disk[MATRIX_R], why);
+    ok = m->code[MATRIX_R] != NULL;
+    if (ok) gm->r.matrix = (GemmPackMatrix)(uintptr_t)jit_symbol(m->code[MATRIX_R], "pack");
+  }
+  if (ok && p.v_matrix && !gm->in_place) {
+    m->code[MATRIX_V] = matrix_pack(j, &p.V, p.c.acc, gm->nr, !gm->v.by_k, &disk[MATRIX_V], why);
+    ok = m->code[MATRIX_V] != NULL;
+    if (ok) gm->v.matrix = (GemmPackMatrix)(uintptr_t)jit_symbol(m->code[MATRIX_V], "pack");
+  }
+  if (ok) {
+    m->code[UKR] = micro_kernel(j, &p.ukr, &disk[UKR], why);
+    ok = m->code[UKR] != NULL;
+    if (ok) gm->ukr = (GemmUkr)(uintptr_t)jit_symbol(m->code[UKR], "ukr");
+  }
+  if (ok && p.has_edge) {
+    m->code[EDGE] = micro_kernel(j, &p.edge, &disk[EDGE], why);
+    ok = m->code[EDGE] != NULL;
+    if (ok) gm->edge = (GemmUkr)(uintptr_t)jit_symbol(m->code[EDGE], "ukr");
+  }
+  if (!ok) {
     drop(out);
     return false;
   }
-  m->gemm = p.gemm;
-  m->gemm.pack_r = (GemmPack)(uintptr_t)jit_symbol(m->code[0], "pack_r");
-  m->gemm.pack_v = (GemmPack)(uintptr_t)jit_symbol(m->code[0], "pack_v");
-  m->gemm.epilogue = (GemmEpilogue)(uintptr_t)jit_symbol(m->code[0], "epilogue");
-  m->gemm.ukr = (GemmUkr)(uintptr_t)jit_symbol(m->code[1], "ukr");
-  if (p.has_edge) m->gemm.edge = (GemmUkr)(uintptr_t)jit_symbol(m->code[2], "ukr");
-  *from_disk = disk[0] && disk[1] && disk[2];
+  *from_disk = disk[OWN] && disk[UKR] && disk[EDGE] && disk[MATRIX_R] && disk[MATRIX_V];
   int64_t units = gemm_units(&m->gemm);
   if (p.split) {
     int64_t chunks = gemm_chunks(&m->gemm);

@@ -20,6 +20,7 @@ typedef struct MmaPlan {
   int nloop, loop[CONTRACT_MAX_ITER]; /* iterators */
   int nr, r[CONTRACT_MAX_ITER], nv, v[CONTRACT_MAX_ITER];
   Operand R, V;
+  bool r_matrix, v_matrix; /* packed by a function of all matrices */
   bool swapped;     /* R is the N side */
   bool direct;      /* the sums are the output: no epilogue */
   bool split;       /* phases over chunks of K, then their tree */

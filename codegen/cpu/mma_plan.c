@@ -99,6 +99,16 @@ static bool rows_are_vectors(const Contract *c) {
   return (double)up(c->nM, w) * (double)c->nN * 1.2 < (double)c->nM;
 }
 
+/* A side that is a matrix with step 1 one way is packed by a function of all such matrices. */
+static bool side_matrix(const MmaPlan *p, const Operand *o, GemmSide *s) {
+  int64_t ip, ik;
+  if (!operand_matrix(o, &ip, &ik) || (ip != 1 && ik != 1)) return false;
+  s->by_k = ip == 1;
+  s->at = (GemmPlace){.arg = o->buf->arg, .esize = dt_bytes(o->from), .base = o->at.c, .ld = ip == 1 ? ik : ip};
+  for (int d = 0; d < p->nloop; d++) s->at.step[d] = o->at.coef[p->loop[d]];
+  return true;
+}
+
 bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p) {
   memset(p, 0, sizeof *p);
   const Stage *s = &k->stage[0];
@@ -147,24 +157,22 @@ bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p) {
     p->direct = (p->nv == 0 || (one_walk(p, p->nv, p->v, step) == 0 && step[p->v[p->nv - 1]] == 1)) &&
                 (p->nr == 0 || one_walk(p, p->nr, p->r, step) == 0);
     m->c.arg = out->arg;
+    m->c.esize = m->esize;
     m->c.ld = p->nr ? step[p->r[p->nr - 1]] : 0;
     for (int d = 0; d < p->nloop; d++) m->c.step[d] = step[p->loop[d]];
   }
 
   operand_make(g, k, p->swapped ? c->b : c->a, p->niter, p->ext, p->nr, p->r, c->nk, c->k, &p->R);
   operand_make(g, k, p->swapped ? c->a : c->b, p->niter, p->ext, p->nv, p->v, c->nk, c->k, &p->V);
-  int64_t iv_step, ik_step;
-  bool in_place = operand_matrix(&p->V, c->acc, &iv_step, &ik_step) && (iv_step == 1 || p->V.np == 0);
+  p->r_matrix = side_matrix(p, &p->R, &m->r);
+  p->v_matrix = side_matrix(p, &p->V, &m->v);
   int mr, nvec;
   ukr_tile(c->acc, isa->vector_bits / 8, m->R, m->V, &mr, &nvec);
   /* In place when a panel is used a few times only: once from memory, then from L1 where its rows must not collide. */
-  in_place = in_place && (m->R <= 2 * mr || (m->R <= 8 * mr && (ik_step * m->esize) % 1024 != 0));
+  bool in_place = p->v_matrix && p->V.from == c->acc && m->v.by_k;
+  in_place = in_place && (m->R <= 2 * mr || (m->R <= 8 * mr && (m->v.at.ld * m->esize) % 1024 != 0));
   if (in_place) {
     m->in_place = 1;
-    m->v.arg = p->V.buf->arg;
-    m->v.base = p->V.at.c;
-    m->v.ld = ik_step;
-    for (int d = 0; d < p->nloop; d++) m->v.step[d] = p->V.at.coef[p->loop[d]];
   } else {
     /* One row: packing costs more than it saves, unless the vectors must be transposed anyway. */
     int inner_k = p->V.nk ? p->V.kk[p->V.nk - 1] : -1;

@@ -21,8 +21,12 @@ typedef struct Pack {
   LLVMTypeRef elem;
   LV buf, loop, p0, np, k0, nk, dst;
   LV slot, square;           /* transposing: forms of w points; w vectors */
+  LV ld;                     /* what a coefficient AT_RUN_TIME is */
   LV it[CONTRACT_MAX_ITER]; /* current values; NULL: not set */
 } Pack;
+
+/* Coefficient of an axis whose step is an argument of the function. */
+#define AT_RUN_TIME INT64_MIN
 
 /* ---- Linear forms ------------------------------------------------------------------------------------------------ */
 
@@ -31,7 +35,11 @@ static const Lin *form(const Pack *p, int f) { return f ? &p->o->cond[f - 1].l :
 /* Part of form f over the given iterators. */
 static LV lin_over(Pack *p, int f, int n, const int *axis) {
   LV v = ir_num(&p->r, 0);
-  for (int i = 0; i < n; i++) v = ir_add(&p->r, v, ir_mul(&p->r, p->it[axis[i]], form(p, f)->coef[axis[i]]));
+  for (int i = 0; i < n; i++) {
+    int64_t c = form(p, f)->coef[axis[i]];
+    LV x = p->it[axis[i]];
+    v = ir_add(&p->r, v, c == AT_RUN_TIME ? LLVMBuildMul(p->r.b, x, p->ld, "") : ir_mul(&p->r, x, c));
+  }
   return v;
 }
 
@@ -330,4 +338,24 @@ void pack_build(LLVMModuleRef m, const char *name, const Operand *o, DType acc, 
   if (o->nk && along_k * 2 > along_p * 3) transposing(&p, nloop, loop_iter);
   else copying(&p, nloop, loop_iter);
   ir_end(r);
+}
+
+void pack_matrix_build(LLVMModuleRef m, const char *name, DType from, DType acc, int width, bool transposed) {
+  Operand o = {.niter = 2, .ext = {INT64_MAX, INT64_MAX}, .np = 1, .nk = 1, .p = {0}, .kk = {1}, .plain = true, .from = from};
+  o.at.coef[transposed ? 1 : 0] = 1;
+  o.at.coef[transposed ? 0 : 1] = AT_RUN_TIME;
+  Pack p = {.o = &o, .acc = acc, .w = ukr_lanes(acc), .width = width, .es = dt_bytes(acc)};
+  LLVMContextRef cx = LLVMGetModuleContext(m);
+  LLVMTypeRef i64 = LLVMInt64TypeInContext(cx), ptr = LLVMPointerTypeInContext(cx, 0);
+  p.r = ir_function(m, name, 5, (LLVMTypeRef[]){ptr, i64, i64, i64, ptr});
+  p.elem = ir_type(&p.r, acc);
+  p.buf = LLVMGetParam(p.r.fn, 0);
+  p.ld = LLVMGetParam(p.r.fn, 1);
+  p.np = LLVMGetParam(p.r.fn, 2);
+  p.nk = LLVMGetParam(p.r.fn, 3);
+  p.dst = LLVMGetParam(p.r.fn, 4);
+  p.p0 = p.k0 = ir_num(&p.r, 0);
+  if (transposed) transposing(&p, 0, NULL);
+  else copying(&p, 0, NULL);
+  ir_end(&p.r);
 }

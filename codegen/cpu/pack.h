@@ -31,10 +31,12 @@ typedef struct Operand {
 /* Axes: iterator numbers; extents of all niter iterators. */
 void operand_make(Graph *g, const Kernel *k, Expr *e, int niter, const int64_t *extent, int np, const int *p, int nk,
                   const int *kk, Operand *out);
-/* Plain, no mask, memory dtype acc: element (loop, i of p, j of k) is base + step(loop) + i * *ip + j * *ik. */
-bool operand_matrix(const Operand *o, DType acc, int64_t *ip, int64_t *ik);
+/* A matrix: plain, no mask: element (loop, i of p, j of k) is at base + step(loop) + i * *ip + j * *ik. */
+bool operand_matrix(const Operand *o, int64_t *ip, int64_t *ik);
 
 /* Builds `void name(args, loop, p0, np, k0, nk, dst)` (GemmPack) of a plain operand; of any other: pack_expr_build (mma_emit.h).
  * loop[d] of the call is iterator loop_iter[d]. */
 void pack_build(LLVMModuleRef m, const char *name, const Operand *o, DType acc, int width, int nloop, const int *loop_iter);
+/* Builds `void name(base, ld, np, nk, dst)` (GemmPackMatrix) for matrices of any size: steps (ip, ik) = (1, ld), or transposed (ld, 1). */
+void pack_matrix_build(LLVMModuleRef m, const char *name, DType from, DType acc, int width, bool transposed);
 #endif

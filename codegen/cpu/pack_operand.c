@@ -193,6 +193,6 @@ static bool flat_step(const Operand *o, int n, const int *axis, int64_t *step) {
   return true;
 }
 
-bool operand_matrix(const Operand *o, DType acc, int64_t *ip, int64_t *ik) {
-  return o->plain && !o->ncond && o->from == acc && flat_step(o, o->np, o->p, ip) && flat_step(o, o->nk, o->kk, ik);
+bool operand_matrix(const Operand *o, int64_t *ip, int64_t *ik) {
+  return o->plain && !o->ncond && flat_step(o, o->np, o->p, ip) && flat_step(o, o->nk, o->kk, ik);
 }

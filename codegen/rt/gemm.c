@@ -51,7 +51,17 @@ typedef struct Mat { char *at; int64_t ld; } Mat;
 static char *place(const Gemm *g, const GemmPlace *p, void *const *ptr, const int64_t *loop) {
   int64_t off = p->base;
   for (int d = 0; d < g->nloop; d++) off += loop[d] * p->step[d];
-  return (char *)ptr[p->arg] + off * g->esize;
+  return (char *)ptr[p->arg] + off * p->esize;
+}
+
+static void pack(const Gemm *g, const GemmSide *s, const void *args, void *const *ptr, const int64_t *loop, int64_t p0, int64_t np,
+                 int64_t k0, int64_t nk, void *dst) {
+  if (!s->matrix) {
+    s->fn(args, loop, p0, np, k0, nk, dst);
+    return;
+  }
+  int64_t i = s->by_k ? k0 : p0, j = s->by_k ? p0 : k0;
+  s->matrix(place(g, &s->at, ptr, loop) + (i * s->at.ld + j) * s->at.esize, s->at.ld, np, nk, dst);
 }
 
 static void add_rows(const Gemm *g, Mat to, Mat from, int64_t nr, int64_t nv) { /* to = to + from */
@@ -86,24 +96,24 @@ typedef struct Block { const int64_t *loop; int64_t r0, r1, v0, v1; } Block;
 static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const Block *k, int64_t chunk, Mat c, char *scratch) {
   int64_t es = g->esize, nv = k->v1 - k->v0, c0 = chunk * g->chunk, c1 = min64(c0 + g->chunk, g->K);
   char *abuf = scratch, *bbuf = abuf + r_bytes(g);
-  const char *in_place = g->in_place ? place(g, &g->v, ptr, k->loop) + k->v0 * es : NULL;
-  if (whole_r(g)) g->pack_r(args, k->loop, k->r0, k->r1 - k->r0, c0, c1 - c0, abuf);
+  const char *in_place = g->in_place ? place(g, &g->v.at, ptr, k->loop) + k->v0 * es : NULL;
+  if (whole_r(g)) pack(g, &g->r, args, ptr, k->loop, k->r0, k->r1 - k->r0, c0, c1 - c0, abuf);
   for (int64_t k0 = c0; k0 < c1; k0 += g->kb) {
     int64_t kc = min64(g->kb, c1 - k0);
     const char *b = bbuf;
     int64_t ldb = g->nr, b_panel = g->nr * kc * es;
     if (!g->in_place) {
-      g->pack_v(args, k->loop, k->v0, nv, k0, kc, bbuf);
+      pack(g, &g->v, args, ptr, k->loop, k->v0, nv, k0, kc, bbuf);
     } else {
-      b = in_place + k0 * g->v.ld * es;
-      ldb = g->v.ld;
+      b = in_place + k0 * g->v.at.ld * es;
+      ldb = g->v.at.ld;
       b_panel = g->nr * es;
     }
     for (int64_t r = k->r0; r < k->r1; r += g->rb) {
       int64_t nr = min64(g->rb, k->r1 - r);
       const char *a = abuf;
       if (whole_r(g)) a += (k0 - c0) * g->mr * es;
-      else g->pack_r(args, k->loop, r, nr, k0, kc, abuf);
+      else pack(g, &g->r, args, ptr, k->loop, r, nr, k0, kc, abuf);
       tiles(g, kc, a, g->mr * kc * es, b, b_panel, ldb, (Mat){c.at + (r - k->r0) * c.ld * es, c.ld}, nr, nv, k0 > c0);
     }
   }

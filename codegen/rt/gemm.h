@@ -19,12 +19,17 @@ typedef void (*GemmUkr)(int64_t kc, const void *a, const void *b, int64_t ldb, v
                         int64_t ncols, int64_t load);
 /* Writes ceil(np / width) panels of nk rows for points p0.. and steps k0..; may write 15 elements beyond the last. */
 typedef void (*GemmPack)(const void *args, const int64_t *loop, int64_t p0, int64_t np, int64_t k0, int64_t nk, void *dst);
+/* The same from a matrix at base, whose points or whose steps are ld elements apart (which, the function knows). */
+typedef void (*GemmPackMatrix)(const void *base, int64_t ld, int64_t np, int64_t nk, void *dst);
 /* Consumes finished sums c[nr, nv] (rows ldc elements apart) of rows r0.. and columns v0... */
 typedef void (*GemmEpilogue)(const void *args, const int64_t *loop, int64_t r0, int64_t nr, int64_t v0, int64_t nv,
                              const void *c, int64_t ldc);
 
 /* A matrix inside an argument: element (loop, i, j) at ptr[arg] + esize * (base + sum loop[d] * step[d] + i * ld + j). */
-typedef struct GemmPlace { int arg; int64_t base, ld, step[GEMM_MAX_LOOP]; } GemmPlace;
+typedef struct GemmPlace { int arg, esize; int64_t base, ld, step[GEMM_MAX_LOOP]; } GemmPlace;
+
+/* How one side is packed. matrix: by this from `at`, where i counts points (else, by_k, steps). Else by fn. */
+typedef struct GemmSide { GemmPack fn; GemmPackMatrix matrix; int by_k; GemmPlace at; } GemmSide;
 
 typedef struct Gemm {
   int nloop;
@@ -33,9 +38,9 @@ typedef struct Gemm {
   int mr, nr, esize;
   int acc;                            /* 0 f32, 1 f64, 2 i64 */
   GemmUkr ukr, edge;                  /* edge: for the last column tile when V % nr != 0 */
-  GemmPack pack_r, pack_v;            /* pack_v is not used when in_place */
-  int in_place;                       /* V is read at `v`, rows of k */
-  GemmPlace v, c;                     /* c: where sums go when epilogue is NULL */
+  GemmSide r, v;
+  int in_place;                       /* V is not packed but read at v.at, rows of k */
+  GemmPlace c;                        /* where sums go when epilogue is NULL */
   GemmEpilogue epilogue;
 } Gemm;
 
