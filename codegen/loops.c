@@ -1,6 +1,6 @@
-/* One binder a PARAM. Derivatives give a LOOP a twin that stacks more of the same iteration, over the same PARAMs and body.
- * Twins become one LOOP that stacks for both: the forward pass runs once. Where that can't be (one feeds the other, or
- * they iterate differently), the later gets a body and PARAMs of its own. */
+/* One binder a PARAM. Derivatives give a LOOP a twin that stacks more of the same iteration, often over the same PARAMs and
+ * body. Twins become one LOOP that stacks for both: the forward pass runs once. Where that can't be (one feeds the other,
+ * or they iterate differently) and PARAMs are shared, the later loop gets a body and PARAMs of its own. */
 #include "codegen/fuse.h"
 #include <string.h>
 
@@ -49,16 +49,44 @@ static bool feeds(Arena *tmp, const Pair *p) {
   return false;
 }
 
-static bool twins(Arena *tmp, const Pair *p) {
+/* Do a and b iterate alike? Then *rows are b's stacked values over a's PARAMs. PARAMs may differ: b's body is rewritten to
+ * a's, and interning makes equal bodies the same nodes (unless they hold loops of their own). */
+static bool twins(Graph *g, Arena *tmp, const Pair *p, Node ***rows) {
   const Loop *a = &p->a->loop, *b = &p->b->loop;
-  return a->nstate == b->nstate && a->counter == b->counter && a->trip == b->trip && a->trip_node == b->trip_node &&
-         a->cond == b->cond && a->reverse == b->reverse && !a->body.neffect && !b->body.neffect &&
-         same_nodes(a->nstate, a->init, b->init) && same_nodes(a->nstate, a->param, b->param) &&
-         same_nodes(a->nstate, a->body.out, b->body.out) && !feeds(tmp, p);
+  int ns = a->nstate, nfrom = 0;
+  if (ns != b->nstate || !a->counter != !b->counter || a->trip != b->trip || a->trip_node != b->trip_node || !a->cond != !b->cond ||
+      a->reverse != b->reverse || a->body.neffect || b->body.neffect || !same_nodes(ns, a->init, b->init))
+    return false;
+  Node **from = arena_array(tmp, Node *, ns + 1), **to = arena_array(tmp, Node *, ns + 1);
+  Node **out = arena_array(g->arena, Node *, b->body.nout + 1);
+  for (int k = 0; k < b->body.nout; k++) out[k] = b->body.out[k];
+  if (b->cond) out[b->body.nout] = b->cond;
+  for (int k = -1; k < ns; k++) {
+    Node *x = k < 0 ? b->counter : b->param[k], *y = k < 0 ? a->counter : a->param[k];
+    if (x == y) continue;
+    from[nfrom] = x;
+    to[nfrom++] = y;
+  }
+  if (feeds(tmp, p)) return false;
+  if (nfrom) graph_rewrite(g, nfrom, from, to, b->body.nout + (b->cond != NULL), out);
+  *rows = out + ns;
+  return same_nodes(ns, a->body.out, out) && (!a->cond || a->cond == out[b->body.nout]);
+}
+
+static bool twin_pair(Graph *g, Arena *tmp, int n, Node *const *order, Pair *p, Node ***rows) {
+  VEC(Node *) loop = {0};
+  for (int i = 0; i < n; i++)
+    if (order[i]->kind == ND_LOOP) vec_push(tmp, &loop, order[i]);
+  for (int j = 1; j < loop.n; j++)
+    for (int i = 0; i < j; i++) {
+      *p = (Pair){loop.at[i], loop.at[j]};
+      if (twins(g, tmp, p, rows)) return true;
+    }
+  return false;
 }
 
 /* Both as one loop; results move from GETs of a and b to GETs of it. */
-static void merge(Graph *g, const Pair *p, int n, Node *const *order, int nroot, Node **root) {
+static void merge(Graph *g, const Pair *p, Node *const *rows, int n, Node *const *order, int nroot, Node **root) {
   const Loop *a = &p->a->loop, *b = &p->b->loop;
   int ns = a->nstate, na = a->nstack, nb = b->nstack, nfrom = 0;
   Loop l = *a;
@@ -67,7 +95,7 @@ static void merge(Graph *g, const Pair *p, int n, Node *const *order, int nroot,
   int *at = arena_array(g->arena, int, nb); /* where b's stacks went */
   l.nstack = na;
   for (int k = 0; k < nb; k++) {
-    Node *row = b->body.out[ns + k];
+    Node *row = rows[k];
     int found = -1;
     for (int j = 0; j < l.nstack && found < 0; j++)
       if (out[ns + j] == row) found = j;
@@ -125,16 +153,16 @@ Region fuse_loops(Graph *g, const Region *r) {
   int nroot = r->nout + r->neffect;
   Node **root = arena_array(g->arena, Node *, nroot), **order;
   for (int i = 0; i < nroot; i++) root[i] = i < r->nout ? r->out[i] : r->effect[i - r->nout];
-  for (;;) {
+  for (bool again = true; again;) {
     Arena *tmp = arena_new();
     Pair p;
+    Node **rows;
     int n = graph_topo(g, nroot, root, &order);
-    bool found = first_pair(tmp, n, order, &p);
-    bool same = found && twins(tmp, &p);
+    again = true;
+    if (twin_pair(g, tmp, n, order, &p, &rows)) merge(g, &p, rows, n, order, nroot, root);
+    else if (first_pair(tmp, n, order, &p)) clone(g, &p, n, order, nroot, root);
+    else again = false;
     arena_free(tmp);
-    if (!found) break;
-    if (same) merge(g, &p, n, order, nroot, root);
-    else clone(g, &p, n, order, nroot, root);
   }
   return (Region){r->nout, root, r->neffect, root + r->nout};
 }
