@@ -134,7 +134,7 @@ static Stream stream_enter(Elab *E, const char *name) {
   StreamCount *c = arena_new_of(E->a, StreamCount);
   *c = (StreamCount){name, n + 1, E->stream.count};
   E->stream.count = c;
-  return (Stream){.key = mix(mix(E->stream.key, hash_text(name)), n), .dyn = E->stream.dyn};
+  return (Stream){.key = mix(mix(E->stream.key, hash_text(name)), n), .dyn = E->stream.dyn, .from = E->stream.from};
 }
 
 /* ---- definitions ----------------------------------------------------------------------------------------------- */

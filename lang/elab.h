@@ -159,7 +159,8 @@ typedef struct Constraint { Expr *sub; Dim dim; Span span; Expr *guard; bool par
 /* How often each callee was called so far in this definition: persistent, so saving a Stream saves it. */
 typedef struct StreamCount { const char *name; uint32_t n; const struct StreamCount *up; } StreamCount;
 /* Random streams: the key of the chain of calls so far and the ordinal of the next draw in this definition. */
-typedef struct Stream { uint64_t key; Expr *dyn; /* loop counters mixed in, or NULL */ uint32_t ordinal; const struct StreamCount *count; } Stream;
+typedef struct Stream { uint64_t key; Expr *dyn; /* loop counters mixed in, or NULL */ uint32_t ordinal; const struct StreamCount *count;
+  const Index *from; /* this index and those around it take no part: seeded(k, f) draws the same anywhere */ } Stream;
 
 struct Elab {
   Session *session;

@@ -1,7 +1,7 @@
 /* Random draws: Philox bits in expressions.
  *
- *   key      the chain of calls, mixed while checking (Stream.key and the draw's ordinal), and, inside loops, the counters:
- *            PHILOX(PHILOX(loop's key, counter), draw's key)
+ *   key      PHILOX(dyn, k). k: the chain of calls and the draw's ordinal, mixed while checking. dyn: the seed, and inside loops
+ *            their counters, PHILOX(PHILOX(dyn, the loop's k), counter); a constant outside of loops
  *   counter  the element's row-major number over the indices in force and the draw's own axes
  * So a draw is a pure function of where it stands: the same on any device, thread count and order of evaluation. An index
  * without a name (jacobian's) takes no part: every row of a jacobian sees the same draws. */
@@ -18,16 +18,20 @@ static uint64_t mix(uint64_t a, uint64_t b) { /* splitmix64's finaliser */
 
 static Expr *key_const(Elab *E, uint64_t k) { return ex_int(E->g, DT_I64, (int64_t)k); }
 
+static Expr *seed_expr(Elab *E, Expr *seed) { return ex_op2(E->g, OP_PHILOX, key_const(E, UINT64_C(0x73656564)), seed); }
+
+/* What the chain so far is keyed by at run time: a seed and loop counters; a program begins with seed 0. */
+static Expr *dynamic_key(Elab *E) { return E->stream.dyn ? E->stream.dyn : seed_expr(E, ex_int(E->g, DT_I64, 0)); }
+
 Stream stream_loop(Elab *E, Expr *count) {
-  Stream s = {.key = mix(mix(E->stream.key, UINT64_C(0x6C6F6F70)), E->stream.ordinal)};
-  s.dyn = ex_op2(E->g, OP_PHILOX, E->stream.dyn ? ex_op2(E->g, OP_PHILOX, E->stream.dyn, key_const(E, s.key)) : key_const(E, s.key), count);
-  return s;
+  uint64_t key = mix(mix(E->stream.key, UINT64_C(0x6C6F6F70)), E->stream.ordinal);
+  Expr *loop = ex_op2(E->g, OP_PHILOX, dynamic_key(E), key_const(E, key));
+  return (Stream){.key = key, .dyn = ex_op2(E->g, OP_PHILOX, loop, count), .from = E->stream.from};
 }
 
 /* 64 random bits for each element of dim[0..rank) (ITER k) and of each index in force. Takes the next ordinal. */
 static Expr *draw_bits(Elab *E, int rank, const Dim *dim) {
-  uint64_t k = mix(E->stream.key, E->stream.ordinal++);
-  Expr *key = E->stream.dyn ? ex_op2(E->g, OP_PHILOX, E->stream.dyn, key_const(E, k)) : key_const(E, k);
+  Expr *key = ex_op2(E->g, OP_PHILOX, dynamic_key(E), key_const(E, mix(E->stream.key, E->stream.ordinal++)));
   VEC(Expr *) atom = {0};
   VEC(int64_t) coef = {0};
   uint64_t stride = 1; /* wraps: the counter is 64 bits */
@@ -36,7 +40,7 @@ static Expr *draw_bits(Elab *E, int rank, const Dim *dim) {
     vec_push(E->a, &coef, (int64_t)stride);
     stride *= (uint64_t)(dim[a].n < 0 ? 1 : dim[a].n);
   }
-  for (Index *i = E->index; i; i = i->outer) {
+  for (const Index *i = E->index; i && i != E->stream.from; i = i->outer) {
     if (!i->name) continue;
     vec_push(E->a, &atom, i->var);
     vec_push(E->a, &coef, (int64_t)stride);
@@ -149,29 +153,27 @@ static Value *b_permutation(Elab *E, const Builtin *self, Call *c, Value **b) {
   return r;
 }
 
-static uint64_t seed_of(Elab *E, Value *v, Call *c, Expr **dyn) {
+/* The key of a seed: a constant for a static one, so both kinds draw the same. */
+static Expr *seed_key(Elab *E, Value *v, Call *c) {
   int64_t k;
-  *dyn = NULL;
-  if (v_is_static_int(v, &k)) return mix(UINT64_C(0x73656564), (uint64_t)k);
-  if (v->kind != V_TENSOR || v->t.rank || !dt_is_int(v->t.dtype)) diag_fail(E->d, T_TYPE, arg_span(c, v), "a seed is an integer, not %s", v_type_text(E, v));
-  *dyn = ex_op2(E->g, OP_PHILOX, key_const(E, UINT64_C(0x73656564)), ex_cast(E->g, DT_I64, v->t.e));
-  return 0;
+  Expr *e;
+  if (v_is_static_int(v, &k)) e = ex_int(E->g, DT_I64, k);
+  else if (v->kind == V_TENSOR && v->t.rank == 0 && dt_is_int(v->t.dtype)) e = ex_cast(E->g, DT_I64, v->t.e);
+  else diag_fail(E->d, T_TYPE, arg_span(c, v), "a seed is an integer, not %s", v_type_text(E, v));
+  return seed_expr(E, e);
 }
 
 static Value *b_seed(Elab *E, const Builtin *self, Call *c, Value **b) {
-  Expr *dyn;
-  uint64_t k = seed_of(E, b[0], c, &dyn);
-  if (dyn) diag_fail(E->d, T_STATIC, arg_span(c, b[0]), "seed takes a static integer; seeded(k, () -> e) takes any");
-  if (E->frame) diag_fail(E->d, T_EFFECT, c->span, "seed(n) stands at top level; inside, seeded(k, () -> e) draws from its own seed");
-  E->stream = (Stream){.key = k};
+  Expr *key = seed_key(E, b[0], c);
+  if (key->kind != EX_CONST) diag_fail(E->d, T_STATIC, arg_span(c, b[0]), "seed takes a static integer; seeded(k, () -> e) takes any");
+  if (E->frame || E->index) diag_fail(E->d, T_EFFECT, c->span, "seed(n) stands at top level; inside, seeded(k, () -> e) draws from its own seed");
+  E->stream = (Stream){.dyn = key};
   return v_none(E);
 }
 
 static Value *b_seeded(Elab *E, const Builtin *self, Call *c, Value **b) {
   Stream saved = E->stream;
-  Expr *dyn;
-  uint64_t k = seed_of(E, b[0], c, &dyn);
-  E->stream = (Stream){.key = k, .dyn = dyn};
+  E->stream = (Stream){.dyn = seed_key(E, b[0], c), .from = E->index};
   Value *v = call_simple(E, b[1], 0, NULL, c->span);
   E->stream = saved;
   return v;
