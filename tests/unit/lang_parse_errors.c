@@ -18,14 +18,16 @@ static void check_one(const Case *c) {
   cr_expect_str_eq(err_info[g->id].code, c->code, "%s: code %s, message %s", c->text, err_info[g->id].code, g->msg);
   cr_expect(line == c->line && col == c->col, "%s: at %d:%d, not %d:%d", c->text, line, col, c->line, c->col);
   cr_expect(strstr(g->msg, c->msg), "%s: message: %s", c->text, g->msg);
-  if (c->help) cr_expect(g->help && strstr(g->help, c->help), "%s: help: %s", c->text, g->help ? g->help : "none");
-  else cr_expect_null(g->help, "%s: help: %s", c->text, g->help);
+  if (c->help)
+    cr_expect(g->help && strstr(g->help, c->help), "%s: help: %s", c->text, g->help ? g->help : "none");
+  else
+    cr_expect_null(g->help, "%s: help: %s", c->text, g->help);
   parsed_free(&p);
 }
-#define CHECK(...) \
-  do { \
-    static const Case cases_[] = {__VA_ARGS__}; \
-    for (size_t k_ = 0; k_ < sizeof cases_ / sizeof *cases_; k_++) check_one(&cases_[k_]); \
+#define CHECK(...)                                                                                                     \
+  do {                                                                                                                 \
+    static const Case cases_[] = {__VA_ARGS__};                                                                        \
+    for (size_t k_ = 0; k_ < sizeof cases_ / sizeof *cases_; k_++) check_one(&cases_[k_]);                             \
   } while (0)
 
 // clang-format off
@@ -116,7 +118,8 @@ Test(lang_errors, a_note_points_at_the_opening_bracket) {
 
 /* Mistakes in one file, each reported once, and the statements between them read. */
 Test(lang_errors, several_in_one_file) {
-  Parsed p = parse_text("a = 1 1\nb = 2\ndef f(x) {\n  y = x +* 2\n  z = ]\n  w = 3\n}\nc = (4\nd = 5\ne = \"x\nf = 6\ng = 1 < 2 < 3\nh = 7\n");
+  Parsed p = parse_text("a = 1 1\nb = 2\ndef f(x) {\n  y = x +* 2\n  z = ]\n  w = 3\n}\nc = (4\nd = 5\ne = \"x\nf = "
+                        "6\ng = 1 < 2 < 3\nh = 7\n");
   cr_expect_eq(p.d->nerror, 6, "%d errors", p.d->nerror);
   cr_expect_str_eq(p.tree,
                    "(bind (targets b) 2)\n(def f (parameters (parameter x)) (block (bind (targets w) 3)))\n"
@@ -144,16 +147,38 @@ static char *repeat(const char *before, const char *piece, int n, const char *af
 
 /* Every rule that can hold itself: 100,000 levels are one clean error, 300 are fine where they can be closed. */
 Test(lang_errors, nesting) {
-  static const struct { const char *before, *open, *close, *after; } rule[] = {
-      {"x = ", "(", ")", ""},   {"x = ", "[", "]", ""},          {"x = ", "f(", ")", ""},      {"x = ", "a[", "]", ""},
-      {"x = ", "{", "}", ""},   {"x = ", "{a: ", "}", ""},       {"x = ", "-", "", "1"},       {"x = ", "not ", "", "a"},
-      {"x = ", "1 + ", "", "1"}, {"x = ", "2^", "", "1"},         {"x = a", ".b", "", ""},      {"x = a", "(1)", "", ""},
-      {"x = a", " |> f", "", ""}, {"x = ", "a if c else ", "", "b"}, {"x = ", "x -> ", "", "x"}, {"", "{ x; ", " }", ""},
-      {"", "if a { ", " }", ""}, {"", "def f() { ", " }", ""},    {"if a {} ", "else if b {} ", "", ""}, {"x = ", "\"{", "}\"", ""},
-      {"x = ", "[a for i in ", "]", ""}, {"def f(x: ", "(", ")", ""}, {"model M() { ", "if a { ", " }", " }"}};
+  static const struct {
+    const char *before, *open, *close, *after;
+  } rule[] = {{"x = ", "(", ")", ""},
+              {"x = ", "[", "]", ""},
+              {"x = ", "f(", ")", ""},
+              {"x = ", "a[", "]", ""},
+              {"x = ", "{", "}", ""},
+              {"x = ", "{a: ", "}", ""},
+              {"x = ", "-", "", "1"},
+              {"x = ", "not ", "", "a"},
+              {"x = ", "1 + ", "", "1"},
+              {"x = ", "2^", "", "1"},
+              {"x = a", ".b", "", ""},
+              {"x = a", "(1)", "", ""},
+              {"x = a", " |> f", "", ""},
+              {"x = ", "a if c else ", "", "b"},
+              {"x = ", "x -> ", "", "x"},
+              {"", "{ x; ", " }", ""},
+              {"", "if a { ", " }", ""},
+              {"", "def f() { ", " }", ""},
+              {"if a {} ", "else if b {} ", "", ""},
+              {"x = ", "\"{", "}\"", ""},
+              {"x = ", "[a for i in ", "]", ""},
+              {"def f(x: ", "(", ")", ""},
+              {"model M() { ", "if a { ", " }", " }"}};
   for (size_t k = 0; k < sizeof rule / sizeof *rule; k++) {
     bool inner = !strcmp(rule[k].open, "(") || !strcmp(rule[k].open, "[a for i in ") || !strcmp(rule[k].open, "f(");
-    char *tail = repeat(inner || *rule[k].close ? (strstr(rule[k].before, "def") ? "int" : inner ? "1" : "1") : "", rule[k].close, 300, rule[k].after);
+    char *tail = repeat(inner || *rule[k].close ? (strstr(rule[k].before, "def") ? "int"
+                                                   : inner                       ? "1"
+                                                                                 : "1")
+                                                : "",
+                        rule[k].close, 300, rule[k].after);
     if (!strcmp(rule[k].before, "model M() { ")) memmove(tail, tail + 1, strlen(tail));
     if (!strcmp(rule[k].before, "def f(x: ")) {
       char *more = repeat(tail, ") = x", 1, "");
@@ -177,11 +202,15 @@ Test(lang_errors, nesting) {
 }
 
 Test(lang_errors, bytes_that_are_no_text) {
-  static const struct { const char *text; size_t n; uint32_t at; const char *msg; } bad[] = {
-      {"x = 1\0 + 2", 10, 5, "NUL byte"},      {"\0", 1, 0, "NUL byte"},
-      {"x = \"\xff\"", 7, 5, "0xff is not UTF-8"},  {"# \xc3", 3, 2, "0xc3 is not UTF-8"},
-      {"# \xc0\x80", 4, 2, "0xc0 is not UTF-8"},    {"# \xed\xa0\x80", 5, 2, "0xed is not UTF-8"},
-      {"# \xf4\x90\x80\x80", 6, 2, "not UTF-8"}, {"# \xe2\x82", 4, 2, "not UTF-8"}};
+  static const struct {
+    const char *text;
+    size_t n;
+    uint32_t at;
+    const char *msg;
+  } bad[] = {{"x = 1\0 + 2", 10, 5, "NUL byte"},          {"\0", 1, 0, "NUL byte"},
+             {"x = \"\xff\"", 7, 5, "0xff is not UTF-8"}, {"# \xc3", 3, 2, "0xc3 is not UTF-8"},
+             {"# \xc0\x80", 4, 2, "0xc0 is not UTF-8"},   {"# \xed\xa0\x80", 5, 2, "0xed is not UTF-8"},
+             {"# \xf4\x90\x80\x80", 6, 2, "not UTF-8"},   {"# \xe2\x82", 4, 2, "not UTF-8"}};
   for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
     Parsed p = parse_text_n(bad[k].text, bad[k].n);
     cr_assert_eq(p.d->nerror, 1);
@@ -207,15 +236,39 @@ Test(lang_errors, sizes) {
 }
 
 Test(lang_errors, complete) {
-  static const struct { const char *text; ParseState state; } c[] = {
-      {"", PARSE_DONE},           {"1 + 1", PARSE_DONE},         {"x = 1\n", PARSE_DONE},      {"f(", PARSE_MORE},
-      {"f(1,", PARSE_MORE},       {"[1, [2", PARSE_MORE},        {"{", PARSE_MORE},            {"def f(x) {", PARSE_MORE},
-      {"def f(x) {\n  a = 1", PARSE_MORE}, {"def f(x) =", PARSE_MORE}, {"x = 1 +", PARSE_MORE}, {"a, b = 1,", PARSE_MORE},
-      {"x |>", PARSE_MORE},       {"a and", PARSE_MORE},         {"x ->", PARSE_MORE},         {"if c { 1 } else", PARSE_MORE},
-      {"for i in", PARSE_MORE},   {"## doc", PARSE_MORE},        {"# note", PARSE_DONE},       {"x = \"abc", PARSE_ERROR},
-      {"x y", PARSE_ERROR},       {")", PARSE_ERROR},            {"f(]", PARSE_ERROR},         {"x = 1 $", PARSE_ERROR},
-      {"def f(x)", PARSE_ERROR},  {"a b\nf(", PARSE_ERROR},      {"\"{f(", PARSE_ERROR},       {"x = (1 +\n", PARSE_MORE},
-      {"model M(a) {\n  w: param[a] =", PARSE_MORE}, {"x = 1;", PARSE_DONE}};
+  static const struct {
+    const char *text;
+    ParseState state;
+  } c[] = {{"", PARSE_DONE},
+           {"1 + 1", PARSE_DONE},
+           {"x = 1\n", PARSE_DONE},
+           {"f(", PARSE_MORE},
+           {"f(1,", PARSE_MORE},
+           {"[1, [2", PARSE_MORE},
+           {"{", PARSE_MORE},
+           {"def f(x) {", PARSE_MORE},
+           {"def f(x) {\n  a = 1", PARSE_MORE},
+           {"def f(x) =", PARSE_MORE},
+           {"x = 1 +", PARSE_MORE},
+           {"a, b = 1,", PARSE_MORE},
+           {"x |>", PARSE_MORE},
+           {"a and", PARSE_MORE},
+           {"x ->", PARSE_MORE},
+           {"if c { 1 } else", PARSE_MORE},
+           {"for i in", PARSE_MORE},
+           {"## doc", PARSE_MORE},
+           {"# note", PARSE_DONE},
+           {"x = \"abc", PARSE_ERROR},
+           {"x y", PARSE_ERROR},
+           {")", PARSE_ERROR},
+           {"f(]", PARSE_ERROR},
+           {"x = 1 $", PARSE_ERROR},
+           {"def f(x)", PARSE_ERROR},
+           {"a b\nf(", PARSE_ERROR},
+           {"\"{f(", PARSE_ERROR},
+           {"x = (1 +\n", PARSE_MORE},
+           {"model M(a) {\n  w: param[a] =", PARSE_MORE},
+           {"x = 1;", PARSE_DONE}};
   for (size_t k = 0; k < sizeof c / sizeof *c; k++)
     cr_expect_eq(parse_complete(c[k].text, strlen(c[k].text)), c[k].state, "%s", c[k].text);
 }
