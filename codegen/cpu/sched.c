@@ -180,14 +180,15 @@ static bool joins(const Kernel *k, int first, int j, RedOrder *order, bool *redu
 
 static double lanes_of(int64_t n, int width) { return n <= 0 ? 1 : (double)n / (double)((n + width - 1) / width); }
 /* Cost of one execution of the stage's innermost body when iterator v runs along the lanes (-1: scalar code). loop: bits of the
- * iterators of the loops inside (or beside) it, along which blocks can be transposed. */
-static double body_cost(const Use *u, int v, uint64_t loop) {
+ * iterators of the loops inside (or beside) it, along which blocks can be transposed; n: their extents. */
+static double body_cost(const Use *u, int v, uint64_t loop, int64_t n, bool reduces) {
   double c = v < 0 ? u->ops * 0.7 : u->ops;
   for (int i = 0; i < u->nacc; i++) {
     const Access *x = &u->acc[i];
+    if (x->store && reduces) continue; /* once, after the loop */
     int64_t step = v < 0 ? 0 : x->a.coef[v];
     bool irregular = v >= 0 && (x->atoms & bit(v)), tiled = false;
-    for (int k = 0; k < EM_ITERS && !tiled; k++) tiled = (loop & bit(k)) && em_tiles(step, x->a.coef[k], 16, x->store) && !x->a.natom;
+    for (int k = 0; k < EM_ITERS && !tiled; k++) tiled = (loop & bit(k)) && em_tiles(step, x->a.coef[k], n, x->store) && !x->a.natom;
     c += irregular ? 24 : step == 0 ? (x->store && v >= 0 ? 16 : 0.6) : step == 1 ? 1 : step == -1 ? 2 : tiled ? 6
          : step >= 2 && step <= 8 && !x->store ? (double)step + 1 : 24;
   }
@@ -220,11 +221,21 @@ static double group_cost(const Kernel *k, const Use *u, SGroup *g, int vp_iter, 
   }
   double c = extra;
   uint64_t loop = vp_iter < 0 ? 0 : beside;
-  if (vp_iter >= 0 && g->nred) loop = bit(g->red[g->nred - 1].iter);
-  else if (vp_iter >= 0 && g->nown) loop = bit(g->own[g->nown - 1].iter);
-  for (int i = 0; i < g->n; i++) c += body_cost(&u[g->first + i], v, loop);
+  int64_t n = 16;
+  const Axis *in = g->nred ? &g->red[g->nred - 1] : g->nown ? &g->own[g->nown - 1] : NULL;
+  if (vp_iter >= 0 && in) loop = bit(in->iter), n = in->n;
+  for (int i = 0; i < g->n; i++) c += body_cost(&u[g->first + i], v, loop, n, is_reduce(&k->stage[g->first + i]));
   if (chain && c < 8) c = 8;
-  return own * red / lanes * c + 4;
+  if (!g->reduces) return own / lanes * c + 4;
+  double after = 4; /* per own point: joining accumulators, storing */
+  if (vp_iter >= 0) after += chain ? 0 : 200;
+  for (int i = 0; i < g->n && vp_iter >= 0; i++)
+    for (int j = 0; j < u[g->first + i].nacc; j++) {
+      const Access *x = &u[g->first + i].acc[j];
+      if (x->store && x->a.coef[vp_iter] != 1) after += 24;
+    }
+  if (g->vec == VEC_INNER) after += 30;
+  return g->vec == VEC_OWN ? own / lanes * (red * c + after) : own * (red / lanes * c + after);
 }
 
 /* P axes beside vp along which a kernel without loops of its own may transpose. */
@@ -355,7 +366,7 @@ void sched_kernel(const Kernel *k, const Isa *isa, Arena *a, int width, Sched *s
     int64_t outer = n ? (int64_t)(points / (double)n) : 0;
     if (s->tile >= 0) {
       int64_t nt = s->axis[s->tile].n;
-      s->tile_block = nt < 96 ? nt : 64;
+      s->tile_block = nt < 384 ? nt : 256;
       s->ntile = nt ? (nt + s->tile_block - 1) / s->tile_block : 0;
       outer = nt ? outer / nt * s->ntile : 0;
       per_point *= (double)s->tile_block;
