@@ -28,7 +28,6 @@ static Value *assert_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   else {
     const Source *s = E->d->source.at[at.file - 1];
     size_t n = at.hi - at.lo;
-    template_text(E, &msg, "assertion failed: ", 18);
     template_text(E, &msg, s->text + at.lo, n < 200 ? n : 200);
   }
   vec_push(E->a, &msg.text, 0);

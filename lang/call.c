@@ -127,7 +127,7 @@ static uint64_t hash_text(const char *s) {
 static Stream stream_enter(Elab *E, const char *name) {
   uint32_t n = 0;
   for (const StreamCount *c = E->stream.count; c; c = c->up)
-    if (c->name == name || !strcmp(c->name, name)) {
+    if (c->name == name) { /* interned, or one literal for all lambdas */
       n = c->n;
       break;
     }
@@ -193,12 +193,6 @@ static void assign_args(Elab *E, Fun *f, Call *c, Value **value, Span *at) {
       fail_args(E, f, c->span, arena_printf(E->a, "`%s` needs the argument `%s`", f->name, d->kid[j]->name));
 }
 
-static void bind_param(Elab *E, Sig *s, Ast *p, Value *v, Span at) {
-  Env *b = (Env *)env_bind(E, s->env, p->name, v, at);
-  b->sig = true;
-  s->env = b;
-}
-
 static bool has_dims(const Ast *type) { return type->kind != AST_TYPE || type->nkid > 0 || !type->name; }
 
 /* Sizes read from parameters are remembered as such: "4 is axis 0 of `x`". */
@@ -249,7 +243,7 @@ static Value *call_def(Elab *E, Fun *f, Call *c) {
       value[j] = elab_expr(E, s.env, p->a);
       if (p->type) value[j] = sig_match(E, &s, p->type, value[j], param_what(E, p), at[j]);
     }
-    bind_param(E, &s, p, value[j], at[j]);
+    s.env = env_bind_sig(E, s.env, p->name, value[j], at[j]);
   }
   sig_finish(E, &s);
   if (d->c) check_where(E, f, &s, c->span);

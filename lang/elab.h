@@ -112,7 +112,7 @@ void tv_check_size(Elab *E, DType t, int rank, const Dim *dim, Span at); /* S_OV
 
 /* ---- env ---- */
 /* `sig`: a parameter or dimension variable of an enclosing def: the only bindings that a dim name in a signature can mean. */
-struct Env { Name name; Value *v; Span span; bool sig; const Env *up; };
+struct Env { Name name; Value *v; Span span; bool sig; const Env *up, *sigs; /* the nearest with sig, from this one on */ };
 const Env *env_bind(Elab *E, const Env *env, Name name, Value *v, Span span);
 const Env *env_find(const Env *env, Name name);
 

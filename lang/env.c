@@ -34,9 +34,15 @@ void map_put(Arena *a, NameMap *m, Name key, void *val) {
 
 const Env *env_bind(Elab *E, const Env *env, Name name, Value *v, Span span) {
   Env *e = arena_new_of(E->a, Env);
-  *e = (Env){.name = name, .v = v, .span = span, .up = env};
+  *e = (Env){.name = name, .v = v, .span = span, .up = env, .sigs = env ? env->sigs : NULL};
   NameMap *ever = &E->session->ever_bound;
   if (!map_get(ever, name)) map_put(E->session->opt.arena, ever, name, (void *)name);
+  return e;
+}
+
+const Env *env_bind_sig(Elab *E, const Env *env, Name name, Value *v, Span span) {
+  Env *e = (Env *)env_bind(E, env, name, v, span);
+  e->sig = true, e->sigs = e;
   return e;
 }
 

@@ -43,6 +43,8 @@ struct Session {
 /* ---- names (env.c) ---- */
 /* What `name` means here: local, top level, builtin, prelude; NULL when nothing. Poisoned bindings unwind. */
 Value *name_lookup(Elab *E, const Env *env, Name name);
+/* Binds a parameter or dimension variable. */
+const Env *env_bind_sig(Elab *E, const Env *env, Name name, Value *v, Span span);
 /* The closest known name by edit distance, for a suggestion; NULL when none is close. */
 const char *name_suggest(Elab *E, const Env *env, Name name);
 /* Of n candidates; NULL when none is close. */

@@ -31,9 +31,9 @@ static Value *find_dim(Elab *E, Sig *s, Name name, bool *own) {
     if (e->name == name && e->sig) return e->v;
   for (int k = 0; k < s->nown; k++)
     if (s->own[k] == name) return *own = true, s->own_value[k];
-  for (const Env *e = s->outer; e; e = e->up) {
+  for (const Env *e = s->outer ? s->outer->sigs : NULL; e; e = e->up ? e->up->sigs : NULL) {
     int64_t i;
-    if (e->name == name && e->sig && v_is_static_int(e->v, &i)) return e->v;
+    if (e->name == name && v_is_static_int(e->v, &i)) return e->v;
   }
   return NULL;
 }
@@ -128,9 +128,7 @@ static _Noreturn void fail_dim(Elab *E, Sig *s, const Later *l, int64_t wanted) 
 static void bind_dim(Elab *E, Sig *s, Ast *e, Name var, int64_t n, const Later *l) {
   const char *size = s->symbolic ? arena_printf(E->a, "%s is", var) : arena_printf(E->a, "%s = %lld from", var, (long long)n);
   const Origin *o = origin_new(E, l->got.from, l->at, "%s axis %d of %s", size, l->axis, l->what);
-  Env *b = (Env *)env_bind(E, s->env, var, v_int(E, n, o), e->span);
-  b->sig = true;
-  s->env = b;
+  s->env = env_bind_sig(E, s->env, var, v_int(E, n, o), e->span);
 }
 
 /* False: it must wait. */
