@@ -137,7 +137,7 @@ static bool run_plan(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fau
   if (!p) return false;
   bool ok = true;
   for (int i = PASS_CLASSIFY; i < PASS_COUNT && !h->stopped; i++) {
-    if (h->o.dump[i]) plan_dump(p, pass_info[i].name, h->o.out);
+    if (h->o.dump[i] && !plan_dump(p, pass_info[i].name, h->o.out)) codegen_dump(h->codegen, g, r, pass_info[i].name, h->o.out);
     h->stopped = h->o.stop == (PassId)i;
   }
   h->last = plan_stats(p);
