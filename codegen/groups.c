@@ -14,8 +14,8 @@
 
 enum {
   ROW_BYTES = 384 << 10,  /* scratch rows of one point: under half of L2 */
-  FEW_POINTS = 16,        /* fewer parallel points than this, and a stage's row must be short: */
-  SHORT_ROW = 16 << 10,   /* elements */
+  FEW_POINTS = 16,        /* fewer parallel points than this, and a stage's row must be light: */
+  LIGHT_ROW = 30000,      /* vector additions: some microseconds on one lane */
   MAX_MEMBERS = 24,
   MAX_COST = 3000
 };
@@ -171,12 +171,11 @@ static void note(Fusion *f, Group *b, Group *a, const char *why) {
            arena_printf(f->a, "not with node %u: %s", a->member.at[a->member.n - 1]->n->id, why));
 }
 
-static int longest(const Fusion *f, const Group *g, int np, double *len, int *nlong) {
+/* Members with more work a point than LIGHT_ROW; position of the first. */
+static int heavy(const Group *g, int np, int *nlong) {
   int first = -1;
   for (int i = 0; i < g->member.n; i++) {
-    double n = own_points(g->member.at[i], np);
-    if (n > *len) *len = n;
-    if (n > SHORT_ROW) {
+    if (own_points(g->member.at[i], np) * (1 + g->member.at[i]->cost) > LIGHT_ROW) {
       ++*nlong;
       if (first < 0) first = g->member.at[i]->pos;
     }
@@ -220,9 +219,9 @@ static const char *refusal(Fusion *f, Group *a, Group *b, bool siblings, int *np
       if (!is_map(b->member.at[i]) || b->member.at[i]->n->rank != lead->n->rank) return "an epilogue is made of maps";
   }
   if (siblings && (p.np < a->np || p.np < b->np)) return "fewer axes in common";
-  double points = 1, len = 0, rows = 0;
+  double points = 1, rows = 0;
   for (int k = 0; k < p.np; k++) points *= (double)lead->extent[k];
-  int nlong = 0, first = longest(f, a, p.np, &len, &nlong), second = longest(f, b, p.np, &len, &nlong);
+  int nlong = 0, first = heavy(a, p.np, &nlong), second = heavy(b, p.np, &nlong);
   if (points < FEW_POINTS && nlong) {
     bool whole = nlong == 1 && second < 0 && first == a->lo && !is_map(lead) && lead->def->kind == ND_COMP && p.np == nout_of(lead);
     if (!whole) return p.np == 0 ? "no parallel axis in common" : "too few parallel points in common";
