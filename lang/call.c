@@ -122,19 +122,22 @@ static uint64_t hash_text(const char *s) {
   return h;
 }
 
+/* The trie with one call more of `name`; *n: how many there were. Path copying: the old trie stays. */
+static const StreamCount *count_call(Elab *E, const StreamCount *at, const char *name, uint64_t hash, uint32_t *n) {
+  StreamCount *c = at ? arena_copy(E->a, at, sizeof *at) : arena_new_of(E->a, StreamCount);
+  if (!at) c->name = name;
+  if (c->name == name) *n = c->n++;
+  else c->kid[hash & 3] = count_call(E, c->kid[hash & 3], name, hash >> 2, n);
+  return c;
+}
+
 /* The stream inside the next call of `name` here: keyed by the definition and how often it was called in this one, so other
  * calls and draws beside it do not move its numbers. */
 static Stream stream_enter(Elab *E, const char *name) {
   uint32_t n = 0;
-  for (const StreamCount *c = E->stream.count; c; c = c->up)
-    if (c->name == name) { /* interned, or one literal for all lambdas */
-      n = c->n;
-      break;
-    }
-  StreamCount *c = arena_new_of(E->a, StreamCount);
-  *c = (StreamCount){name, n + 1, E->stream.count};
-  E->stream.count = c;
-  return (Stream){.key = mix(mix(E->stream.key, hash_text(name)), n), .dyn = E->stream.dyn, .from = E->stream.from};
+  uint64_t hash = hash_text(name);
+  E->stream.count = count_call(E, E->stream.count, name, mix(hash, 0), &n);
+  return (Stream){.key = mix(mix(E->stream.key, hash), n), .dyn = E->stream.dyn};
 }
 
 /* ---- definitions ----------------------------------------------------------------------------------------------- */

@@ -156,8 +156,9 @@ struct Index {
 /* A linear constraint met while trying: subscript `sub` of an axis of size n (X_RANGE, X_SIZES, X_BOUNDS material). */
 typedef struct Constraint { Expr *sub; Dim dim; Span span; Expr *guard; bool part; /* an end of a slice: bare or not, it fixes nothing alone */ } Constraint;
 
-/* How often each callee was called so far in this definition: persistent, so saving a Stream saves it. */
-typedef struct StreamCount { const char *name; uint32_t n; const struct StreamCount *up; } StreamCount;
+/* How often each callee was called so far in this definition: a trie on the name's hash, persistent, so that saving a Stream
+ * saves it. Names are interned. */
+typedef struct StreamCount { const char *name; uint32_t n; const struct StreamCount *kid[4]; } StreamCount;
 /* Random streams: the key of the chain of calls so far and the ordinal of the next draw in this definition. */
 typedef struct Stream { uint64_t key; Expr *dyn; /* loop counters mixed in, or NULL */ uint32_t ordinal; const struct StreamCount *count;
   const Index *from; /* this index and those around it take no part: seeded(k, f) draws the same anywhere */ } Stream;
