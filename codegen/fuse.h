@@ -52,6 +52,7 @@ struct FNode {
   double inner;         /* the same, of readers in deeper places only */
   int nreader;
   FNode *reader;        /* one of them */
+  uint32_t unproved;    /* axes that checked loads of it may leave */
   bool straight;        /* every reader loads it at exactly its own output iterators */
   const char *why;      /* of a refusal to inline or merge */
 };

@@ -105,6 +105,21 @@ static Cost cost_of(Expr *body, Expr *guard) {
 /* ---- What readers want ------------------------------------------------------------------------------------------- */
 typedef struct Want { Fusion *f; FNode *by; } Want;
 
+/* The axes of what a checked load reads that it may leave. */
+static uint32_t unproved_dims(Want *w, const Expr *load) {
+  const Comp *c = w->by->def->kind == ND_SCATTER ? &w->by->def->scatter.src : &w->by->def->comp;
+  int n = c->nout + c->nred;
+  Interval *iter = arena_array(w->f->a, Interval, n);
+  for (int k = 0; k < n; k++) iter[k] = (Interval){0, c->extent[k] - 1};
+  Box box = {n, iter, NULL, NULL};
+  uint32_t set = 0;
+  for (int d = 0; d < load->n; d++) {
+    Interval r = ex_interval(w->f->g, load->arg[d], &box, NULL);
+    if (r.lo < 0 || r.hi >= load->node->dim[d]) set |= 1u << d;
+  }
+  return set;
+}
+
 static void want_load(void *ctx, Expr *e) {
   Want *w = ctx;
   if (e->kind != EX_LOAD) return;
@@ -114,6 +129,7 @@ static void want_load(void *ctx, Expr *e) {
   if (by->home != x->home) x->inner += by->points * times;
   if (x->reader != by) x->nreader++;
   x->reader = by;
+  if (e->checked) x->unproved |= unproved_dims(w, e);
   bool straight = by->n->kind == ND_COMP && by->def->comp.nout >= x->n->rank && !e->mask;
   for (int d = 0; d < e->n && straight; d++) straight = e->arg[d]->kind == EX_ITER && e->arg[d]->num.i == d;
   if (!straight) x->straight = false;
@@ -172,6 +188,45 @@ static void classify(Fusion *f, FNode *x) {
   x->order = c->extent[s.iter] >= 16 && (s.stride1 || !s.nload) ? ORD_LANES : ORD_CHAIN;
 }
 
+/* ---- Checks under inlining -----------------------------------------------------------------------------------------
+ * A checked load of x faults where a subscript leaves x. When x is inlined, the loads of its body fault in its stead: each that
+ * uses an unproved axis of x must be bare in it, on an axis of the same size, and be made always; one at least must. */
+typedef struct Checks { Fusion *f; const FNode *x; uint32_t met; bool ok; Span span; } Checks;
+
+static bool uses_unproved(const Expr *e, uint32_t set) {
+  for (int k = 0; set >> k; k++)
+    if ((set >> k & 1) && ex_uses_iter(e, k)) return true;
+  return false;
+}
+
+static void check_met(void *ctx, Expr *e) {
+  Checks *c = ctx;
+  uint32_t set = c->x->unproved;
+  if (e->kind != EX_LOAD || !uses_unproved(e, set)) return;
+  if (e->mask) c->ok = false;
+  for (int d = 0; d < e->n; d++) {
+    const Expr *a = e->arg[d];
+    if (!uses_unproved(a, set)) continue;
+    if (a->kind == EX_ITER && e->node->dim[d] == c->x->n->dim[a->num.i]) c->met |= 1u << a->num.i;
+    else c->ok = false;
+  }
+}
+
+static bool checks_survive(Fusion *f, const FNode *x) {
+  Checks c = {f, x, 0, true, {0}};
+  if (!x->unproved) return true;
+  ex_visit(x->body, check_met, &c);
+  return c.ok && c.met == x->unproved && !x->guard;
+}
+
+static Expr *check_leaf(void *ctx, Expr *e) {
+  Checks *c = ctx;
+  if (e->kind != EX_LOAD || e->checked || !uses_unproved(e, c->x->unproved)) return NULL;
+  Expr **at = arena_array(c->f->a, Expr *, e->n);
+  for (int d = 0; d < e->n; d++) at[d] = ex_map(c->f->g, e->arg[d], check_leaf, c);
+  return ex_load(c->f->g, e->node, e->n, at, NULL, true, c->span);
+}
+
 /* ---- Rewriting bodies -------------------------------------------------------------------------------------------- */
 static Expr *inline_leaf(void *ctx, Expr *e) {
   Fusion *f = ctx;
@@ -180,7 +235,8 @@ static Expr *inline_leaf(void *ctx, Expr *e) {
   if (!x->inlined) return NULL;
   Expr **at = arena_array(f->a, Expr *, e->n);
   for (int d = 0; d < e->n; d++) at[d] = ex_map(f->g, e->arg[d], inline_leaf, f);
-  Expr *r = ex_subst_iters(f->g, x->body, e->n, at);
+  Checks c = {f, x, 0, true, e->span};
+  Expr *r = ex_subst_iters(f->g, e->checked && x->unproved ? ex_map(f->g, x->body, check_leaf, &c) : x->body, e->n, at);
   return e->mask ? masked(f->g, r, ex_map(f->g, e->mask, inline_leaf, f)) : r;
 }
 
@@ -274,6 +330,10 @@ static void decide(Fusion *f, FNode *x) {
   }
   if (c.ops > COST_MAX) {
     x->why = "its body is long";
+    return;
+  }
+  if (!checks_survive(f, x)) {
+    x->why = "what reads it is checked against its sizes";
     return;
   }
   bool into_contract = x->nreader == 1 && x->reader->contract;
