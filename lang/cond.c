@@ -42,21 +42,33 @@ Value *select_value(Elab *E, Value *c, Value *a, Value *b, Span at) {
   return a->kind == V_RECORD ? v_record(E, a->agg.n, a->agg.key, kid) : v_tuple(E, a->agg.n, kid);
 }
 
+/* Costs next to nothing and can't fault: element-wise work on inputs, a few steps deep. */
+enum { CHEAP_DEPTH = 3 };
+typedef struct Cost { int depth; bool cheap; } Cost;
 static void costs(void *ctx, Expr *e) {
-  bool *cheap = ctx;
-  if (e->kind == EX_LOAD && e->node->kind != ND_INPUT && e->node->kind != ND_CONST && e->node->kind != ND_PARAM) *cheap = false;
+  Cost *c = ctx;
+  if (e->kind == EX_OP && (e->op == OP_FLOORDIV || e->op == OP_MOD) && !dt_is_float(e->dtype) && e->arg[1]->kind != EX_CONST) c->cheap = false;
+  if (e->kind != EX_LOAD || !c->cheap) return;
+  const Node *n = e->node;
+  if (n->kind == ND_INPUT || n->kind == ND_CONST || n->kind == ND_PARAM) c->cheap = !e->checked;
+  else if (n->kind != ND_COMP || n->comp.nred || e->checked || c->depth == CHEAP_DEPTH) c->cheap = false;
+  else {
+    Cost below = {c->depth + 1, true};
+    ex_visit(n->comp.body, costs, &below);
+    if (n->comp.guard) ex_visit(n->comp.guard, costs, &below);
+    c->cheap = below.cheap;
+  }
 }
-/* Scalars that read only what is there anyway. */
 static bool is_cheap(Elab *E, Value *v) {
   Value **leaf;
   int n = v_leaves(E, v, &leaf);
-  bool cheap = true;
+  Cost c = {0, true};
   for (int k = 0; k < n; k++) {
     if (leaf[k]->kind != V_TENSOR) continue;
     if (leaf[k]->t.rank) return false;
-    ex_visit(leaf[k]->t.e, costs, &cheap);
+    ex_visit(leaf[k]->t.e, costs, &c);
   }
-  return cheap;
+  return c.cheap;
 }
 
 /* The lazy form: leaves of both arms, made of one type, are the regions' outputs. */
