@@ -20,9 +20,14 @@ static void attribute(Em *E, LLVMValueRef fn, const char *name, const char *valu
   LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
                           LLVMCreateStringAttribute(E->cx, name, (unsigned)strlen(name), value, (unsigned)strlen(value)));
 }
-static void flag(Em *E, LLVMValueRef fn, const char *name) {
+void em_function_flag(Em *E, LLVMValueRef fn, const char *name) {
   unsigned id = LLVMGetEnumAttributeKindForName(name, strlen(name));
   LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(E->cx, id, 0));
+}
+
+void em_function_flags(Em *E, LLVMValueRef fn) {
+  em_function_flag(E, fn, "nounwind");
+  attribute(E, fn, "prefer-vector-width", E->isa->vector_bits == 512 ? "512" : "256");
 }
 
 static LLVMBasicBlockRef block(Em *E) { return LLVMAppendBasicBlockInContext(E->cx, E->fn, ""); }
@@ -31,8 +36,7 @@ void em_function(Em *E, const char *name, bool external) {
   LLVMTypeRef t = LLVMFunctionType(LLVMVoidTypeInContext(E->cx), &E->ptr, 1, 0);
   E->fn = LLVMAddFunction(E->mod, name, t);
   LLVMSetLinkage(E->fn, external ? LLVMExternalLinkage : LLVMInternalLinkage);
-  flag(E, E->fn, "nounwind");
-  attribute(E, E->fn, "prefer-vector-width", E->isa->vector_bits == 512 ? "512" : "256");
+  em_function_flags(E, E->fn);
   E->depth = 0;
   E->entry = block(E);
   E->level[0] = (Level){.cur = E->entry, .gen = ++E->gens};

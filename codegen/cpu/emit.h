@@ -97,6 +97,8 @@ typedef struct Em {
 void em_init(Em *E, Graph *g, const Kernel *k, Arena *a, const Isa *isa, LLVMModuleRef m, int width);
 void em_drop(Em *E);                                    /* the builder; not the module */
 void em_function(Em *E, const char *name, bool external); /* KernelFn; opens level 0 */
+void em_function_flags(Em *E, LLVMValueRef fn);         /* what every function of a module has */
+void em_function_flag(Em *E, LLVMValueRef fn, const char *name);
 void em_end(Em *E);                                     /* returns from the function; closes level 0 */
 LLVMValueRef em_arg(Em *E, size_t offset, LLVMTypeRef t); /* a field of KernelArgs, at level 0 */
 

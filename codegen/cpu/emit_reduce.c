@@ -403,15 +403,31 @@ static Pair get_part(Em *E, Ctx *c, Red *r, LLVMValueRef i) {
   }
   return p;
 }
+/* Distance 2^l in round l; run-time loops, since there may be many rounds and they are not hot. */
+static LLVMValueRef tree_open(Em *E, int64_t n, LLVMValueRef *distance) {
+  int64_t rounds = 0;
+  while (((int64_t)1 << rounds) < n) rounds++;
+  LLVMValueRef l = em_loop_open(E, em_int(E, 0), em_int(E, rounds), 1, 0, NULL);
+  LLVMValueRef w = LLVMBuildShl(B, em_int(E, 1), l, ""), w2 = LLVMBuildShl(B, w, em_int(E, 1), "");
+  LLVMValueRef last = LLVMBuildSub(B, em_int(E, n - 1), w, ""); /* the last element with a neighbour, at most */
+  LLVMValueRef pairs = LLVMBuildAdd(B, LLVMBuildUDiv(B, last, w2, ""), em_int(E, 1), "");
+  LLVMValueRef t = em_loop_open(E, em_int(E, 0), pairs, 1, 0, NULL);
+  *distance = w;
+  return LLVMBuildMul(B, t, w2, "");
+}
+static void tree_close(Em *E) {
+  em_loop_close(E, 0, NULL);
+  em_loop_close(E, 0, NULL);
+}
 static Pair tree(Em *E, Ctx *c, Red *r, int64_t n) {
-  for (int64_t w = 1; w < n; w *= 2) {
-    LLVMValueRef i = em_loop_open(E, em_int(E, 0), em_int(E, n - w), 2 * w, 0, NULL);
+  if (n > 1) {
+    LLVMValueRef w, i = tree_open(E, n, &w);
     E->vec = c->vec;
-    Pair a = get_part(E, c, r, i), b = get_part(E, c, r, LLVMBuildAdd(B, i, em_int(E, w), ""));
+    Pair a = get_part(E, c, r, i), b = get_part(E, c, r, LLVMBuildAdd(B, i, w, ""));
     if (r->arg) a = better(E, r, a, b);
     else a.v = em_combine(E, r->op, r->acc, a.v, b.v);
     put_part(E, c, r, i, a);
-    em_loop_close(E, 0, NULL);
+    tree_close(E);
   }
   return get_part(E, c, r, em_int(E, 0));
 }
@@ -540,12 +556,12 @@ void em_column_value(Em *E, const Sched *s) {
   em_at(E, E->depth);
   column_set_up(E, s, &c);
   Red *r = &c.red[0];
-  for (int64_t w = 1; w < c.nchunk; w *= 2) {
-    LLVMValueRef i = em_loop_open(E, em_int(E, 0), em_int(E, c.nchunk - w), 2 * w, 0, NULL);
+  if (c.nchunk > 1) {
+    LLVMValueRef w, i = tree_open(E, c.nchunk, &w);
     E->vec = true;
-    LLVMValueRef x = em_combine(E, r->op, r->acc, column_load(E, &c, i), column_load(E, &c, LLVMBuildAdd(B, i, em_int(E, w), "")));
+    LLVMValueRef x = em_combine(E, r->op, r->acc, column_load(E, &c, i), column_load(E, &c, LLVMBuildAdd(B, i, w, "")));
     LLVMSetAlignment(LLVMBuildStore(B, x, column_at(E, &c, r, column_row(E, &c, r->parts, i))), 8);
-    em_loop_close(E, 0, NULL);
+    tree_close(E);
   }
   em_at(E, E->depth);
   em_store_stage(E, r->st, em_val(E, column_load(E, &c, em_int(E, 0)), true, E->depth), r->acc);

@@ -15,6 +15,17 @@ bool em_tiles(int64_t lane_step, int64_t loop_step, int64_t n, bool store) {
   return store || n >= 8 || lane_step > 8 || lane_step < 0;
 }
 
+/* Keeps LLVM from looking through the shuffles above, which takes it most of the compile time and gains nothing. */
+static void fence(Em *E, LLVMValueRef *r) {
+  LLVMTypeRef t = LLVMTypeOf(r[0]), e = LLVMGetElementType(t), ft = em_vector(E, E->f32);
+  if (e == E->f64 || e == E->i64) ft = em_vector(E, E->f64);
+  else if (e != E->f32 && e != E->i32) return;
+  for (int i = 0; i < E->width; i++) {
+    LLVMValueRef x = LLVMBuildBitCast(B, r[i], ft, "");
+    r[i] = LLVMBuildBitCast(B, em_call(E, "llvm.arithmetic.fence", 1, &ft, 1, &x), t, "");
+  }
+}
+
 /* 16 x 16 of 4-byte elements: unpack 32, unpack 64, then 128-bit quarters twice; each shuffle is one instruction. */
 static void transpose4(Em *E, LLVMValueRef *r) {
   LLVMValueRef t[16], u[16];
@@ -41,6 +52,7 @@ static void transpose4(Em *E, LLVMValueRef *r) {
     u[g + 2] = em_shuffle(E, t[g + 1], t[g + 3], 16, dlo);
     u[g + 3] = em_shuffle(E, t[g + 1], t[g + 3], 16, dhi);
   }
+  fence(E, u);
   for (int c = 0; c < 4; c++) {
     LLVMValueRef a = em_shuffle(E, u[c], u[4 + c], 16, even), b = em_shuffle(E, u[c], u[4 + c], 16, odd);
     LLVMValueRef d = em_shuffle(E, u[8 + c], u[12 + c], 16, even), e = em_shuffle(E, u[8 + c], u[12 + c], 16, odd);
@@ -53,7 +65,8 @@ static void transpose4(Em *E, LLVMValueRef *r) {
 /* Any element: exchange the off-diagonal halves, quarters, .. */
 static void transpose(Em *E, LLVMValueRef *r) {
   int w = E->width;
-  for (int s = w / 2; s; s /= 2)
+  for (int s = w / 2; s; s /= 2) {
+    if (s == w / 8) fence(E, r);
     for (int i = 0; i < w; i++) {
       if (i & s) continue;
       int up[64], down[64];
@@ -65,9 +78,40 @@ static void transpose(Em *E, LLVMValueRef *r) {
       r[i] = em_shuffle(E, a, b, w, up);
       r[i + s] = em_shuffle(E, a, b, w, down);
     }
+  }
 }
 
-typedef struct Found { Em *E; Tile tile[EM_TILES]; Addr addr[EM_TILES]; int n, loop; int64_t count; } Found;
+typedef struct Found {
+  Em *E;
+  const Stage *st; /* the stages of the loop */
+  int nst;
+  Tile tile[EM_TILES];
+  Addr addr[EM_TILES];
+  int n, loop;
+  int64_t count;
+} Found;
+
+/* A buffer that one stage of the loop writes and another reads stays out of tiles: a block is loaded before the loop's rounds and
+ * stored after them. */
+typedef struct Reads { const Kernel *k; int buf; bool found; } Reads;
+static void note_read(void *ctx, Expr *e) {
+  Reads *r = ctx;
+  const KBuf *kb = e->kind == EX_LOAD ? kernel_buf(r->k, e->node) : NULL;
+  r->found |= kb && kb - r->k->buf == r->buf;
+}
+static bool is_read(const Found *f, int buf) {
+  Reads r = {f->E->k, buf, false};
+  for (int i = 0; i < f->nst; i++) {
+    ex_visit(f->st[i].body, note_read, &r);
+    if (f->st[i].guard) ex_visit(f->st[i].guard, note_read, &r);
+  }
+  return r.found;
+}
+static bool is_written(const Found *f, int buf) {
+  for (int i = 0; i < f->nst; i++)
+    if (f->st[i].out == buf) return true;
+  return false;
+}
 
 static void consider(void *ctx, Expr *e) {
   Found *f = ctx;
@@ -75,7 +119,7 @@ static void consider(void *ctx, Expr *e) {
   if (e->kind != EX_LOAD || e->mask || e->checked || f->n == EM_TILES) return;
   const KBuf *kb = kernel_buf(E->k, e->node);
   int buf = (int)(kb - E->k->buf);
-  if (!kb || kb->space != SP_GLOBAL || E->buf[buf].inner) return;
+  if (!kb || kb->space != SP_GLOBAL || E->buf[buf].inner || is_written(f, buf)) return;
   for (int i = 0; i < f->n; i++)
     if (f->tile[i].load == e) return;
   Addr *a = &f->addr[f->n];
@@ -87,7 +131,7 @@ static void consider(void *ctx, Expr *e) {
 static void consider_store(Found *f, const Stage *st) {
   Em *E = f->E;
   const KBuf *kb = &E->k->buf[st->out];
-  if (kb->space != SP_GLOBAL || f->n == EM_TILES) return;
+  if (kb->space != SP_GLOBAL || f->n == EM_TILES || is_read(f, st->out)) return;
   Addr *a = &f->addr[f->n];
   em_addr_init(a);
   for (int d = 0; d < kb->rank; d++)
@@ -95,66 +139,60 @@ static void consider_store(Found *f, const Stage *st) {
   if (em_tiles(a->coef[E->vec_iter], a->coef[f->loop], f->count, true)) f->tile[f->n++] = (Tile){NULL, st->out, NULL};
 }
 
-/* Rows of the block: lane l's elements along the loop. count: rounds in this block (NULL: all). */
-static LLVMValueRef rounds_mask(Em *E, LLVMValueRef count) {
-  return count ? LLVMBuildICmp(B, LLVMIntULT, em_lanes(E, E->i32, 1), em_splat(E, LLVMBuildTrunc(B, count, E->i32, "")), "") : NULL;
-}
-static LLVMValueRef lane_pointer(Em *E, LLVMTypeRef mt, const Ptr *p, int lane) {
-  LLVMValueRef off = em_int(E, p->step * lane);
-  if (E->mask && lane) {
-    LLVMValueRef on = LLVMBuildICmp(B, LLVMIntSGT, E->live, em_int(E, lane), "");
-    off = LLVMBuildSelect(B, on, off, em_int(E, 0), "");
-  }
-  return LLVMBuildGEP2(B, mt, p->p, &off, 1, "");
-}
-static void turn(Em *E, DType t, LLVMValueRef *row) {
-  if (E->width == 16 && dt_bytes(t) == 4) transpose4(E, row);
-  else transpose(E, row);
-}
-static void load_block(Em *E, const Tile *t, const Addr *a, LLVMValueRef count) {
-  DType dt = (DType)E->k->buf[t->buf].dtype;
+/* void tile_load_T / tile_store_T(lanes' first element, elements from lane to lane, live lanes, rounds, buffer): one of each a
+ * module, called from every block, because the shuffles are what takes LLVM's time. */
+static LLVMValueRef block_function(Em *E, DType dt, bool store) {
+  char name[40];
+  snprintf(name, sizeof name, "tile_%s_%s", store ? "store" : "load", dt_name(dt));
+  LLVMValueRef f = LLVMGetNamedFunction(E->mod, name);
+  if (f) return f;
+  LLVMTypeRef arg[5] = {E->ptr, E->i64, E->i64, E->i64, E->ptr};
+  f = LLVMAddFunction(E->mod, name, LLVMFunctionType(LLVMVoidTypeInContext(E->cx), arg, 5, 0));
+  LLVMSetLinkage(f, LLVMInternalLinkage);
+  em_function_flags(E, f);
+  em_function_flag(E, f, "noinline");
+  LLVMBasicBlockRef here = LLVMGetInsertBlock(B);
+  LLVMPositionBuilderAtEnd(B, LLVMAppendBasicBlockInContext(E->cx, f, ""));
   LLVMTypeRef mt = em_mem_type(E, dt), vt = em_vector(E, mt), types[2] = {vt, E->ptr};
-  LLVMValueRef row[64], align = LLVMConstInt(E->i32, (unsigned)dt_bytes(dt), 0);
+  LLVMValueRef p = LLVMGetParam(f, 0), step = LLVMGetParam(f, 1), live = LLVMGetParam(f, 2), mem = LLVMGetParam(f, 4);
+  LLVMValueRef align = LLVMConstInt(E->i32, (unsigned)dt_bytes(dt), 0), row[64], none = LLVMConstNull(em_vector(E, E->i1));
+  LLVMValueRef count = em_splat(E, LLVMBuildTrunc(B, LLVMGetParam(f, 3), E->i32, ""));
+  LLVMValueRef mask = LLVMBuildICmp(B, LLVMIntULT, em_lanes(E, E->i32, 1), count, "");
+  int w = E->width;
+  for (int pass = 0; pass < 2; pass++) {
+    bool outside = (pass == 1) == store; /* this pass touches the tensor, the other the buffer */
+    for (int l = 0; l < w; l++) {
+      LLVMValueRef i = em_int(E, l), at = LLVMBuildGEP2(B, vt, mem, &i, 1, ""), m = mask;
+      if (outside) {
+        LLVMValueRef on = LLVMBuildICmp(B, LLVMIntSGT, live, i, "");
+        LLVMValueRef off = LLVMBuildSelect(B, on, LLVMBuildMul(B, step, i, ""), em_int(E, 0), "");
+        at = LLVMBuildGEP2(B, mt, p, &off, 1, "");
+        if (store) m = LLVMBuildSelect(B, on, mask, none, "");
+      }
+      if (pass == 0 && outside) {
+        row[l] = em_call(E, "llvm.masked.load", 2, types, 4, (LLVMValueRef[]){at, align, m, LLVMConstNull(vt)});
+      } else if (pass == 0) {
+        row[l] = LLVMBuildLoad2(B, vt, at, "");
+        LLVMSetAlignment(row[l], 16);
+      } else if (outside) {
+        em_call(E, "llvm.masked.store", 2, types, 4, (LLVMValueRef[]){row[l], at, align, m});
+      } else {
+        LLVMSetAlignment(LLVMBuildStore(B, row[l], at), 16);
+      }
+    }
+    if (pass == 0 && w == 16 && dt_bytes(dt) == 4) transpose4(E, row);
+    else if (pass == 0) transpose(E, row);
+  }
+  LLVMBuildRetVoid(B);
+  LLVMPositionBuilderAtEnd(B, here);
+  return f;
+}
+static void block(Em *E, const Tile *t, const Addr *a, LLVMValueRef rounds) {
+  DType dt = (DType)E->k->buf[t->buf].dtype;
   Ptr p = em_pointer(E, t->buf, a, NULL, 0);
   em_at(E, E->depth);
-  LLVMValueRef m = rounds_mask(E, count);
-  for (int l = 0; l < E->width; l++) {
-    LLVMValueRef at = lane_pointer(E, mt, &p, l);
-    if (m) {
-      row[l] = em_call(E, "llvm.masked.load", 2, types, 4, (LLVMValueRef[]){at, align, m, LLVMConstNull(vt)});
-    } else {
-      row[l] = LLVMBuildLoad2(B, vt, at, "");
-      LLVMSetAlignment(row[l], (unsigned)dt_bytes(dt));
-    }
-  }
-  turn(E, dt, row);
-  for (int l = 0; l < E->width; l++) {
-    LLVMValueRef i = em_int(E, l);
-    LLVMSetAlignment(LLVMBuildStore(B, row[l], LLVMBuildGEP2(B, vt, t->mem, &i, 1, "")), 16);
-  }
-}
-static void store_block(Em *E, const Tile *t, const Addr *a, LLVMValueRef count) {
-  DType dt = (DType)E->k->buf[t->buf].dtype;
-  LLVMTypeRef mt = em_mem_type(E, dt), vt = em_vector(E, mt), types[2] = {vt, E->ptr};
-  LLVMValueRef row[64], align = LLVMConstInt(E->i32, (unsigned)dt_bytes(dt), 0);
-  Ptr p = em_pointer(E, t->buf, a, NULL, 0);
-  em_at(E, E->depth);
-  for (int l = 0; l < E->width; l++) {
-    LLVMValueRef i = em_int(E, l);
-    row[l] = LLVMBuildLoad2(B, vt, LLVMBuildGEP2(B, vt, t->mem, &i, 1, ""), "");
-    LLVMSetAlignment(row[l], 16);
-  }
-  turn(E, dt, row);
-  LLVMValueRef m = rounds_mask(E, count), none = LLVMConstNull(em_vector(E, E->i1));
-  for (int l = 0; l < E->width; l++) {
-    LLVMValueRef at = lane_pointer(E, mt, &p, l), ml = m;
-    if (E->mask && l) {
-      LLVMValueRef on = LLVMBuildICmp(B, LLVMIntSGT, E->live, em_int(E, l), "");
-      ml = LLVMBuildSelect(B, on, m ? m : LLVMConstAllOnes(em_vector(E, E->i1)), none, "");
-    }
-    if (ml) em_call(E, "llvm.masked.store", 2, types, 4, (LLVMValueRef[]){row[l], at, align, ml});
-    else LLVMSetAlignment(LLVMBuildStore(B, row[l], at), (unsigned)dt_bytes(dt));
-  }
+  LLVMValueRef f = block_function(E, dt, !t->load), live = E->mask ? E->live : em_int(E, E->width);
+  LLVMBuildCall2(B, LLVMGlobalGetValueType(f), f, (LLVMValueRef[]){p.p, em_int(E, p.step), live, rounds, t->mem}, 5, "");
 }
 
 typedef struct Down { int k; int64_t last; BodyFn body; void *ctx; } Down;
@@ -167,7 +205,7 @@ static void down_step(Em *E, void *ctx, LLVMValueRef *carry) {
 
 void em_tiled_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc, LLVMValueRef *carry,
                   BodyFn body, void *ctx, const Stage *st, int nst, bool down) {
-  Found f = {.E = E, .loop = k, .count = n < 0 ? 64 : n};
+  Found f = {.E = E, .st = st, .nst = nst, .loop = k, .count = n < 0 ? 64 : n};
   int w = E->width;
   if (E->vec_iter >= 0 && E->ntile == 0 && n != 0 && (n < 0 || n >= 4)) {
     for (int i = 0; i < nst; i++) {
@@ -185,17 +223,17 @@ void em_tiled_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, 
   for (int i = 0; i < f.n; i++)
     f.tile[i].mem = em_alloca(E, em_vector(E, em_mem_type(E, (DType)E->k->buf[f.tile[i].buf].dtype)), w);
   LLVMValueRef all = n >= 0 ? em_int(E, n) : nrt;
-  LLVMValueRef block = em_loop_open(E, em_int(E, 0), all, w, nc, carry);
-  if (down) block = LLVMBuildSub(B, em_int(E, (n - 1) / w * w), block, "");
-  LLVMValueRef at = base ? LLVMBuildNSWAdd(B, base, block, "") : block, count = NULL, rounds = em_int(E, w);
+  LLVMValueRef start = em_loop_open(E, em_int(E, 0), all, w, nc, carry);
+  if (down) start = LLVMBuildSub(B, em_int(E, (n - 1) / w * w), start, "");
+  LLVMValueRef at = base ? LLVMBuildNSWAdd(B, base, start, "") : start, rounds = em_int(E, w);
   if (n < 0 || n % w) {
-    LLVMValueRef left = LLVMBuildSub(B, all, block, "");
-    count = rounds = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, left, rounds, ""), left, rounds, "");
+    LLVMValueRef left = LLVMBuildSub(B, all, start, "");
+    rounds = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, left, rounds, ""), left, rounds, "");
   }
   em_bind(E, k, at, E->depth, false, extent);
   int block_level = E->depth;
   for (int i = 0; i < f.n; i++)
-    if (f.tile[i].load) load_block(E, &f.tile[i], &f.addr[i], count);
+    if (f.tile[i].load) block(E, &f.tile[i], &f.addr[i], rounds);
   LLVMValueRef j = em_loop_open(E, em_int(E, 0), rounds, 1, nc, carry);
   if (down) j = LLVMBuildSub(B, LLVMBuildSub(B, rounds, em_int(E, 1), ""), j, "");
   em_bind(E, k, LLVMBuildNSWAdd(B, at, j, ""), E->depth, false, extent);
@@ -207,6 +245,6 @@ void em_tiled_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, 
   em_loop_close(E, nc, carry);
   em_bind(E, k, at, block_level, false, extent);
   for (int i = 0; i < f.n; i++)
-    if (!f.tile[i].load) store_block(E, &f.tile[i], &f.addr[i], count);
+    if (!f.tile[i].load) block(E, &f.tile[i], &f.addr[i], rounds);
   em_loop_close(E, nc, carry);
 }

@@ -75,11 +75,18 @@ static size_t cache_bytes(int name) {
 }
 
 Jit *jit_new(const char *cache_dir) {
+  char *cpu = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
+  Jit *j = jit_new_for(cache_dir, cpu, features);
+  LLVMDisposeMessage(cpu);
+  LLVMDisposeMessage(features);
+  return j;
+}
+Jit *jit_new_for(const char *cache_dir, const char *cpu, const char *features) {
   Jit *j = calloc(1, sizeof *j);
   if (!j) return NULL;
   if (cache_dir && *cache_dir) j->dir = strdup(cache_dir);
-  j->cpu = LLVMGetHostCPUName();
-  j->features = LLVMGetHostCPUFeatures();
+  j->cpu = LLVMCreateMessage(cpu);
+  j->features = LLVMCreateMessage(features);
   bool wide = has_feature(j->features, "avx512f") && has_feature(j->features, "avx512bw") &&
               has_feature(j->features, "avx512vl") && has_feature(j->features, "avx512dq");
   j->isa = (Isa){.vector_bits = wide ? 512 : has_feature(j->features, "avx2") ? 256 : 128,

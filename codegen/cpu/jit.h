@@ -24,6 +24,8 @@ typedef struct Isa {
 } Isa;
 
 Jit *jit_new(const char *cache_dir); /* NULL: no disk cache. Cheap: does not start LLVM. NULL on lack of memory */
+/* The same for another CPU of this machine's kind (LLVM's names), for tests: code must run here and give the same bits. */
+Jit *jit_new_for(const char *cache_dir, const char *cpu, const char *features);
 void jit_free(Jit *j);               /* all codes must have been dropped */
 const Isa *jit_isa(Jit *j);
 
