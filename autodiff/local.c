@@ -149,7 +149,7 @@ static Expr *expand(void *ctx, Expr *e) {
   Graph *g = a->s->g;
   if (e->kind == EX_OP && e->op == OP_SELECT && !a->inside && is_data(e->arg[0]))
     return ex_select(g, e->arg[0], expand_in(a->s, e->arg[1], true), expand_in(a->s, e->arg[2], true));
-  if (e->kind != EX_LOAD || !sw_active(a->s, e->node) || !(a->inside || is_data(e->mask))) return NULL;
+  if (e->kind != EX_LOAD || !sw_active(a->s, e->node) || ptrmap_has(&a->s->cut, e->node) || !(a->inside || is_data(e->mask))) return NULL;
   const Node *n = e->node;
   if (ptrmap_has(&a->s->cut, n)) return NULL; /* an x of this sweep: what lies below it does not count */
   if (n->kind != ND_COMP || n->comp.nred || n->comp.guard || e->checked || n->comp.body->kind == EX_LOAD) return NULL;

@@ -155,7 +155,8 @@ static Node *row_piece(Graph *g, Arena *a, Node *p, Node *counter, int64_t *c) {
   double zero;
   bool found = has_row_condition(k->guard, counter, c);
   if (!found && b->kind == EX_OP && b->op == OP_SELECT && ex_is_const(b->arg[2], &zero) && zero == 0)
-    found = (k->op == RED_NONE || k->op == RED_SUM) && has_row_condition(b->arg[0], counter, c);
+    found = has_row_condition(b->arg[0], counter, c);
+  if (!found && b->kind == EX_LOAD && b->mask) found = has_row_condition(b->mask, counter, c);
   if (!found || (k->op != RED_NONE && k->op != RED_SUM)) return NULL;
   int n = k->nout + k->nred;
   Expr **by = arena_array(a, Expr *, n), *t = ex_load(g, counter, 0, NULL, NULL, false, p->span);
