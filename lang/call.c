@@ -5,44 +5,10 @@
 
 enum { MAX_CALLS = 1000 };
 
-/* ---- text ------------------------------------------------------------------------------------------------------ */
-
-static char *params_text(Elab *E, int n, Ast *const *param) {
-  char *s = arena_strdup(E->a, "");
-  for (int k = 0; k < n; k++) {
-    const Ast *p = param[k];
-    s = arena_printf(E->a, "%s%s%s", s, k ? ", " : "", p->name ? p->name : "(...)");
-    if (p->type) s = arena_printf(E->a, "%s: %s", s, type_text(E, p->type));
-    if (p->a) s = arena_printf(E->a, "%s = %s", s, expr_text(E, p->a));
-  }
-  return s;
-}
-
-char *fun_signature(Elab *E, const Fun *f) {
-  switch (f->kind) {
-  case FUN_DEF: {
-    char *s = arena_printf(E->a, "%s(%s)", f->name, params_text(E, f->ast->nkid, f->ast->kid));
-    if (f->ast->type) s = arena_printf(E->a, "%s -> %s", s, type_text(E, f->ast->type));
-    if (f->ast->c) s = arena_printf(E->a, "%s where %s", s, expr_text(E, f->ast->c));
-    return s;
-  }
-  case FUN_LAMBDA: return arena_printf(E->a, "(%s) -> ...", params_text(E, f->ast->nkid, f->ast->kid));
-  case FUN_BUILTIN: return arena_printf(E->a, "%s(%s)", f->name, f->builtin->params);
-  default: return arena_printf(E->a, "%s(...)", f->name);
-  }
-}
-
-static _Noreturn void fail_args(Elab *E, const Fun *f, Span at, const char *msg) {
-  Diag *g = diag_add(E->d, T_ARGS, at, "%s", msg);
-  if (f->kind == FUN_DEF && f->ast->span.file) diag_note(E->d, g, f->ast->at, "it is %s", fun_signature(E, f));
-  else diag_note(E->d, g, (Span){0}, "it is %s", fun_signature(E, f));
-  elab_fail(E, g);
-}
-
-/* ---- builtins -------------------------------------------------------------------------------------------------- */
+/* ---- builtins' parameters -------------------------------------------------------------------------------------------------- */
 
 enum { MAX_PARAM = 16 };
-typedef struct BParam { char name[32]; bool optional, rest, keyword; } BParam;
+typedef struct BParam { char name[32], deflt[16]; bool optional, rest, keyword; } BParam;
 
 /* Reads "x, axis=, keepdims=" once a call: the mini-language beside Builtin.params. */
 static int parse_params(const Builtin *b, BParam *out) {
@@ -66,12 +32,60 @@ static int parse_params(const Builtin *b, BParam *out) {
     if (*p == '*') q->rest = true, p++;
     if (*p == '=') {
       q->optional = true;
-      while (*p && *p != ',' && *p != ';') p++; /* a default may be written for the reader */
+      size_t end = strcspn(p, ",;"); /* a default is written for the reader */
+      if (end - 1 < sizeof q->deflt) memcpy(q->deflt, p + 1, end - 1);
+      p += end;
     }
     q->keyword = keyword;
   }
   return n;
 }
+
+static char *builtin_text(Elab *E, const Builtin *b) {
+  BParam p[MAX_PARAM];
+  int n = parse_params(b, p);
+  char *s = arena_printf(E->a, "%s(", b->name);
+  for (int k = 0; k < n; k++)
+    s = arena_printf(E->a, "%s%s%s%s%s%s", s, k ? ", " : "", p[k].rest ? "*" : "", p[k].name, p[k].optional ? " = " : "",
+                     p[k].optional ? (*p[k].deflt ? p[k].deflt : "...") : "");
+  return arena_printf(E->a, "%s)", s);
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------ */
+
+static char *params_text(Elab *E, int n, Ast *const *param) {
+  char *s = arena_strdup(E->a, "");
+  for (int k = 0; k < n; k++) {
+    const Ast *p = param[k];
+    s = arena_printf(E->a, "%s%s%s", s, k ? ", " : "", p->name ? p->name : "(...)");
+    if (p->type) s = arena_printf(E->a, "%s: %s", s, type_text(E, p->type));
+    if (p->a) s = arena_printf(E->a, "%s = %s", s, expr_text(E, p->a));
+  }
+  return s;
+}
+
+char *fun_signature(Elab *E, const Fun *f) {
+  switch (f->kind) {
+  case FUN_DEF: {
+    char *s = arena_printf(E->a, "%s(%s)", f->name, params_text(E, f->ast->nkid, f->ast->kid));
+    if (f->ast->type) s = arena_printf(E->a, "%s -> %s", s, type_text(E, f->ast->type));
+    if (f->ast->c) s = arena_printf(E->a, "%s where %s", s, expr_text(E, f->ast->c));
+    return s;
+  }
+  case FUN_LAMBDA: return arena_printf(E->a, "(%s) -> ...", params_text(E, f->ast->nkid, f->ast->kid));
+  case FUN_BUILTIN: return builtin_text(E, f->builtin);
+  default: return arena_printf(E->a, "%s(...)", f->name);
+  }
+}
+
+static _Noreturn void fail_args(Elab *E, const Fun *f, Span at, const char *msg) {
+  Diag *g = diag_add(E->d, T_ARGS, at, "%s", msg);
+  if (f->kind == FUN_DEF && f->ast->span.file) diag_note(E->d, g, f->ast->at, "it is %s", fun_signature(E, f));
+  else diag_note(E->d, g, (Span){0}, "it is %s", fun_signature(E, f));
+  elab_fail(E, g);
+}
+
+/* ---- builtins ------------------------------------------------------------------------------------------------- */
 
 static Value *call_builtin(Elab *E, Fun *f, Call *c) {
   BParam p[MAX_PARAM];
@@ -93,8 +107,9 @@ static Value *call_builtin(Elab *E, Fun *f, Call *c) {
     while (next < n && (p[next].keyword || (!p[next].rest && bound[next]))) next++;
     if (next == n) {
       const char *msg = arena_printf(E->a, "`%s` takes %d argument%s by position, and this is one more", f->name, k, k == 1 ? "" : "s");
-      if (n && p[n - 1].keyword)
-        msg = arena_printf(E->a, "%s; `%s` is given by name: %s = ...", msg, p[n - 1].name, p[n - 1].name);
+      int kw = 0;
+      while (kw < n && !p[kw].keyword) kw++;
+      if (kw < n) msg = arena_printf(E->a, "%s; `%s` is given by name: %s = ...", msg, p[kw].name, p[kw].name);
       fail_args(E, f, a->span, msg);
     }
     if (p[next].rest) rest[nrest++] = a->v;
@@ -196,6 +211,9 @@ static void assign_args(Elab *E, Fun *f, Call *c, Value **value, Span *at) {
       fail_args(E, f, c->span, arena_printf(E->a, "`%s` needs the argument `%s`", f->name, d->kid[j]->name));
 }
 
+/* `bias: [N] = none`: an argument that may be left out is not matched when it is. */
+static bool left_out(const Ast *p, const Value *v) { return v->kind == V_NONE && p->a && p->a->kind == AST_NONE; }
+
 static bool has_dims(const Ast *type) { return type->kind != AST_TYPE || type->nkid > 0 || !type->name; }
 
 /* Sizes read from parameters are remembered as such: "4 is axis 0 of `x`". */
@@ -236,7 +254,7 @@ static Value *call_def(Elab *E, Fun *f, Call *c) {
   for (int pass = 0; pass < 2; pass++)
     for (int j = 0; j < d->nkid; j++) {
       Ast *p = d->kid[j];
-      if (!value[j] || !p->type || has_dims(p->type) != (pass == 1)) continue;
+      if (!value[j] || !p->type || left_out(p, value[j]) || has_dims(p->type) != (pass == 1)) continue;
       value[j] = sig_match(E, &s, p->type, value[j], param_what(E, p), at[j]);
     }
   for (int j = 0; j < d->nkid; j++) {
@@ -244,7 +262,7 @@ static Value *call_def(Elab *E, Fun *f, Call *c) {
     if (!value[j]) {
       at[j] = p->a->span;
       value[j] = elab_expr(E, s.env, p->a);
-      if (p->type) value[j] = sig_match(E, &s, p->type, value[j], param_what(E, p), at[j]);
+      if (p->type && !left_out(p, value[j])) value[j] = sig_match(E, &s, p->type, value[j], param_what(E, p), at[j]);
     }
     s.env = env_bind_sig(E, s.env, p->name, value[j], at[j]);
   }
