@@ -1,7 +1,7 @@
 /* Intervals of index expressions, decisions about conditions, affine forms.
  *
- * An interval holds the value that the machine computes: where i64 arithmetic could wrap, the answer is everything. Bounds of
- * iterators come from the box. Conjuncts of the guard are linear constraints a <= b; they are used twice:
+ * An interval holds the value that the machine computes: where i64 arithmetic could wrap, the answer is everything.
+ * Bounds of iterators come from the box. Conjuncts of the guard are linear constraints a <= b; they are used twice:
  *   propagation   the interval of every atom in a constraint is cut by the intervals of the others (three rounds)
  *   elimination   a linear form s is bounded by s - l*(a - b) for the l >= 0 that cancels one atom (Fourier-Motzkin)
  * Only constraints whose two sides cannot wrap count. A constraint that cannot hold makes everything empty. */
@@ -16,8 +16,15 @@ enum { MAX_CON = 24, MAX_ATOM = 48, MAX_DEPTH = 24, BUDGET = 4000, ROUNDS = 3, S
 #define EMPTY ((Interval){INT64_MAX, INT64_MIN})
 
 /* diff + less <= 0 holds; `ne`: diff != 0 instead. */
-typedef struct { Expr *diff; int64_t less; bool ne; } Con;
-typedef struct { Expr *atom; Interval iv; } Known;
+typedef struct {
+  Expr *diff;
+  int64_t less;
+  bool ne;
+} Con;
+typedef struct {
+  Expr *atom;
+  Interval iv;
+} Known;
 typedef struct Ctx {
   Graph *g;
   const Box *box;
@@ -34,8 +41,12 @@ static int decide(Ctx *x, Expr *c);
 static bool empty(Interval v) { return v.lo > v.hi; }
 static bool all(Interval v) { return v.lo == INT64_MIN && v.hi == INT64_MAX; }
 static Interval of(Wide lo, Wide hi) {
-  return (Interval){lo < INT64_MIN ? INT64_MIN : lo > INT64_MAX ? INT64_MAX : (int64_t)lo,
-                    hi > INT64_MAX ? INT64_MAX : hi < INT64_MIN ? INT64_MIN : (int64_t)hi};
+  return (Interval){lo < INT64_MIN   ? INT64_MIN
+                    : lo > INT64_MAX ? INT64_MAX
+                                     : (int64_t)lo,
+                    hi > INT64_MAX   ? INT64_MAX
+                    : hi < INT64_MIN ? INT64_MIN
+                                     : (int64_t)hi};
 }
 /* What a machine operation with these mathematical bounds gives: anything once it can wrap. */
 static Interval machine(Wide lo, Wide hi) { return lo < INT64_MIN || hi > INT64_MAX ? INTERVAL_ALL : of(lo, hi); }
@@ -51,9 +62,17 @@ static Interval hull(Interval a, Interval b) {
 static Interval of_type(DType t) { return dt_is_float(t) ? INTERVAL_ALL : (Interval){dt_int_min(t), dt_int_max(t)}; }
 static Wide wide_floordiv(Wide a, Wide b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
 
-/* ---- Linear forms as seen by constraints --------------------------------------------------------------------------- */
+/* ---- Linear forms as seen by constraints ------------------------------------------------------------------------- */
 
-typedef struct { Wide c; int n; bool ok; struct { Wide coef; Expr *atom; } t[2 * MAX_ATOM]; } Form;
+typedef struct {
+  Wide c;
+  int n;
+  bool ok;
+  struct {
+    Wide coef;
+    Expr *atom;
+  } t[2 * MAX_ATOM];
+} Form;
 
 static void form_init(Form *f) {
   f->c = 0;
@@ -137,12 +156,13 @@ static void eliminate(Ctx *x, Expr *e, Wide *lo, Wide *hi) {
         if (!form_bounds(x, &m, &l, &h)) continue;
         if (same) {
           if ((h = wide_floordiv(h, p)) < *hi) *hi = h;
-        } else if ((l = -wide_floordiv(-l, p)) > *lo) *lo = l;
+        } else if ((l = -wide_floordiv(-l, p)) > *lo)
+          *lo = l;
       }
   }
 }
 
-/* ---- Intervals ------------------------------------------------------------------------------------------------------ */
+/* ---- Intervals --------------------------------------------------------------------------------------------------- */
 
 static Interval const_range(const Node *n) {
   int64_t size = nd_size(n);
@@ -161,7 +181,8 @@ static Interval comp_range(Ctx *x, const Node *n) {
   Wide points = 1;
   for (int i = 0; i < c->nred; i++) points *= c->extent[c->nout + i];
   if (c->op == RED_ARGMAX || c->op == RED_ARGMIN) return points ? of(0, points - 1) : (Interval){0, 0};
-  if ((c->op != RED_NONE && c->op != RED_MAX && c->op != RED_MIN) || c->nout + c->nred > 2 * TG_MAX_RANK) return of_type(n->dtype);
+  if ((c->op != RED_NONE && c->op != RED_MAX && c->op != RED_MIN) || c->nout + c->nred > 2 * TG_MAX_RANK)
+    return of_type(n->dtype);
   if (c->nred && (c->guard || !points)) return of_type(n->dtype);
   Interval iter[2 * TG_MAX_RANK];
   for (int i = 0; i < c->nout + c->nred; i++) iter[i] = (Interval){0, c->extent[i] - 1};
@@ -178,9 +199,12 @@ static Interval comp_range(Ctx *x, const Node *n) {
 static Interval load_range(Ctx *x, const Expr *e) {
   const Node *n = e->node;
   Interval r = of_type(n->dtype);
-  if (n->kind == ND_PARAM && n->rank == 0 && n->param.lo <= n->param.hi) r = (Interval){n->param.lo, n->param.hi};
-  else if (n->kind == ND_CONST) r = const_range(n);
-  else if (n->kind == ND_COMP && !dt_is_float(n->dtype) && x->depth < MAX_DEPTH) r = comp_range(x, n);
+  if (n->kind == ND_PARAM && n->rank == 0 && n->param.lo <= n->param.hi)
+    r = (Interval){n->param.lo, n->param.hi};
+  else if (n->kind == ND_CONST)
+    r = const_range(n);
+  else if (n->kind == ND_COMP && !dt_is_float(n->dtype) && x->depth < MAX_DEPTH)
+    r = comp_range(x, n);
   return e->mask ? hull(r, (Interval){0, 0}) : r;
 }
 
@@ -267,10 +291,13 @@ static Interval op_range(Ctx *x, Expr *e) {
   case OP_MAX: return (Interval){a.lo > b.lo ? a.lo : b.lo, a.hi > b.hi ? a.hi : b.hi};
   case OP_MIN: return (Interval){a.lo < b.lo ? a.lo : b.lo, a.hi < b.hi ? a.hi : b.hi};
   case OP_ABS: r = a.lo >= 0 ? a : machine(a.hi < 0 ? -(Wide)a.hi : 0, -(Wide)a.lo > a.hi ? -(Wide)a.lo : a.hi); break;
-  case OP_CAST: case OP_STOP: r = a; break;
+  case OP_CAST:
+  case OP_STOP: r = a; break;
   case OP_BAND:
-    if (b.lo >= 0) r = (Interval){0, b.hi};
-    else if (a.lo >= 0) r = (Interval){0, a.hi};
+    if (b.lo >= 0)
+      r = (Interval){0, b.hi};
+    else if (a.lo >= 0)
+      r = (Interval){0, a.hi};
     break;
   case OP_SHR:
     if (b.lo == b.hi && b.lo > 0 && b.lo < 64)
@@ -304,7 +331,7 @@ static Interval range(Ctx *x, Expr *e) {
   return empty(r) ? EMPTY : meet(known, r);
 }
 
-/* ---- Constraints ------------------------------------------------------------------------------------------------------ */
+/* ---- Constraints ------------------------------------------------------------------------------------------------- */
 
 static bool wraps(Ctx *x, Expr *side) { return side->kind == EX_LIN && all(range(x, side)); }
 
@@ -326,7 +353,8 @@ static void assume(Ctx *x, Expr *c, bool truth) {
   Expr *a = c->arg[0], *b = c->n > 1 ? c->arg[1] : NULL;
   switch (c->op) {
   case OP_NOT: assume(x, a, !truth); break;
-  case OP_AND: case OP_OR:
+  case OP_AND:
+  case OP_OR:
     if ((c->op == OP_AND) == truth) {
       assume(x, a, truth);
       assume(x, b, truth);
@@ -336,11 +364,13 @@ static void assume(Ctx *x, Expr *c, bool truth) {
   case OP_LE: truth ? constrain(x, a, b, 0, false) : constrain(x, b, a, 1, false); break;
   case OP_GT: truth ? constrain(x, b, a, 1, false) : constrain(x, a, b, 0, false); break;
   case OP_GE: truth ? constrain(x, b, a, 0, false) : constrain(x, a, b, 1, false); break;
-  case OP_EQ: case OP_NE:
+  case OP_EQ:
+  case OP_NE:
     if ((c->op == OP_EQ) == truth) {
       constrain(x, a, b, 0, false);
       constrain(x, b, a, 0, false);
-    } else constrain(x, a, b, 0, true);
+    } else
+      constrain(x, a, b, 0, true);
     break;
   default: break;
   }
@@ -382,17 +412,24 @@ static void propagate(Ctx *x) {
         if (con->ne) { /* a*t + rest != 0 with rest fixed: cut an end */
           if (lo != hi || lo % a) continue;
           Wide out = -lo / a;
-          if (out == v.lo && v.lo < v.hi) v.lo++;
-          else if (out == v.hi && v.lo < v.hi) v.hi--;
-          else if (out == v.lo && out == v.hi) v = EMPTY;
+          if (out == v.lo && v.lo < v.hi)
+            v.lo++;
+          else if (out == v.hi && v.lo < v.hi)
+            v.hi--;
+          else if (out == v.lo && out == v.hi)
+            v = EMPTY;
         } else if (a > 0) { /* a*t <= -lo */
           Wide top = wide_floordiv(-lo, a);
-          if (top < v.lo) v = EMPTY;
-          else if (top < v.hi) v.hi = (int64_t)top;
+          if (top < v.lo)
+            v = EMPTY;
+          else if (top < v.hi)
+            v.hi = (int64_t)top;
         } else { /* t >= lo / -a, rounded up */
           Wide low = -wide_floordiv(-lo, -a);
-          if (low > v.hi) v = EMPTY;
-          else if (low > v.lo) v.lo = (int64_t)low;
+          if (low > v.hi)
+            v = EMPTY;
+          else if (low > v.lo)
+            v.lo = (int64_t)low;
         }
         learn(x, f.t[i].atom, v);
       }
@@ -442,13 +479,16 @@ static int decide(Ctx *x, Expr *c) {
   case OP_LE: r = ints ? decide_le(x, a, b, 0) : -1; break;
   case OP_GT: r = ints ? decide_le(x, b, a, 1) : -1; break;
   case OP_GE: r = ints ? decide_le(x, b, a, 0) : -1; break;
-  case OP_EQ: case OP_NE:
+  case OP_EQ:
+  case OP_NE:
     if (!ints) break;
     p = decide_le(x, a, b, 0);
     q = decide_le(x, b, a, 0);
     r = p == 0 || q == 0 ? 0 : p == 1 && q == 1 ? 1 : -1;
     for (int i = 0; i < x->ncon && r < 0; i++) /* a != b assumed as such */
-      if (x->con[i].ne && a->dtype == DT_I64 && (x->con[i].diff == ex_op2(x->g, OP_SUB, a, b) || x->con[i].diff == ex_op2(x->g, OP_SUB, b, a))) r = 0;
+      if (x->con[i].ne && a->dtype == DT_I64 &&
+          (x->con[i].diff == ex_op2(x->g, OP_SUB, a, b) || x->con[i].diff == ex_op2(x->g, OP_SUB, b, a)))
+        r = 0;
     if (c->op == OP_NE) r = negate(r);
     break;
   case OP_SELECT:
@@ -479,7 +519,7 @@ static void begin(Ctx *x, Graph *g, const Box *b, Expr *guard) {
   }
 }
 
-/* ---- Public ------------------------------------------------------------------------------------------------------------ */
+/* ---- Public ------------------------------------------------------------------------------------------------------ */
 
 Interval ex_interval(Graph *g, Expr *e, const Box *b, Expr *guard) {
   Ctx x;
@@ -506,14 +546,17 @@ bool ex_affine(Graph *g, Expr *e, int niter, int64_t *coef, int64_t *c, Expr **r
   if (lin) *c = e->num.i;
   for (int i = 0; i < n; i++) {
     Expr *a = lin ? e->arg[i] : e;
-    if (a->kind == EX_ITER && a->num.i < niter) coef[a->num.i] = lin ? e->coef[i] : 1;
-    else left++;
+    if (a->kind == EX_ITER && a->num.i < niter)
+      coef[a->num.i] = lin ? e->coef[i] : 1;
+    else
+      left++;
   }
   if (!left) return true;
   if (!lin) return *rest = e, false;
   Expr *r = ex_int(g, DT_I64, 0);
   for (int i = 0; i < n; i++)
-    if (e->arg[i]->kind != EX_ITER || e->arg[i]->num.i >= niter) r = ex_lin(g, 0, 2, (int64_t[]){1, e->coef[i]}, (Expr *[]){r, e->arg[i]});
+    if (e->arg[i]->kind != EX_ITER || e->arg[i]->num.i >= niter)
+      r = ex_lin(g, 0, 2, (int64_t[]){1, e->coef[i]}, (Expr *[]){r, e->arg[i]});
   *rest = r;
   return false;
 }

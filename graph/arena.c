@@ -1,7 +1,8 @@
 /* Bump allocation from zeroed blocks; see arena.h.
  *
  * Blocks come from calloc, so that large ones are the kernel's zero pages and cost nothing until touched. A block is
- * never moved; a request that does not fit in the current block starts a new one of twice the size (or as large as needed). */
+ * never moved; a request that does not fit in the current block starts a new one of twice the size (or as large as
+ * needed). */
 #include "graph/arena.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -11,7 +12,10 @@
 
 enum { ALIGN = 16, FIRST_BLOCK = 4 << 10, LARGEST_BLOCK = 4 << 20 };
 
-typedef struct Block { struct Block *prev; size_t cap, used; } Block;
+typedef struct Block {
+  struct Block *prev;
+  size_t cap, used;
+} Block;
 struct Arena {
   Block *block;
   size_t next_cap, bytes;

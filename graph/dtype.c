@@ -3,10 +3,14 @@
 #include <math.h>
 #include <string.h>
 
-typedef struct { const char *name; int bytes; char cls; } Info;
+typedef struct {
+  const char *name;
+  int bytes;
+  char cls;
+} Info;
 static const Info info[DT_COUNT] = {
 #define X(id, name, bytes, cls) [id] = {name, bytes, cls},
-  DTYPES(X)
+    DTYPES(X)
 #undef X
 };
 
@@ -35,9 +39,7 @@ bool dt_join(DType a, DType b, DType *out) {
   return true;
 }
 
-int64_t dt_int_min(DType t) {
-  return t == DT_BOOL || info[t].cls == 'u' ? 0 : INT64_MIN >> (64 - 8 * info[t].bytes);
-}
+int64_t dt_int_min(DType t) { return t == DT_BOOL || info[t].cls == 'u' ? 0 : INT64_MIN >> (64 - 8 * info[t].bytes); }
 
 int64_t dt_int_max(DType t) {
   if (t == DT_BOOL) return 1;
@@ -130,7 +132,8 @@ void dt_put_f(DType t, void *base, int64_t i, double v) {
 void dt_put_i(DType t, void *base, int64_t i, int64_t v) {
   switch (t) {
   case DT_BOOL: ((uint8_t *)base)[i] = v != 0; break;
-  case DT_U8: case DT_I8: ((uint8_t *)base)[i] = (uint8_t)v; break;
+  case DT_U8:
+  case DT_I8: ((uint8_t *)base)[i] = (uint8_t)v; break;
   case DT_I16: ((uint16_t *)base)[i] = (uint16_t)v; break;
   case DT_I32: ((uint32_t *)base)[i] = (uint32_t)v; break;
   case DT_I64: ((int64_t *)base)[i] = v; break;

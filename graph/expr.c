@@ -3,7 +3,7 @@
 #include "graph/scalar_eval.h"
 #include <string.h>
 
-/* ---- Interning ------------------------------------------------------------------------------------------------- */
+/* ---- Interning --------------------------------------------------------------------------------------------------- */
 
 static uint64_t bits_of(const Expr *e) { return (uint64_t)e->num.i; } /* floats by bit pattern: -0 and 0 differ */
 
@@ -40,9 +40,12 @@ static void join_vars(Graph *g, ExprX *x, const Expr *e) {
   }
   int common = 0;
   for (int i = 0, j = 0; i < n && j < m;) {
-    if (x->var[i] == y->var[j]) common++, i++, j++;
-    else if (x->var[i] < y->var[j]) i++;
-    else j++;
+    if (x->var[i] == y->var[j])
+      common++, i++, j++;
+    else if (x->var[i] < y->var[j])
+      i++;
+    else
+      j++;
   }
   if (common == m) return;
   if (common == n) {
@@ -52,7 +55,8 @@ static void join_vars(Graph *g, ExprX *x, const Expr *e) {
   }
   int64_t *u = arena_array(g->arena, int64_t, n + m - common);
   for (int i = 0, j = 0; i < n || j < m;) {
-    if (j == m || (i < n && x->var[i] < y->var[j])) u[k++] = x->var[i++];
+    if (j == m || (i < n && x->var[i] < y->var[j]))
+      u[k++] = x->var[i++];
     else {
       if (i < n && x->var[i] == y->var[j]) i++;
       u[k++] = y->var[j++];
@@ -65,7 +69,9 @@ static void join_vars(Graph *g, ExprX *x, const Expr *e) {
 static bool is_index(const Expr *e) {
   if (e->dtype != DT_I64) return false;
   switch (e->kind) {
-  case EX_CONST: case EX_ITER: case EX_VAR: return true;
+  case EX_CONST:
+  case EX_ITER:
+  case EX_VAR: return true;
   case EX_LOAD: return e->node->kind == ND_PARAM && e->node->rank == 0 && e->node->param.lo <= e->node->param.hi;
   case EX_LIN: break;
   default:
@@ -111,7 +117,7 @@ Graph *graph_new(Arena *unit, Diags *d) {
   return g;
 }
 
-/* ---- Leaves ---------------------------------------------------------------------------------------------------- */
+/* ---- Leaves ------------------------------------------------------------------------------------------------------ */
 
 Expr *ex_int(Graph *g, DType t, int64_t v) {
   if (dt_is_float(t)) bug("ex_int of %s", dt_name(t));
@@ -140,7 +146,10 @@ Expr *ex_iter(Graph *g, int k) {
 Expr *ex_var(Graph *g, int64_t uid) { return intern_expr(g, &(Expr){.kind = EX_VAR, .dtype = DT_I64, .num.i = uid}); }
 
 /* Where a mask is false nothing is read: the loads in the subscripts come under it too. */
-typedef struct { Graph *g; Expr *mask; } Under;
+typedef struct {
+  Graph *g;
+  Expr *mask;
+} Under;
 static Expr *under_mask(void *ctx, Expr *e) {
   const Under *u = ctx;
   if (e->kind != EX_LOAD) return NULL;
@@ -162,11 +171,18 @@ Expr *ex_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool check
   Expr *at[TG_MAX_RANK];
   if (mask && n <= TG_MAX_RANK) {
     Under u = {g, mask};
-    for (int i = 0; i < n; i++) at[i] = idx[i]->kind == EX_ITER || idx[i]->kind == EX_CONST ? idx[i] : ex_map(g, idx[i], under_mask, &u);
+    for (int i = 0; i < n; i++)
+      at[i] = idx[i]->kind == EX_ITER || idx[i]->kind == EX_CONST ? idx[i] : ex_map(g, idx[i], under_mask, &u);
     idx = at;
   }
-  return intern_expr(g, &(Expr){.kind = EX_LOAD, .dtype = t->dtype, .checked = checked, .n = n, .arg = idx, .node = t,
-                                .mask = mask, .span = span});
+  return intern_expr(g, &(Expr){.kind = EX_LOAD,
+                                .dtype = t->dtype,
+                                .checked = checked,
+                                .n = n,
+                                .arg = idx,
+                                .node = t,
+                                .mask = mask,
+                                .span = span});
 }
 
 Expr *ex_load_full(Graph *g, Node *t, int first) {

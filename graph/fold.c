@@ -1,7 +1,7 @@
 /* The maker of operations: dtype rules, constant folding, exact identities.
  *
- * Exact means: for every argument, bit for bit (nan payloads aside). So x * 1 and x - 0 and x + -0.0 go, but not x + 0.0
- * (-0.0 + 0.0 is 0.0), nor x * 0 or x - x of floats. The one agreed exception is pow by a small whole number, which
+ * Exact means: for every argument, bit for bit (nan payloads aside). So x * 1 and x - 0 and x + -0.0 go, but not x +
+ * 0.0 (-0.0 + 0.0 is 0.0), nor x * 0 or x - x of floats. The one agreed exception is pow by a small whole number, which
  * becomes multiplications. i64 sums and differences become linear forms (linear.c). */
 #include "graph/internal.h"
 #include "graph/scalar_eval.h"
@@ -16,7 +16,11 @@ static bool is_op(const Expr *e, ScalarOp op) { return e->kind == EX_OP && e->op
 
 Expr *ex_raw_op(Graph *g, ScalarOp op, DType t, int n, Expr *const *arg) {
   bool divides = (op == OP_FLOORDIV || op == OP_MOD) && !dt_is_float(t);
-  return intern_expr(g, &(Expr){.kind = EX_OP, .dtype = (uint8_t)t, .op = (uint8_t)op, .n = n, .arg = arg,
+  return intern_expr(g, &(Expr){.kind = EX_OP,
+                                .dtype = (uint8_t)t,
+                                .op = (uint8_t)op,
+                                .n = n,
+                                .arg = arg,
                                 .span = divides ? g->span : (Span){0}});
 }
 
@@ -32,13 +36,20 @@ static DType result_type(ScalarOp op, int n, Expr *const *arg) {
   case 'N': ok = same && (f || t != DT_BOOL || op == OP_STOP || op == OP_MAX || op == OP_MIN); break;
   case 'I': ok = same && !f && t != DT_BOOL; break;
   case 'C': return ok ? DT_BOOL : (bug("%s of %s and %s", o->name, dt_name(t), dt_name(arg[1]->dtype)), DT_BOOL);
-  case 'P': ok = f; t = DT_BOOL; break;
+  case 'P':
+    ok = f;
+    t = DT_BOOL;
+    break;
   case 'L': ok = same && t == DT_BOOL; break;
   case 'B': ok = same && t == DT_I64; break;
-  case 'S': ok = t == DT_BOOL && arg[1]->dtype == arg[2]->dtype; t = arg[1]->dtype; break;
+  case 'S':
+    ok = t == DT_BOOL && arg[1]->dtype == arg[2]->dtype;
+    t = arg[1]->dtype;
+    break;
   default: bug("%s needs ex_cast", o->name);
   }
-  if (!ok) bug("%s of %s%s%s", o->name, dt_name(arg[0]->dtype), n > 1 ? " and " : "", n > 1 ? dt_name(arg[1]->dtype) : "");
+  if (!ok)
+    bug("%s of %s%s%s", o->name, dt_name(arg[0]->dtype), n > 1 ? " and " : "", n > 1 ? dt_name(arg[1]->dtype) : "");
   return t;
 }
 
@@ -82,10 +93,14 @@ static Expr *compare(Graph *g, ScalarOp op, Expr *x, Expr *y) {
   /* q // c >= k is q >= k*c, and so on */
   Expr *at = d->kind == EX_LIN && d->n == 1 ? d->arg[0] : d;
   int64_t a = d->kind == EX_LIN ? d->coef[0] : 1, k = d->kind == EX_LIN ? d->num.i : 0, c, kc;
-  if (op == OP_EQ || op == OP_NE || !is_op(at, OP_FLOORDIV) || !is_const(at->arg[1]) || (a != 1 && a != -1) || (d->kind == EX_LIN && d->n != 1)) return NULL;
+  if (op == OP_EQ || op == OP_NE || !is_op(at, OP_FLOORDIV) || !is_const(at->arg[1]) || (a != 1 && a != -1) ||
+      (d->kind == EX_LIN && d->n != 1))
+    return NULL;
   if ((c = at->arg[1]->num.i) <= 0) return NULL;
-  if (a < 0) op = op == OP_LT ? OP_GT : op == OP_GT ? OP_LT : op == OP_LE ? OP_GE : OP_LE; /* of -q + k and 0: q and k */
-  else k = -k;
+  if (a < 0)
+    op = op == OP_LT ? OP_GT : op == OP_GT ? OP_LT : op == OP_LE ? OP_GE : OP_LE; /* of -q + k and 0: q and k */
+  else
+    k = -k;
   bool strict = op == OP_GT || op == OP_LE; /* q > k is q >= k + 1; q <= k is q < k + 1 */
   if (__builtin_mul_overflow(k + strict, c, &kc)) return NULL;
   return ex_op2(g, op == OP_GT || op == OP_GE ? OP_GE : OP_LT, at->arg[0], ex_int(g, DT_I64, kc));
@@ -122,12 +137,19 @@ static Expr *identity(Graph *g, ScalarOp op, Expr *x, Expr *y) {
   case OP_FLOORDIV: return !f && is_num(y, 1) ? x : NULL;
   case OP_MOD: return !f && is_num(y, 1) ? ex_int(g, x->dtype, 0) : NULL;
   case OP_POW: return power(g, x, y);
-  case OP_MAX: case OP_MIN: return x == y ? x : NULL;
+  case OP_MAX:
+  case OP_MIN: return x == y ? x : NULL;
   case OP_NEG: return is_op(x, OP_NEG) ? x->arg[0] : NULL;
   case OP_ABS: return is_op(x, OP_ABS) ? x : f && is_op(x, OP_NEG) ? ex_op1(g, OP_ABS, x->arg[0]) : NULL;
-  case OP_FLOOR: case OP_CEIL: case OP_ROUND:
-    return !f || is_op(x, OP_FLOOR) || is_op(x, OP_CEIL) || is_op(x, OP_ROUND) ? x : NULL;
-  case OP_EQ: case OP_NE: case OP_LT: case OP_LE: case OP_GT: case OP_GE: return compare(g, op, x, y);
+  case OP_FLOOR:
+  case OP_CEIL:
+  case OP_ROUND: return !f || is_op(x, OP_FLOOR) || is_op(x, OP_CEIL) || is_op(x, OP_ROUND) ? x : NULL;
+  case OP_EQ:
+  case OP_NE:
+  case OP_LT:
+  case OP_LE:
+  case OP_GT:
+  case OP_GE: return compare(g, op, x, y);
   case OP_AND:
     if (is_const(x)) return x->num.i ? y : x;
     if (is_const(y)) return y->num.i ? x : y;
@@ -138,15 +160,19 @@ static Expr *identity(Graph *g, ScalarOp op, Expr *x, Expr *y) {
     return x == y ? x : NULL;
   case OP_NOT:
     if (is_op(x, OP_NOT)) return x->arg[0];
-    if (x->kind == EX_OP && x->n == 2 && !dt_is_float(x->arg[0]->dtype)) { /* of floats, nan forbids it but for == and != */
-      static const struct { ScalarOp op, inverse; } inv[] = {{OP_LT, OP_GE}, {OP_GE, OP_LT}, {OP_GT, OP_LE}, {OP_LE, OP_GT}};
+    if (x->kind == EX_OP && x->n == 2 &&
+        !dt_is_float(x->arg[0]->dtype)) { /* of floats, nan forbids it but for == and != */
+      static const struct {
+        ScalarOp op, inverse;
+      } inv[] = {{OP_LT, OP_GE}, {OP_GE, OP_LT}, {OP_GT, OP_LE}, {OP_LE, OP_GT}};
       for (int i = 0; i < 4; i++)
         if (x->op == inv[i].op) return ex_op2(g, inv[i].inverse, x->arg[0], x->arg[1]);
     }
     if (is_op(x, OP_EQ) || is_op(x, OP_NE)) return ex_op2(g, x->op == OP_EQ ? OP_NE : OP_EQ, x->arg[0], x->arg[1]);
     return NULL;
   case OP_STOP: return is_const(x) || is_op(x, OP_STOP) || !f ? x : NULL;
-  case OP_SHR: case OP_XOR: return is_num(y, 0) ? x : NULL;
+  case OP_SHR:
+  case OP_XOR: return is_num(y, 0) ? x : NULL;
   case OP_BAND: return is_num(y, -1) ? x : NULL;
   default: return NULL;
   }
@@ -182,8 +208,10 @@ Expr *ex_op(Graph *g, ScalarOp op, int n, Expr *const *arg) {
   bool all = true;
   for (int i = 0; i < n; i++) all = all && is_const(arg[i]);
   Expr *r = NULL;
-  if (op == OP_SELECT) r = select_(g, arg[0], arg[1], arg[2]);
-  else if (all) r = evaluate(g, op, t, n, arg);
+  if (op == OP_SELECT)
+    r = select_(g, arg[0], arg[1], arg[2]);
+  else if (all)
+    r = evaluate(g, op, t, n, arg);
   if (!r && arg[0]->dtype == DT_I64 && t == DT_I64 && op != OP_SELECT) r = linear(g, op, arg[0], n > 1 ? arg[1] : NULL);
   if (!r && op != OP_SELECT) r = identity(g, op, arg[0], n > 1 ? arg[1] : NULL);
   if (r) return r;
@@ -214,8 +242,10 @@ Expr *ex_cast(Graph *g, DType t, Expr *x) {
   if (t == (DType)x->dtype) return x;
   if (is_const(x)) {
     int64_t cell = 0;
-    if (dt_is_float(x->dtype)) dt_put_f(t, &cell, 0, x->num.f);
-    else dt_put_i(t, &cell, 0, x->num.i);
+    if (dt_is_float(x->dtype))
+      dt_put_f(t, &cell, 0, x->num.f);
+    else
+      dt_put_i(t, &cell, 0, x->num.i);
     return dt_is_float(t) ? ex_float(g, t, dt_get_f(t, &cell, 0)) : ex_int(g, t, dt_get_i(t, &cell, 0));
   }
   if (is_op(x, OP_CAST) && contains(x->dtype, x->arg[0]->dtype)) return ex_cast(g, t, x->arg[0]);

@@ -1,19 +1,23 @@
 /* Guards that need no visit of every point.
  *
- *   equality      sum(e for k, .. if k == f)     ->   e with f for k, where 0 <= f < extent (k a reduction iterator; f free of
- *                                                     it, possibly data). A one-hot product becomes a gather.
+ *   equality      sum(e for k, .. if k == f)     ->   e with f for k, where 0 <= f < extent. k is a reduction iterator,
+ *                                                     f is free of it, possibly data: a one-hot sum becomes a gather.
  *   triangle      sum(e for k if k <= j)         ->   a running sum along j (SCAN), when e is free of j. Also k < j and
  *                                                     the reversed two; sum prod max min any all.
  *
- * What a sum's body is exactly 0 without is as good as a guard, sum(select(c, e, 0)) = sum(e if c), and is made one where
- * one of these rules follows. Exactly: in x?(k == j) * y[k] it is not, for y may be infinite. */
+ * What a sum's body is exactly 0 without is as good as a guard, sum(select(c, e, 0)) = sum(e if c), and is made one
+ * where one of these rules follows. Exactly: in x?(k == j) * y[k] it is not, for y may be infinite. */
 #include "graph/affine.h"
 #include "graph/internal.h"
 #include <math.h>
 
 static bool is_op(const Expr *e, ScalarOp op) { return e->kind == EX_OP && e->op == op; }
 
-typedef struct { Work *w; Expr *mask; Box box; } Push;
+typedef struct {
+  Work *w;
+  Expr *mask;
+  Box box;
+} Push;
 
 static bool inside(const Push *p, const Expr *e) {
   if (e->checked) return false;
@@ -27,8 +31,10 @@ static bool inside(const Push *p, const Expr *e) {
 static Expr *mask_one(void *ctx, Expr *e) {
   Push *p = ctx;
   Graph *g = p->w->g;
-  if (e->kind == EX_LOAD && !inside(p, e)) return ex_load(g, e->node, e->n, e->arg, ex_and(g, e->mask, p->mask), e->checked, e->span);
-  if (e->kind == EX_OP && (e->op == OP_FLOORDIV || e->op == OP_MOD) && !dt_is_float(e->dtype) && e->arg[1]->kind != EX_CONST)
+  if (e->kind == EX_LOAD && !inside(p, e))
+    return ex_load(g, e->node, e->n, e->arg, ex_and(g, e->mask, p->mask), e->checked, e->span);
+  if (e->kind == EX_OP && (e->op == OP_FLOORDIV || e->op == OP_MOD) && !dt_is_float(e->dtype) &&
+      e->arg[1]->kind != EX_CONST)
     return ex_op2(g, e->op, e->arg[0], ex_select(g, p->mask, e->arg[1], ex_int(g, e->arg[1]->dtype, 1)));
   return e;
 }
@@ -40,15 +46,17 @@ Expr *work_push_mask(Work *w, Expr *e, Expr *c) {
   return c ? ex_rebuild(w->g, e, &(Rebuild){.post = mask_one, .ctx = &p}) : e;
 }
 
-/* ---- Conjuncts ------------------------------------------------------------------------------------------------------ */
+/* ---- Conjuncts --------------------------------------------------------------------------------------------------- */
 
 void conj_take(Conj *c, Expr *e) {
   if (!e) return;
   if (is_op(e, OP_AND)) {
     conj_take(c, e->arg[0]);
     conj_take(c, e->arg[1]);
-  } else if (c->n == MAX_CONJ) c->full = true;
-  else c->at[c->n++] = e;
+  } else if (c->n == MAX_CONJ)
+    c->full = true;
+  else
+    c->at[c->n++] = e;
 }
 
 Expr *conj_without(Graph *g, const Conj *c, int drop) {
@@ -78,7 +86,8 @@ static void zero_unless(Conj *z, Expr *e, int depth) {
   if (e->kind == EX_LOAD) conj_take(z, e->mask);
   if (e->kind != EX_OP || depth > 8) return;
   switch (e->op) {
-  case OP_NEG: case OP_STOP: zero_unless(z, e->arg[0], depth + 1); break;
+  case OP_NEG:
+  case OP_STOP: zero_unless(z, e->arg[0], depth + 1); break;
   case OP_CAST:
     if (e->arg[0]->dtype != DT_BOOL) zero_unless(z, e->arg[0], depth + 1);
     break;
@@ -144,7 +153,7 @@ static int solve(Work *w, const Expr *e, Expr **f) {
   return -1;
 }
 
-/* ---- Equality -------------------------------------------------------------------------------------------------------- */
+/* ---- Equality ---------------------------------------------------------------------------------------------------- */
 
 Expr *ex_over_nothing(Graph *g, Reduce op, DType t) {
   switch (op) {
@@ -175,11 +184,13 @@ static bool substitute_one(Work *w) {
   Expr *f = NULL;
   Graph *g = w->g;
   conj_take(&c, w->guard);
-  if (c.full || w->op >= RED_ARGMAX || w->nred < 1 || w->fixed_outputs || !ex_over_nothing(g, w->op, w->body->dtype)) return false;
+  if (c.full || w->op >= RED_ARGMAX || w->nred < 1 || w->fixed_outputs || !ex_over_nothing(g, w->op, w->body->dtype))
+    return false;
   for (int i = 0; i < c.n; i++) {
     int k = solve(w, c.at[i], &f);
     if (k < 0) continue;
-    Expr *in = ex_and(g, ex_op2(g, OP_GE, f, ex_int(g, DT_I64, 0)), ex_op2(g, OP_LT, f, ex_int(g, DT_I64, w->extent[k])));
+    Expr *in =
+        ex_and(g, ex_op2(g, OP_GE, f, ex_int(g, DT_I64, 0)), ex_op2(g, OP_LT, f, ex_int(g, DT_I64, w->extent[k])));
     w->guard = ex_and(g, in, conj_without(g, &c, i));
     drop_iter(w, k, f);
     work_reduce(w);
@@ -203,17 +214,19 @@ void work_guards(Work *w) {
   bool r, x;
   if (w->op == RED_SUM && !w->fixed_outputs) conj_zero_unless(&zero, w->body);
   for (int i = 0; i < zero.n; i++)
-    if (!conj_has(&lifted, zero.at[i]) && (solve(w, zero.at[i], &f) >= 0 || (w->nred == 1 && triangle(w, zero.at[i], &r, &x) >= 0)))
+    if (!conj_has(&lifted, zero.at[i]) &&
+        (solve(w, zero.at[i], &f) >= 0 || (w->nred == 1 && triangle(w, zero.at[i], &r, &x) >= 0)))
       conj_take(&lifted, zero.at[i]);
   if (lifted.n) {
     w->body = strip(w->g, w->body, &lifted);
     w->guard = ex_and(w->g, w->guard, conj_without(w->g, &lifted, -1));
   }
   while (w->guard && substitute_one(w)) {}
-  if (w->guard && w->body != before) w->body = work_push_mask(w, w->body, w->guard); /* readers may evaluate before they test */
+  if (w->guard && w->body != before)
+    w->body = work_push_mask(w, w->body, w->guard); /* readers may evaluate before they test */
 }
 
-/* ---- Triangles -------------------------------------------------------------------------------------------------------- */
+/* ---- Triangles --------------------------------------------------------------------------------------------------- */
 
 /* e as k <= j (inclusive) or k < j, or the reverse, for the one reduction iterator k and an output iterator j. */
 static int triangle(Work *w, const Expr *e, bool *reverse, bool *exclusive) {
@@ -226,7 +239,8 @@ static int triangle(Work *w, const Expr *e, bool *reverse, bool *exclusive) {
   c += d->num.i;
   for (int i = 0; i < 2; i++) {
     if (d->arg[i]->kind != EX_ITER || (d->coef[i] != 1 && d->coef[i] != -1)) return -1;
-    if (d->arg[i]->num.i == w->nout) a[0] = d->coef[i];
+    if (d->arg[i]->num.i == w->nout)
+      a[0] = d->coef[i];
     else {
       a[1] = d->coef[i];
       j = (int)d->arg[i]->num.i;

@@ -7,7 +7,11 @@
 #include "graph/native.h"
 
 /* Open-addressing set of pointers with their hashes; capacity is a power of two, at most 2/3 full. In the arena. */
-typedef struct Interner { uint32_t cap, n; void **item; uint64_t *hash; } Interner;
+typedef struct Interner {
+  uint32_t cap, n;
+  void **item;
+  uint64_t *hash;
+} Interner;
 typedef bool (*InternEq)(const void *a, const void *b);
 void *intern_find(const Interner *t, uint64_t hash, const void *key, InternEq eq);
 void intern_add(Arena *a, Interner *t, uint64_t hash, void *item);
@@ -22,7 +26,7 @@ typedef struct ExprX {
   uint64_t hash;
   const int64_t *var; /* the e.nvar distinct uids below, ascending; shared between expressions */
   uint64_t iters;     /* bit k: ITER k occurs below (masks included); bit 63: some k >= 63 does */
-  bool index;         /* i64 built of ITER, VAR, constants and loop counters alone: arithmetic on it does not overflow */
+  bool index; /* i64 built of ITER, VAR, constants and loop counters alone: arithmetic on it does not overflow */
 } ExprX;
 static inline const ExprX *expr_x(const Expr *e) { return (const ExprX *)e; }
 
@@ -44,8 +48,9 @@ Expr *ex_floordiv_const(Graph *g, Expr *x, int64_t c);
 Expr *ex_mod_const(Graph *g, Expr *x, int64_t c);
 /* Interval of an i64 expression from what it says itself (constants, % c, counters); false when unknown. */
 bool ex_local_bounds(const Expr *e, int64_t *lo, int64_t *hi);
-/* The rewriter behind ex_map: `leaf` is asked first (a non-NULL answer replaces the sub-expression and is not entered), `node`
- * replaces loads' nodes, `post` sees each rebuilt sub-expression and may answer with a better one. Each may be NULL. */
+/* The rewriter behind ex_map: `leaf` is asked first (a non-NULL answer replaces the sub-expression and is not
+ * entered), `node` replaces loads' nodes, `post` sees each rebuilt sub-expression and may answer with a better one.
+ * Each may be NULL. */
 typedef struct Rebuild {
   ExprFn leaf;
   Node *(*node)(void *ctx, Node *n);
@@ -53,7 +58,8 @@ typedef struct Rebuild {
   void *ctx;
 } Rebuild;
 Expr *ex_rebuild(Graph *g, Expr *e, const Rebuild *how);
-/* n over other inputs: `expr` gives the replacement of each expression, `node` of each node (they may answer the same). */
+/* n over other inputs: `expr` gives the replacement of each expression, `node` of each node (they may answer the
+ * same). */
 typedef struct Renew {
   Expr *(*expr)(void *ctx, Expr *e);
   Node *(*node)(void *ctx, Node *n);
@@ -66,35 +72,40 @@ Node *nd_renew(Graph *g, Node *n, const Renew *how);
 enum { WORK_ITER = 24 };
 typedef struct Work {
   Graph *g;
-  int nout, nred, nidx;        /* nidx: subscripts of a scatter */
+  int nout, nred, nidx; /* nidx: subscripts of a scatter */
   int64_t extent[WORK_ITER];
   Reduce op;
-  Expr *body, *guard;          /* guard may be NULL */
+  Expr *body, *guard; /* guard may be NULL */
   Expr *idx[TG_MAX_RANK];
-  Expr *back[WORK_ITER];       /* output k of the new form as an expression of the old output iterators */
-  Expr *mask;                  /* over the old output iterators: where false the value is 0; NULL: nowhere */
-  bool changed;                /* the new outputs are not the old ones */
-  bool fixed_outputs;          /* a scatter: all iterators are sources, none is an axis of the result */
+  Expr *back[WORK_ITER]; /* output k of the new form as an expression of the old output iterators */
+  Expr *mask;            /* over the old output iterators: where false the value is 0; NULL: nowhere */
+  bool changed;          /* the new outputs are not the old ones */
+  bool fixed_outputs;    /* a scatter: all iterators are sources, none is an axis of the result */
 } Work;
 /* Replaces every iterator: by[k] for each old one, in terms of the new. The extents are the caller's to set. */
 void work_subst(Work *w, Expr *const *by);
-void work_reduce(Work *w);     /* ex_reduce of all parts */
-void work_split(Work *w);      /* SPLIT (split.c) */
-void work_guards(Work *w);     /* equality guards (guards.c) */
+void work_reduce(Work *w);      /* ex_reduce of all parts */
+void work_split(Work *w);       /* SPLIT (split.c) */
+void work_guards(Work *w);      /* equality guards (guards.c) */
 void work_drop(Work *w, int k); /* removes iterator k, which nothing uses */
-void work_presum(Work *w);     /* sums inside products (presum.c) */
-void work_narrow(Work *w);     /* iterators shrink to where the body is not 0 (narrow.c) */
+void work_presum(Work *w);      /* sums inside products (presum.c) */
+void work_narrow(Work *w);      /* iterators shrink to where the body is not 0 (narrow.c) */
 /* A scatter whose places are affine as a comprehension, or NULL (narrow.c). */
 Node *scatter_as_comp(Graph *g, Node *n);
 bool work_scan(Work *w, Node **out); /* a triangular reduction as SCAN (guards.c); *out has the new outputs' type */
 /* The conjuncts of a condition. `full`: there were more. */
 enum { MAX_CONJ = 32 };
-typedef struct Conj { Expr *at[MAX_CONJ]; int n; bool full; } Conj;
-void conj_take(Conj *c, Expr *cond); /* adds; NULL is true */
+typedef struct Conj {
+  Expr *at[MAX_CONJ];
+  int n;
+  bool full;
+} Conj;
+void conj_take(Conj *c, Expr *cond);                   /* adds; NULL is true */
 Expr *conj_without(Graph *g, const Conj *c, int drop); /* their conjunction, all but one; NULL: true */
 /* Conditions outside of any of which e is exactly 0, not 0 times something that may be infinite. */
 void conj_zero_unless(Conj *z, Expr *e);
-/* The value of a reduction over no point (RED_NONE: where the guard is false); NULL when there is none: integers' max, argmax. */
+/* The value of a reduction over no point (RED_NONE: where the guard is false); NULL when there is none: integers'
+ * max, argmax. */
 Expr *ex_over_nothing(Graph *g, Reduce op, DType t);
 /* e, safe to evaluate where c is false: loads that could leave their tensors or be checked are masked by c, and integer
  * divisors are 1 there. The box is that of w's extents. */

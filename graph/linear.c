@@ -2,8 +2,8 @@
  *
  *   ex_lin   c + sum a_k * atom_k, atoms neither LIN nor CONST, ascending by id, coefficients non-zero
  *
- * Sums are taken modulo 2^64, which is the ring the machine computes in, so normalising never changes a value. Rules for
- * // and % use the order of the integers; they are applied to *index* expressions only (ExprX.index: iterators,
+ * Sums are taken modulo 2^64, which is the ring the machine computes in, so normalising never changes a value. Rules
+ * for // and % use the order of the integers; they are applied to *index* expressions only (ExprX.index: iterators,
  * counters and constants), whose values are far from overflow, and only while the coefficients are small (SMALL).
  *
  *   (c*q + r) // c   = q + r // c            (c*q + r) % c    = r % c           q the multiples of c, exactly
@@ -18,12 +18,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A linear form of more terms is not flattened further: the rest hangs below as an opaque sum. Keeps long chains linear in size. */
+/* A linear form of more terms is not flattened further: the rest hangs below as an opaque sum. Keeps long chains
+ * linear in size. */
 enum { MAX_TERMS = 48, CAPACITY = 2 * MAX_TERMS + 8 };
 #define SMALL (INT64_C(1) << 40)
 
-typedef struct { int64_t coef; Expr *atom; } Term;
-typedef struct { int64_t c; int n; Term t[CAPACITY]; } Lin;
+typedef struct {
+  int64_t coef;
+  Expr *atom;
+} Term;
+typedef struct {
+  int64_t c;
+  int n;
+  Term t[CAPACITY];
+} Lin;
 
 static void lin_init(Lin *l, int64_t c) {
   l->c = c;
@@ -38,11 +46,14 @@ static void lin_atom(Lin *l, int64_t coef, Expr *atom) {
   int lo = 0, hi = l->n;
   while (lo < hi) {
     int mid = (lo + hi) / 2;
-    if (l->t[mid].atom->id < atom->id) lo = mid + 1;
-    else hi = mid;
+    if (l->t[mid].atom->id < atom->id)
+      lo = mid + 1;
+    else
+      hi = mid;
   }
   if (lo < l->n && l->t[lo].atom == atom) {
-    if (!(l->t[lo].coef = wadd(l->t[lo].coef, coef))) memmove(&l->t[lo], &l->t[lo + 1], sizeof(Term) * (size_t)(--l->n - lo));
+    if (!(l->t[lo].coef = wadd(l->t[lo].coef, coef)))
+      memmove(&l->t[lo], &l->t[lo + 1], sizeof(Term) * (size_t)(--l->n - lo));
     return;
   }
   if (!coef) return;
@@ -58,11 +69,13 @@ static Expr *opaque(Graph *g, Expr *e) {
 
 static void lin_add(Graph *g, Lin *l, int64_t coef, Expr *e) {
   if (e->dtype != DT_I64) bug("linear form over %s", dt_name(e->dtype));
-  if (e->kind == EX_CONST) l->c = wadd(l->c, wmul(coef, e->num.i));
+  if (e->kind == EX_CONST)
+    l->c = wadd(l->c, wmul(coef, e->num.i));
   else if (e->kind == EX_LIN && l->n + e->n < CAPACITY) {
     l->c = wadd(l->c, wmul(coef, e->num.i));
     for (int i = 0; i < e->n; i++) lin_atom(l, wmul(coef, e->coef[i]), e->arg[i]);
-  } else lin_atom(l, coef, opaque(g, e));
+  } else
+    lin_atom(l, coef, opaque(g, e));
 }
 
 static int find(const Lin *l, const Expr *atom) {
@@ -74,7 +87,8 @@ static int find(const Lin *l, const Expr *atom) {
 static bool is_op(const Expr *e, ScalarOp op) { return e->kind == EX_OP && e->op == op; }
 /* x // c or x % c with a positive constant c, of an index expression. */
 static bool is_split(const Expr *e, ScalarOp op) {
-  return is_op(e, op) && e->dtype == DT_I64 && e->arg[1]->kind == EX_CONST && e->arg[1]->num.i > 0 && expr_x(e->arg[0])->index;
+  return is_op(e, op) && e->dtype == DT_I64 && e->arg[1]->kind == EX_CONST && e->arg[1]->num.i > 0 &&
+         expr_x(e->arg[0])->index;
 }
 
 /* k*(x % c) + k*c*(x // c) -> k*x, once; true when something changed. */
@@ -124,7 +138,8 @@ Expr *ex_lin(Graph *g, int64_t c, int n, const int64_t *coef, Expr *const *atom)
 
 bool ex_local_bounds(const Expr *e, int64_t *lo, int64_t *hi) {
   if (e->kind == EX_CONST && e->dtype == DT_I64) return *lo = *hi = e->num.i, true;
-  if (e->kind == EX_LOAD && e->node->kind == ND_PARAM && e->node->rank == 0 && e->node->param.lo <= e->node->param.hi && !e->mask)
+  if (e->kind == EX_LOAD && e->node->kind == ND_PARAM && e->node->rank == 0 && e->node->param.lo <= e->node->param.hi &&
+      !e->mask)
     return *lo = e->node->param.lo, *hi = e->node->param.hi, true;
   if (is_op(e, OP_MOD) && e->dtype == DT_I64 && e->arg[1]->kind == EX_CONST && e->arg[1]->num.i > 0)
     return *lo = 0, *hi = e->arg[1]->num.i - 1, true;
@@ -160,8 +175,10 @@ static bool split_multiples(Graph *g, Expr *x, int64_t c, Lin *q, Lin *rest) {
   if (l.c > SMALL || l.c < -SMALL) return false;
   for (int i = 0; i < l.n; i++) {
     if (l.t[i].coef > SMALL || l.t[i].coef < -SMALL) return false;
-    if (l.t[i].coef % c == 0) lin_atom(q, l.t[i].coef / c, l.t[i].atom);
-    else lin_atom(rest, l.t[i].coef, l.t[i].atom);
+    if (l.t[i].coef % c == 0)
+      lin_atom(q, l.t[i].coef / c, l.t[i].atom);
+    else
+      lin_atom(rest, l.t[i].coef, l.t[i].atom);
   }
   q->c = tg_floordiv(l.c, c);
   rest->c = tg_floormod(l.c, c);
@@ -233,8 +250,10 @@ Expr *ex_mod_const(Graph *g, Expr *x, int64_t c) {
     lin_add(g, &in, rest.t[i].coef, peel ? a->arg[0] : a);
   }
   Expr *e = lin_make(g, &in), *r;
-  if (peeled) r = ex_mod_const(g, e, c);
-  else r = inside(e, c) ? e : raw_split(g, OP_MOD, e, c);
+  if (peeled)
+    r = ex_mod_const(g, e, c);
+  else
+    r = inside(e, c) ? e : raw_split(g, OP_MOD, e, c);
   Lin out;
   lin_init(&out, left);
   lin_add(g, &out, k, r);

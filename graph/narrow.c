@@ -1,7 +1,7 @@
 /* Pieces: what is 0 but in a range, and scatters to affine places.
  *
- *   [sum(a?(i >= 4) * b?(i >= 4) ..) for i in 0..6]      ->      t = [sum(a * b ..) for i in 0..2], and [t[i - 4]?(i >= 4)]
- *   scatter base at [i + 4] add e, i in 0..2             ->      base[j] + e?(4 <= j < 6)
+ *   [sum(a?(i >= 4) * b?(i >= 4) ..) for i in 0..6]    ->    [t[i - 4]?(i >= 4)] of t = [sum(a * b ..) for i in 0..2]
+ *   scatter base at [i + 4] add e, i in 0..2           ->    base[j] + e?(4 <= j < 6)
  *
  * Adjoints of slices, pads and concatenations come as such pieces; here each is computed on its own space alone and
  * placed by a masked load, which its reader fuses. */
@@ -109,7 +109,8 @@ Node *scatter_as_comp(Graph *g, Node *n) {
       extent[r] = s->extent[k];
       by[k] = ex_iter(g, r++);
     }
-  Expr *body = ex_subst_iters(g, s->body, s->nout, by), *guard = s->guard ? ex_subst_iters(g, s->guard, s->nout, by) : NULL;
+  Expr *body = ex_subst_iters(g, s->body, s->nout, by),
+       *guard = s->guard ? ex_subst_iters(g, s->guard, s->nout, by) : NULL;
   Node *t = nd_comp(g, used, r - used, extent, r > used ? RED_SUM : RED_NONE, body, guard);
   Expr *v = ex_load(g, t, used, back, mask, false, (Span){0});
   if (base) {

@@ -1,8 +1,8 @@
 /* Nodes: interning, and one maker a kind.
  *
- * A node's value is its key, a string of words that names everything it is made of (children by id); equal keys give the
- * same node. The unique kinds INPUT and PARAM, and calls with effects, are not looked up. Beside each node stand the
- * nodes it reads and the PARAMs it depends on, computed once here (NodeX). */
+ * A node's value is its key, a string of words that names everything it is made of (children by id); equal keys give
+ * the same node. The unique kinds INPUT and PARAM, and calls with effects, are not looked up. Beside each node stand
+ * the nodes it reads and the PARAMs it depends on, computed once here (NodeX). */
 #include "graph/internal.h"
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +10,16 @@
 typedef VEC(uint64_t) Key;
 typedef VEC(Node *) Nodes;
 
-/* A node under construction: its key, inputs, and free params so far. They begin in the buffers, and grow into the graph's
- * arena (few nodes do). */
-typedef struct { Graph *g; Key key; Nodes in, free; Node n; uint64_t key_few[96]; Node *in_few[32], *free_few[16]; } Make;
+/* A node under construction: its key, inputs, and free params so far. They begin in the buffers, and grow into the
+ * graph's arena (few nodes do). */
+typedef struct {
+  Graph *g;
+  Key key;
+  Nodes in, free;
+  Node n;
+  uint64_t key_few[96];
+  Node *in_few[32], *free_few[16];
+} Make;
 
 static void key(Make *m, uint64_t w) { vec_push(m->g->arena, &m->key, w); }
 static void key_expr(Make *m, const Expr *e) { key(m, e ? e->id : 0); }
@@ -30,15 +37,18 @@ static void key_text(Make *m, const char *s) {
 /* Sizes are the user's: a bad one unwinds to the front end. */
 static void check_shape(Graph *g, DType t, int rank, const int64_t *dim) {
   size_t bytes;
-  if (rank > TG_MAX_RANK) diag_fail(g->diags, S_RANK, g->span, "a tensor has at most %d axes, not %d", TG_MAX_RANK, rank);
+  if (rank > TG_MAX_RANK)
+    diag_fail(g->diags, S_RANK, g->span, "a tensor has at most %d axes, not %d", TG_MAX_RANK, rank);
   for (int i = 0; i < rank; i++)
     if (dim[i] < 0) diag_fail(g->diags, S_NEGATIVE, g->span, "axis %d would have size %lld", i, (long long)dim[i]);
   if (shape_bytes(t, rank, dim, &bytes)) return;
   VEC(char) text = {0};
   for (int i = 0; i < rank; i++)
-    for (const char *s = arena_printf(g->arena, "%s%lld", i ? ", " : "", (long long)dim[i]); *s; s++) vec_push(g->arena, &text, *s);
+    for (const char *s = arena_printf(g->arena, "%s%lld", i ? ", " : "", (long long)dim[i]); *s; s++)
+      vec_push(g->arena, &text, *s);
   vec_push(g->arena, &text, '\0');
-  diag_fail(g->diags, S_OVERFLOW, g->span, "%s[%s] does not fit in memory that 63 bits can address", dt_name(t), text.at);
+  diag_fail(g->diags, S_OVERFLOW, g->span, "%s[%s] does not fit in memory that 63 bits can address", dt_name(t),
+            text.at);
 }
 
 static void start(Make *m, Graph *g, NodeKind kind, DType t, int rank, const int64_t *dim) {
@@ -67,8 +77,10 @@ static void join_free(Make *m, const Node *x, int nbound, Node *const *bound) {
     int lo = 0, hi = m->free.n;
     while (lo < hi) {
       int mid = (lo + hi) / 2;
-      if (m->free.at[mid]->id < p->id) lo = mid + 1;
-      else hi = mid;
+      if (m->free.at[mid]->id < p->id)
+        lo = mid + 1;
+      else
+        hi = mid;
     }
     if (lo < m->free.n && m->free.at[lo] == p) continue;
     vec_push(m->g->arena, &m->free, p);
@@ -116,15 +128,25 @@ static void keep_inputs(Make *m, NodeX *x) {
     if (sorted) {
       Node **at = bsearch(&in, sorted, (size_t)ns, sizeof *sorted, by_address);
       if (taken[at - sorted]++) continue;
-    } else if (has(out, n, in)) continue;
+    } else if (has(out, n, in))
+      continue;
     out[n++] = in;
   }
   x->in = out;
   x->nin = n;
 }
 
-typedef struct { const Node *n; const uint64_t *key; int nkey; } Probe;
-typedef struct { NodeX x; const uint64_t *key; int nkey; size_t bytes; } Kept; /* what the node table holds */
+typedef struct {
+  const Node *n;
+  const uint64_t *key;
+  int nkey;
+} Probe;
+typedef struct {
+  NodeX x;
+  const uint64_t *key;
+  int nkey;
+  size_t bytes;
+} Kept; /* what the node table holds */
 
 static bool kept_eq(const void *pa, const void *pb) {
   const Kept *a = pa;
@@ -163,7 +185,8 @@ static Node *finish(Make *m, bool unique, bool *fresh) {
       k->x.nfree = m->free.n;
       for (int i = 0; i < m->in.n && !k->x.free; i++) { /* share an input's set when it is the whole */
         const NodeX *in = node_x(m->in.at[i]);
-        if (in->nfree == m->free.n && (!in->nfree || !memcmp(in->free, m->free.at, sizeof(Node *) * (size_t)in->nfree))) k->x.free = in->free;
+        if (in->nfree == m->free.n && (!in->nfree || !memcmp(in->free, m->free.at, sizeof(Node *) * (size_t)in->nfree)))
+          k->x.free = in->free;
       }
       if (!k->x.free) k->x.free = COPY(g, m->free.at, m->free.n);
     }
@@ -177,7 +200,7 @@ static Node *finish(Make *m, bool unique, bool *fresh) {
   return &k->x.n;
 }
 
-/* ---- Leaves ---------------------------------------------------------------------------------------------------- */
+/* ---- Leaves ------------------------------------------------------------------------------------------------------ */
 
 Node *nd_input(Graph *g, DType t, int rank, const int64_t *dim, const char *name, int64_t slot) {
   Make m;
@@ -221,7 +244,7 @@ Node *nd_counter(Graph *g, int64_t lo, int64_t hi) {
   return n;
 }
 
-/* ---- Comprehensions -------------------------------------------------------------------------------------------- */
+/* ---- Comprehensions ---------------------------------------------------------------------------------------------- */
 
 static void check_comp(const char *what, const Expr *body, const Expr *guard) {
   if (guard && guard->dtype != DT_BOOL) bug("%s: guard of type %s", what, dt_name(guard->dtype));
@@ -229,7 +252,8 @@ static void check_comp(const char *what, const Expr *body, const Expr *guard) {
 }
 
 static void comp_in(Make *m, const Comp *c) {
-  key(m, (uint64_t)c->nout << 40 | (uint64_t)c->nred << 16 | (uint64_t)c->op << 8 | (uint64_t)c->reverse << 1 | c->exclusive);
+  key(m, (uint64_t)c->nout << 40 | (uint64_t)c->nred << 16 | (uint64_t)c->op << 8 | (uint64_t)c->reverse << 1 |
+             c->exclusive);
   for (int i = 0; i < c->nout + c->nred; i++) key(m, (uint64_t)c->extent[i]);
   expr_in(m, c->body);
   expr_in(m, c->guard);
@@ -254,7 +278,8 @@ Node *nd_comp(Graph *g, int nout, int nred, const int64_t *extent, Reduce op, Ex
   }
   if (nout > TG_MAX_RANK) check_shape(g, DT_BOOL, nout, extent);
   for (int64_t i = 0, n = 1; i < nout + nred; i++) { /* the iteration space must be countable too */
-    if (extent[i] < 0) diag_fail(g->diags, S_NEGATIVE, g->span, "an index would have %lld values", (long long)extent[i]);
+    if (extent[i] < 0)
+      diag_fail(g->diags, S_NEGATIVE, g->span, "an index would have %lld values", (long long)extent[i]);
     if (extent[i] && (__builtin_mul_overflow(n, extent[i], &n) || n > INT64_C(1) << 62))
       diag_fail(g->diags, S_OVERFLOW, g->span, "the indices would take more than 2^62 values together");
   }
@@ -279,14 +304,15 @@ Node *nd_scan(Graph *g, int nout, const int64_t *extent, Reduce op, Expr *body, 
   return n;
 }
 
-Node *nd_scatter(Graph *g, DType t, int rank, const int64_t *dim, Node *base, int nsrc, const int64_t *extent, Expr *const *idx,
-                 Expr *body, Expr *guard, Combine how, bool checked) {
+Node *nd_scatter(Graph *g, DType t, int rank, const int64_t *dim, Node *base, int nsrc, const int64_t *extent,
+                 Expr *const *idx, Expr *body, Expr *guard, Combine how, bool checked) {
   Make m;
   bool fresh;
   guard = true_is_null(guard);
   check_comp("scatter", body, guard);
   if (body->dtype != t) bug("scatter: body %s into %s", dt_name(body->dtype), dt_name(t));
-  if (base && ((DType)base->dtype != t || base->rank != rank || (rank && memcmp(base->dim, dim, sizeof *dim * (size_t)rank))))
+  if (base &&
+      ((DType)base->dtype != t || base->rank != rank || (rank && memcmp(base->dim, dim, sizeof *dim * (size_t)rank))))
     bug("scatter: base of another type");
   start(&m, g, ND_SCATTER, t, rank, dim);
   m.n.scatter.src = (Comp){.nout = nsrc, .extent = extent, .body = body, .guard = guard};
@@ -310,10 +336,11 @@ Node *nd_scatter(Graph *g, DType t, int rank, const int64_t *dim, Node *base, in
   return n;
 }
 
-/* ---- Regions: loops, branches, custom derivatives ----------------------------------------------------------------- */
+/* ---- Regions: loops, branches, custom derivatives ---------------------------------------------------------------- */
 
 static bool same_type(const Node *a, const Node *b) {
-  return a->dtype == b->dtype && a->rank == b->rank && (!a->rank || !memcmp(a->dim, b->dim, sizeof *a->dim * (size_t)a->rank));
+  return a->dtype == b->dtype && a->rank == b->rank &&
+         (!a->rank || !memcmp(a->dim, b->dim, sizeof *a->dim * (size_t)a->rank));
 }
 
 static TensorType type_of(const Node *n) { return (TensorType){n->dtype, n->rank, n->dim}; }
@@ -355,7 +382,8 @@ Node *nd_loop(Graph *g, const Loop *l) {
   start(&m, g, ND_LOOP, DT_I64, 0, NULL);
   Node **bound = arena_array(g->arena, Node *, ns + 1);
   for (int i = 0; i < ns; i++) {
-    if (!same_type(l->init[i], l->param[i]) || !same_type(l->param[i], l->body.out[i])) bug("loop: state %d changes its type", i);
+    if (!same_type(l->init[i], l->param[i]) || !same_type(l->param[i], l->body.out[i]))
+      bug("loop: state %d changes its type", i);
     input(&m, l->init[i]);
     bind(&m, bound[i] = l->param[i]);
   }
@@ -421,7 +449,8 @@ Node *nd_custom(Graph *g, Node *primal, int narg, Node *const *arg, Node *const 
   input(&m, primal);
   key(&m, (uint64_t)narg);
   for (int i = 0; i < narg; i++) {
-    if (!same_type(arg[i], param[i]) || !same_type(arg[i], adj[i])) bug("custom: argument %d and its adjoint differ in type", i);
+    if (!same_type(arg[i], param[i]) || !same_type(arg[i], adj[i]))
+      bug("custom: argument %d and its adjoint differ in type", i);
     input(&m, arg[i]);
   }
   for (int i = 0; i < narg + 2; i++) bind(&m, param[i]);
@@ -440,9 +469,10 @@ Node *nd_custom(Graph *g, Node *primal, int narg, Node *const *arg, Node *const 
   return n;
 }
 
-/* ---- Calls and their results ------------------------------------------------------------------------------------ */
+/* ---- Calls and their results ------------------------------------------------------------------------------------- */
 
-Node *nd_call(Graph *g, const Native *fn, int nattr, const Attr *attr, int narg, Node *const *arg, int nres, const TensorType *res) {
+Node *nd_call(Graph *g, const Native *fn, int nattr, const Attr *attr, int narg, Node *const *arg, int nres,
+              const TensorType *res) {
   Make m;
   bool fresh;
   for (int i = 0; i < nres; i++) check_shape(g, res[i].dtype, res[i].rank, res[i].dim);

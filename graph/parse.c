@@ -31,7 +31,7 @@ static _Noreturn void fail(In *in, const char *fmt, ...) {
   longjmp(in->out, 1);
 }
 
-/* ---- Tokens --------------------------------------------------------------------------------------------------------- */
+/* ---- Tokens ------------------------------------------------------------------------------------------------------ */
 
 static void blank(In *in) {
   while (*in->p == ' ' || *in->p == '\t' || *in->p == '\r') in->p++;
@@ -80,7 +80,8 @@ static char *string(In *in) {
       char hex[3] = {in->p[1], in->p[1] ? in->p[2] : 0};
       c = (char)strtol(hex, NULL, 16);
       in->p += hex[0] && hex[1] ? 3 : 1;
-    } else if (c == '\\' && *in->p) c = *in->p++;
+    } else if (c == '\\' && *in->p)
+      c = *in->p++;
     vec_push(in->a, &s, c);
   }
   in->p++;
@@ -134,7 +135,7 @@ static Nodes nodes(In *in) {
 
 static Nodes nodes_if(In *in, const char *word) { return eat(in, word) ? nodes(in) : (Nodes){0}; }
 
-/* ---- Expressions ------------------------------------------------------------------------------------------------------ */
+/* ---- Expressions ------------------------------------------------------------------------------------------------- */
 
 static Expr *expr(In *in);
 
@@ -176,7 +177,8 @@ static Expr *linear(In *in) {
       in->p = end;
     }
     if (minus) k = -k;
-    if (number && !eat(in, "*")) c += k;
+    if (number && !eat(in, "*"))
+      c += k;
     else {
       vec_push(in->a, &coef, (int64_t)k);
       vec_push(in->a, &atom, typed(in, expr(in), DT_I64));
@@ -240,7 +242,8 @@ static Expr *number(In *in) {
   const char *after = in->p;
   in->p = start;
   Expr *e;
-  if (dt_is_float(t)) e = ex_float(in->g, t, real(in));
+  if (dt_is_float(t))
+    e = ex_float(in->g, t, real(in));
   else {
     int64_t v = integer(in);
     if (v < dt_int_min(t) || v > dt_int_max(t)) fail(in, "%lld does not fit in %s", (long long)v, dt_name(t));
@@ -254,19 +257,23 @@ static Expr *expr(In *in) {
   Expr *e;
   if (++in->depth > MAX_NEST) fail(in, "nested too deeply");
   blank(in);
-  if (*in->p == '%') e = load(in);
+  if (*in->p == '%')
+    e = load(in);
   else if (eat(in, "(")) {
     e = operation(in);
     if (!e) e = linear(in);
-  } else if (eat(in, "true")) e = ex_bool(in->g, true);
-  else if (eat(in, "false")) e = ex_bool(in->g, false);
+  } else if (eat(in, "true"))
+    e = ex_bool(in->g, true);
+  else if (eat(in, "false"))
+    e = ex_bool(in->g, false);
   else if ((*in->p == 'i' || *in->p == 'v' || *in->p == '$') && isdigit((unsigned char)in->p[1])) {
     char c = *in->p++;
     int64_t k = integer(in);
     if (c == '$' && k >= in->let.n) fail(in, "$%lld is not bound", (long long)k);
     if (k > INT32_MAX && c == 'i') fail(in, "iterator out of range");
     e = c == 'i' ? ex_iter(in->g, (int)k) : c == 'v' ? ex_var(in->g, k) : in->let.at[k];
-  } else e = number(in);
+  } else
+    e = number(in);
   in->depth--;
   return e;
 }
@@ -284,7 +291,7 @@ static void lets(In *in) {
   expect(in, "in");
 }
 
-/* ---- Nodes -------------------------------------------------------------------------------------------------------------- */
+/* ---- Nodes ------------------------------------------------------------------------------------------------------- */
 
 typedef VEC(int64_t) Sizes;
 
@@ -321,10 +328,14 @@ static Node *comp(In *in, const TensorType *t, bool scan) {
   int nred = extent.n - nout;
   size_t bytes;
   bool arg = op == RED_ARGMAX || op == RED_ARGMIN;
-  if (nout != t->rank || (nout && memcmp(extent.at, t->dim, sizeof *t->dim * (size_t)nout))) fail(in, "type and iterators differ");
-  if (!arg) typed(in, body, t->dtype);
-  else if (t->dtype != DT_I64) fail(in, "%s gives i64", red_name(op));
-  if ((op == RED_ANY || op == RED_ALL) && body->dtype != DT_BOOL) fail(in, "%s of %s", red_name(op), dt_name(body->dtype));
+  if (nout != t->rank || (nout && memcmp(extent.at, t->dim, sizeof *t->dim * (size_t)nout)))
+    fail(in, "type and iterators differ");
+  if (!arg)
+    typed(in, body, t->dtype);
+  else if (t->dtype != DT_I64)
+    fail(in, "%s gives i64", red_name(op));
+  if ((op == RED_ANY || op == RED_ALL) && body->dtype != DT_BOOL)
+    fail(in, "%s of %s", red_name(op), dt_name(body->dtype));
   if (!shape_bytes(DT_BOOL, extent.n, extent.at, &bytes)) fail(in, "iteration space too large");
   if (!scan && !op != !nred) fail(in, "a reduction and its iterators go together");
   if (!scan) return nd_comp(in->g, nout, nred, extent.at, op, body, g);
@@ -361,7 +372,8 @@ static Node *scatter(In *in, const TensorType *t) {
 }
 
 static bool fits(const Node *a, const Node *b) {
-  return !a->nres && !b->nres && a->dtype == b->dtype && a->rank == b->rank && (!a->rank || !memcmp(a->dim, b->dim, sizeof *a->dim * (size_t)a->rank));
+  return !a->nres && !b->nres && a->dtype == b->dtype && a->rank == b->rank &&
+         (!a->rank || !memcmp(a->dim, b->dim, sizeof *a->dim * (size_t)a->rank));
 }
 
 static Node *bound(In *in, Node *n) {
@@ -461,8 +473,10 @@ static Node *constant(In *in, const TensorType *t) {
   expect(in, "{");
   for (int64_t i = 0; i < n; i++) {
     if (i) expect(in, ",");
-    if (dt_is_float(t->dtype)) dt_put_f(t->dtype, data, i, real(in));
-    else dt_put_i(t->dtype, data, i, integer(in));
+    if (dt_is_float(t->dtype))
+      dt_put_f(t->dtype, data, i, real(in));
+    else
+      dt_put_i(t->dtype, data, i, integer(in));
   }
   expect(in, "}");
   return nd_const(in->g, t->dtype, t->rank, t->dim, data);

@@ -2,24 +2,32 @@
  *
  *   sum(a[i, k, l] * b[k, j] for k, l)   ->   a' = sum(a[i, k, l] for l), sum(a'[i, k] * b[k, j] for k)
  *
- * A reduction iterator that only one factor has is summed out of that factor first: the contraction is smaller by its extent.
- * Factors without any reduction iterator are the scheduler's to hoist. The sums round differently from the sum of products, but always the
- * same way: the rule looks at which iterators occur where, never at sizes. Not for f16 and bf16, whose intermediate would be rounded. */
+ * A reduction iterator that only one factor has is summed out of that factor first: the contraction is smaller by its
+ * extent. Factors without any reduction iterator are the scheduler's to hoist. The sums round differently from the
+ * sum of products, but always the same way: the rule looks at which iterators occur where, never at sizes. Not for
+ * f16 and bf16, whose intermediate would be rounded. */
 #include "graph/internal.h"
 
 enum { MAX_FACTOR = 8 };
-typedef struct { Expr *at[MAX_FACTOR]; int n; bool full; } Factors;
+typedef struct {
+  Expr *at[MAX_FACTOR];
+  int n;
+  bool full;
+} Factors;
 
 static void factors(Factors *f, Expr *e) {
   if (e->kind == EX_OP && e->op == OP_MUL && f->n < MAX_FACTOR - 1) {
     factors(f, e->arg[0]);
     factors(f, e->arg[1]);
-  } else if (f->n == MAX_FACTOR) f->full = true;
-  else f->at[f->n++] = e;
+  } else if (f->n == MAX_FACTOR)
+    f->full = true;
+  else
+    f->at[f->n++] = e;
 }
 
 static bool same_product(const Expr *e, const Factors *f, int *next) {
-  if (e->kind == EX_OP && e->op == OP_MUL && *next < f->n && f->at[*next] != e) return same_product(e->arg[0], f, next) && same_product(e->arg[1], f, next);
+  if (e->kind == EX_OP && e->op == OP_MUL && *next < f->n && f->at[*next] != e)
+    return same_product(e->arg[0], f, next) && same_product(e->arg[1], f, next);
   return *next < f->n && f->at[(*next)++] == e;
 }
 

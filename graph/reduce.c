@@ -1,12 +1,16 @@
 /* Simplification of expressions by the intervals of their iterators (ex_reduce).
  *
- * Beyond deciding comparisons, the rule that makes reshapes disappear: let x = G*A + r with G a divisor of c, every term of A
- * a multiple of G, and r in 0..G on the box. Then x // c = A // (c/G) and x % c = G*(A % (c/G)) + r. */
+ * Beyond deciding comparisons, the rule that makes reshapes disappear: let x = G*A + r with G a divisor of c, every
+ * term of A a multiple of G, and r in 0..G on the box. Then x // c = A // (c/G) and x % c = G*(A % (c/G)) + r. */
 #include "graph/affine.h"
 #include "graph/internal.h"
 #include "graph/scalar_eval.h"
 
-typedef struct { Graph *g; const Box *box; Expr *guard; } Ctx;
+typedef struct {
+  Graph *g;
+  const Box *box;
+  Expr *guard;
+} Ctx;
 
 static bool is_op(const Expr *e, ScalarOp op) { return e->kind == EX_OP && e->op == op; }
 
@@ -29,7 +33,8 @@ static Expr *split(Ctx *k, Expr *e) {
   Interval v = ex_interval(g, x, k->box, k->guard);
   if (v.lo > v.hi) return NULL;
   int64_t q = tg_floordiv(v.lo, c);
-  if (q == tg_floordiv(v.hi, c)) return div ? ex_int(g, DT_I64, q) : ex_lin(g, (int64_t)-((uint64_t)c * (uint64_t)q), 1, (int64_t[]){1}, &x);
+  if (q == tg_floordiv(v.hi, c))
+    return div ? ex_int(g, DT_I64, q) : ex_lin(g, (int64_t)-((uint64_t)c * (uint64_t)q), 1, (int64_t[]){1}, &x);
   bool wraps = v.lo == INT64_MIN && v.hi == INT64_MAX && !expr_x(x)->index; /* of data: the rule is for true integers */
   if (x->kind != EX_LIN || wraps) return NULL;
   for (int64_t best = c;;) { /* candidates: gcd(coefficient, c), descending */

@@ -12,23 +12,31 @@
  *     |     ^^^^^^^^^^^
  *   help: ...
  *
- * Columns are characters. A tab is drawn as four spaces, a control character or a byte that is not UTF-8 as U+FFFD; wide
- * characters count two cells and combining ones none. A line over 100 cells is cut to a window around the first caret,
- * with `...` at the cuts; no more of a line than that window is looked at. A span over several lines is marked to the end of its first. */
+ * Columns are characters. A tab is drawn as four spaces, a control character or a byte that is not UTF-8 as U+FFFD;
+ * wide characters count two cells and combining ones none. A line over 100 cells is cut to a window around the first
+ * caret, with `...` at the cuts; no more of a line than that window is looked at. A span over several lines is marked
+ * to the end of its first. */
 #include "graph/diag.h"
 #include <string.h>
 
 enum { WINDOW = 100, BEFORE = 60, TAB = 4 };
 
-typedef struct { uint32_t cp; int bytes, cells; bool bad; } Glyph;
+typedef struct {
+  uint32_t cp;
+  int bytes, cells;
+  bool bad;
+} Glyph;
 
 /* Ranges of zero width (combining) and of double width (East Asian wide, emoji), from Unicode's tables, coarsened. */
 static int cells_of(uint32_t c) {
-  static const uint32_t zero[][2] = {{0x300, 0x36f}, {0x483, 0x489}, {0x591, 0x5bd}, {0x610, 0x61a}, {0x64b, 0x65f},
-    {0x900, 0x902}, {0x93c, 0x93c}, {0x1ab0, 0x1aff}, {0x1dc0, 0x1dff}, {0x200b, 0x200f}, {0x20d0, 0x20ff}, {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0xfeff, 0xfeff}};
-  static const uint32_t wide[][2] = {{0x1100, 0x115f}, {0x2e80, 0x303e}, {0x3041, 0x33ff}, {0x3400, 0x4dbf}, {0x4e00, 0x9fff},
-    {0xa000, 0xa4cf}, {0xac00, 0xd7a3}, {0xf900, 0xfaff}, {0xfe30, 0xfe6f}, {0xff00, 0xff60}, {0xffe0, 0xffe6}, {0x1f300, 0x1f64f}, {0x1f680, 0x1f6ff},
-    {0x1f900, 0x1f9ff}, {0x20000, 0x3fffd}};
+  static const uint32_t zero[][2] = {{0x300, 0x36f},   {0x483, 0x489},   {0x591, 0x5bd},   {0x610, 0x61a},
+                                     {0x64b, 0x65f},   {0x900, 0x902},   {0x93c, 0x93c},   {0x1ab0, 0x1aff},
+                                     {0x1dc0, 0x1dff}, {0x200b, 0x200f}, {0x20d0, 0x20ff}, {0xfe00, 0xfe0f},
+                                     {0xfe20, 0xfe2f}, {0xfeff, 0xfeff}};
+  static const uint32_t wide[][2] = {{0x1100, 0x115f},   {0x2e80, 0x303e},   {0x3041, 0x33ff},  {0x3400, 0x4dbf},
+                                     {0x4e00, 0x9fff},   {0xa000, 0xa4cf},   {0xac00, 0xd7a3},  {0xf900, 0xfaff},
+                                     {0xfe30, 0xfe6f},   {0xff00, 0xff60},   {0xffe0, 0xffe6},  {0x1f300, 0x1f64f},
+                                     {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff}, {0x20000, 0x3fffd}};
   if (c < 0x300) return 1;
   for (size_t i = 0; i < sizeof zero / sizeof *zero; i++)
     if (c >= zero[i][0] && c <= zero[i][1]) return 0;
@@ -37,7 +45,8 @@ static int cells_of(uint32_t c) {
   return 1;
 }
 
-/* Decodes the character at s (at least one byte before end). Overlong forms, surrogates and stray bytes are bad, one byte each. */
+/* Decodes the character at s (at least one byte before end). Overlong forms, surrogates and stray bytes are bad, one
+ * byte each. */
 static Glyph glyph(const char *s, const char *end) {
   const unsigned char *p = (const unsigned char *)s;
   int n = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
@@ -51,7 +60,8 @@ static Glyph glyph(const char *s, const char *end) {
     if ((p[i] & 0xc0) != 0x80) return (Glyph){0xfffd, 1, 1, true};
     c = c << 6 | (p[i] & 0x3f);
   }
-  if ((n == 3 && (c < 0x800 || (c >= 0xd800 && c < 0xe000))) || (n == 4 && (c < 0x10000 || c > 0x10ffff))) return (Glyph){0xfffd, 1, 1, true};
+  if ((n == 3 && (c < 0x800 || (c >= 0xd800 && c < 0xe000))) || (n == 4 && (c < 0x10000 || c > 0x10ffff)))
+    return (Glyph){0xfffd, 1, 1, true};
   if (c >= 0x80 && c < 0xa0) return (Glyph){0xfffd, n, 1, true};
   return (Glyph){c, n, cells_of(c), false};
 }
@@ -84,7 +94,10 @@ void span_position(const Diags *d, Span sp, const char **file, int *line, int *c
   *col = c;
 }
 
-typedef struct { FILE *out; bool color; } Pen;
+typedef struct {
+  FILE *out;
+  bool color;
+} Pen;
 static const char *ink(const Pen *p, const char *code) { return p->color ? code : ""; }
 #define BOLD "\033[1m"
 #define RED "\033[1;31m"
@@ -97,9 +110,12 @@ static void put_repeat(FILE *out, char c, int n) {
 }
 
 static void put_glyph(FILE *out, const char *p, Glyph g) {
-  if (g.cp == '\t') put_repeat(out, ' ', TAB);
-  else if (g.bad) fputs("\xef\xbf\xbd", out);
-  else fwrite(p, 1, (size_t)g.bytes, out);
+  if (g.cp == '\t')
+    put_repeat(out, ' ', TAB);
+  else if (g.bad)
+    fputs("\xef\xbf\xbd", out);
+  else
+    fwrite(p, 1, (size_t)g.bytes, out);
 }
 
 /* Steps back from `at` to the beginning of a window at most BEFORE cells wide; never more than 4 bytes a cell. */
@@ -152,8 +168,10 @@ static void put_excerpt(const Diags *d, const Pen *pen, Span sp, const char *mar
   for (p = left; p < end && drawn < WINDOW && p - left < 8 * WINDOW;) {
     Glyph g = glyph(s->text + p, all);
     put_glyph(pen->out, s->text + p, g);
-    if (p < lo) before += g.cells;
-    else if (p < hi) marked += g.cells;
+    if (p < lo)
+      before += g.cells;
+    else if (p < hi)
+      marked += g.cells;
     drawn += g.cells;
     p += (size_t)g.bytes;
   }
@@ -167,8 +185,10 @@ static void put_excerpt(const Diags *d, const Pen *pen, Span sp, const char *mar
 static void put_text(FILE *out, const char *s) {
   for (const char *end = s + strlen(s); s < end;) {
     Glyph g = glyph(s, end);
-    if (*s == '\n') fputc('\n', out);
-    else put_glyph(out, s, g);
+    if (*s == '\n')
+      fputc('\n', out);
+    else
+      put_glyph(out, s, g);
     s += g.bytes;
   }
 }

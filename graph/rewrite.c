@@ -8,7 +8,10 @@ typedef VEC(Node *) Nodes;
 /* Children first; among the inputs of one node, in their order. `seen` is indexed by id. */
 int graph_topo(Graph *g, int nroot, Node *const *root, Node ***order) {
   Arena *scratch = arena_new();
-  typedef struct { Node *n; int next; } Frame;
+  typedef struct {
+    Node *n;
+    int next;
+  } Frame;
   VEC(Frame) stack = {0};
   Nodes out = {0};
   uint8_t *seen = arena_alloc(scratch, g->next_id);
@@ -37,7 +40,12 @@ int graph_topo(Graph *g, int nroot, Node *const *root, Node ***order) {
 }
 
 /* Replacement of nodes, by id of the old one. */
-typedef struct { Graph *g; Arena *scratch; Node **to; uint32_t cap; } Map;
+typedef struct {
+  Graph *g;
+  Arena *scratch;
+  Node **to;
+  uint32_t cap;
+} Map;
 
 static Node *mapped(void *ctx, Node *n) {
   const Map *m = ctx;
@@ -73,13 +81,15 @@ Node *nd_renew(Graph *g, Node *n, const Renew *m) {
     const Comp *c = &n->comp;
     return nd_comp(g, c->nout, c->nred, c->extent, c->op, expr1(m, c->body), expr1(m, c->guard));
   }
-  case ND_SCAN: return nd_scan(g, n->comp.nout, n->comp.extent, n->comp.op, expr1(m, n->comp.body), n->comp.reverse, n->comp.exclusive);
+  case ND_SCAN:
+    return nd_scan(g, n->comp.nout, n->comp.extent, n->comp.op, expr1(m, n->comp.body), n->comp.reverse,
+                   n->comp.exclusive);
   case ND_SCATTER: {
     const Comp *c = &n->scatter.src;
     Expr **idx = arena_array(m->scratch, Expr *, n->rank);
     for (int i = 0; i < n->rank; i++) idx[i] = expr1(m, n->scatter.idx[i]);
-    return nd_scatter(g, n->dtype, n->rank, n->dim, node1(m, n->scatter.base), c->nout, c->extent, idx, expr1(m, c->body), expr1(m, c->guard),
-                      n->scatter.how, n->scatter.checked);
+    return nd_scatter(g, n->dtype, n->rank, n->dim, node1(m, n->scatter.base), c->nout, c->extent, idx,
+                      expr1(m, c->body), expr1(m, c->guard), n->scatter.how, n->scatter.checked);
   }
   case ND_LOOP: {
     Loop l = n->loop;
@@ -95,7 +105,9 @@ Node *nd_renew(Graph *g, Node *n, const Renew *m) {
     Region yes = region_all(m, &n->cond.yes), no = region_all(m, &n->cond.no);
     return nd_cond(g, node1(m, n->cond.pred), &yes, &no);
   }
-  case ND_CALL: return nd_call(g, n->call.fn, n->call.nattr, n->call.attr, n->call.narg, node_all(m, n->call.arg, n->call.narg), n->nres, n->res);
+  case ND_CALL:
+    return nd_call(g, n->call.fn, n->call.nattr, n->call.attr, n->call.narg, node_all(m, n->call.arg, n->call.narg),
+                   n->nres, n->res);
   case ND_GET: return nd_get(g, node1(m, n->get.of), n->get.index);
   case ND_CUSTOM:
     return nd_custom(g, node1(m, n->custom.primal), n->custom.narg, node_all(m, n->custom.arg, n->custom.narg),

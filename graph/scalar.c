@@ -7,7 +7,8 @@
 enum { F = 'F', N = 'N', I = 'I', C = 'C', P = 'P', L = 'L', B = 'B', S = 'S', K = 'K' };
 
 const OpInfo op_info[OP_COUNT] = {
-#define OP(id, name, arity, typing, fval, ival, prim, ax, ay, doc) [id] = {name, arity, typing, prim, ON_FLOAT(typing), ON_INT(typing), doc},
+#define OP(id, name, arity, typing, fval, ival, prim, ax, ay, doc)                                                     \
+  [id] = {name, arity, typing, prim, ON_FLOAT(typing), ON_INT(typing), doc},
 #include "graph/scalar.def"
 #undef OP
 };
@@ -19,7 +20,8 @@ double sc_eval_f(ScalarOp op, const double *args) {
   double x = args[0], y = op_info[op].arity > 1 ? args[1] : 0, z = op_info[op].arity > 2 ? args[2] : 0;
   (void)y, (void)z;
   switch (op) {
-#define OP(id, name, arity, typing, fval, ival, prim, ax, ay, doc) case id: return fval;
+#define OP(id, name, arity, typing, fval, ival, prim, ax, ay, doc)                                                     \
+  case id: return fval;
 #include "graph/scalar.def"
 #undef OP
   default: bug("scalar op %d", op);
@@ -30,7 +32,8 @@ int64_t sc_eval_i(ScalarOp op, const int64_t *args) {
   int64_t x = args[0], y = op_info[op].arity > 1 ? args[1] : 0, z = op_info[op].arity > 2 ? args[2] : 0;
   (void)y, (void)z;
   switch (op) {
-#define OP(id, name, arity, typing, fval, ival, prim, ax, ay, doc) case id: return ival;
+#define OP(id, name, arity, typing, fval, ival, prim, ax, ay, doc)                                                     \
+  case id: return ival;
 #include "graph/scalar.def"
 #undef OP
   default: bug("scalar op %d", op);

@@ -1,5 +1,5 @@
-/* Values of the scalar operations on the host: the functions that scalar.def's value columns call, and evaluation of one
- * row. Constant folding and the oracle both use these, so they cannot disagree.
+/* Values of the scalar operations on the host: the functions that scalar.def's value columns call, and evaluation of
+ * one row. Constant folding and the oracle both use these, so they cannot disagree.
  *
  * Conversions: float to integer goes toward zero, to the nearest representable value when out of range, and nan to 0;
  * to bool it is `x != 0`; integer to a narrower integer keeps the low bits. Integer arithmetic wraps. */
@@ -43,7 +43,8 @@ static inline double tg_fmod(double x, double y) {
   return (r < 0) != (y < 0) ? r + y : r;
 }
 
-/* Philox4x32-10 (Salmon et al. 2011): key x (low word first), counter (lo y, hi y, 0, 0); words 0 and 1 of the result. */
+/* Philox4x32-10 (Salmon et al. 2011): key x (low word first), counter (lo y, hi y, 0, 0); words 0 and 1 of the
+ * result. */
 static inline int64_t tg_philox(int64_t x, int64_t y) {
   uint32_t k0 = (uint32_t)(uint64_t)x, k1 = (uint32_t)((uint64_t)x >> 32);
   uint32_t c0 = (uint32_t)(uint64_t)y, c1 = (uint32_t)((uint64_t)y >> 32), c2 = 0, c3 = 0;

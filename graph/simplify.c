@@ -1,35 +1,44 @@
 /* The simplifier: one bottom-up pass, repeated until nothing changes.
  *
  *   merge         loops of the same steps become one (merge.c), first
- *   movement      a comp that only moves (its body is one unmasked load with index subscripts, or holds no load at all) vanishes
- *                 into the loads of it
+ *   movement      a comp that only moves (its body is one unmasked load with index subscripts, or holds no load at all)
+ *                 vanishes into the loads of it
  *   ranges        // % comparisons, masks, min and max decided by the extents (reduce.c)
  *   guards        equalities substitute, triangles become SCAN (guards.c)
  *   SPLIT         iterators under // and % become two (split.c)
- *   narrow        iterators shrink to where a sum's body is not 0; a scatter to affine places is a comprehension (narrow.c)
+ *   narrow        iterators shrink to where a sum's body is not 0; a scatter to affine places is a comp (narrow.c)
  *   sums          an iterator that one factor of a product has alone is summed out first (presum.c)
- *   unused        an output iterator that a body does not use is dropped: the value is computed once and broadcast by movement
- *   leftovers     CUSTOM is its primal, STOP its argument (derivatives have been taken); a branch on a constant is the branch; a
- *                 loop of no steps is its initial state; loop results that nobody reads are not computed
+ *   unused        an output iterator that a body does not use is dropped: computed once, broadcast by movement
+ *   leftovers     CUSTOM is its primal, STOP its argument (derivatives have been taken); a branch on a constant is the
+ *                 branch; a loop of no steps is its initial state; results of loops that nobody reads are not computed
  *
- * Every rule depends on the structure and, where sizes matter, gives the same arithmetic in the same order, so a row of a
- * batch is computed alike whatever the batch. CSE is interning, and what is not reachable is gone. Equal values, in floats
- * up to the sign of zero; faults are kept where the value is still wanted. Spans go over to what replaces a node. */
+ * Every rule depends on the structure and, where sizes matter, gives the same arithmetic in the same order, so a row of
+ * a batch is computed alike whatever the batch. CSE is interning, and what is not reachable is gone. Equal values, in
+ * floats up to the sign of zero; faults are kept where the value is still wanted. Spans go over to what replaces a
+ * node. */
 #include "graph/affine.h"
 #include "graph/internal.h"
 #include <string.h>
 
 enum { MAX_PASSES = 6, MAX_INLINE_OPS = 12 };
 
-/* Of the pass, by id of the old node: its replacement; of LOOP and COND, which results are read and where they are now. */
-typedef struct { Graph *g; Arena *scratch; Node **to; bool **used; int **slot; uint32_t cap; } Map;
+/* Of the pass, by id of the old node: its replacement; of LOOP and COND, which results are read and where they are
+ * now. */
+typedef struct {
+  Graph *g;
+  Arena *scratch;
+  Node **to;
+  bool **used;
+  int **slot;
+  uint32_t cap;
+} Map;
 
 static Node *mapped(void *ctx, Node *n) {
   const Map *m = ctx;
   return n->id < m->cap && m->to[n->id] ? m->to[n->id] : n;
 }
 
-/* ---- Movement -------------------------------------------------------------------------------------------------------- */
+/* ---- Movement ---------------------------------------------------------------------------------------------------- */
 
 static bool index_only(Expr *const *idx, int n) {
   for (int i = 0; i < n; i++)
@@ -37,7 +46,10 @@ static bool index_only(Expr *const *idx, int n) {
   return true;
 }
 
-typedef struct { int ops; bool heavy; } Weight;
+typedef struct {
+  int ops;
+  bool heavy;
+} Weight;
 static void weigh(void *ctx, Expr *e) {
   Weight *w = ctx;
   if (e->kind == EX_LOAD) w->heavy = true;
@@ -90,7 +102,7 @@ static Expr *simplified_expr(void *ctx, Expr *e) {
   return ex_rebuild(m->g, e, &(Rebuild){.node = mapped, .post = inline_movement, .ctx = m});
 }
 
-/* ---- One comprehension -------------------------------------------------------------------------------------------------- */
+/* ---- One comprehension ------------------------------------------------------------------------------------------- */
 
 void work_subst(Work *w, Expr *const *by) {
   int n = w->nout + w->nred;
@@ -99,8 +111,8 @@ void work_subst(Work *w, Expr *const *by) {
   for (int i = 0; i < w->nidx; i++) w->idx[i] = ex_subst_iters(w->g, w->idx[i], n, by);
 }
 
-/* What the guard implies is not used: back ends may evaluate a body before they test its guard, so a load must stay inside
- * its tensor (or masked) at every point of the box. */
+/* What the guard implies is not used: back ends may evaluate a body before they test its guard, so a load must stay
+ * inside its tensor (or masked) at every point of the box. */
 void work_reduce(Work *w) {
   Interval iter[WORK_ITER];
   int n = w->nout + w->nred;
@@ -152,7 +164,8 @@ static void drop_unused(Work *w) {
     work_drop(w, k);
   }
   if (w->nred || w->op == RED_NONE) return;
-  if (!w->guard) w->op = RED_NONE;
+  if (!w->guard)
+    w->op = RED_NONE;
   else if (w->op == RED_SUM) { /* one point, or none */
     w->body = ex_select(w->g, w->guard, work_push_mask(w, w->body, w->guard), ex_num(w->g, w->body->dtype, 0));
     w->guard = NULL;
@@ -193,7 +206,8 @@ static Node *simplify_comp(Graph *g, Node *n) {
     inner = nd_comp(g, w.nout, w.nred, w.extent, w.op, w.body, w.guard);
   }
   if (!w.changed) return inner;
-  return nd_comp(g, n->comp.nout, 0, n->comp.extent, RED_NONE, ex_load(g, inner, w.nout, w.back, w.mask, false, (Span){0}), NULL);
+  return nd_comp(g, n->comp.nout, 0, n->comp.extent, RED_NONE,
+                 ex_load(g, inner, w.nout, w.back, w.mask, false, (Span){0}), NULL);
 }
 
 static Node *simplify_scan(Graph *g, Node *n) {
@@ -215,14 +229,17 @@ static Node *simplify_scatter(Graph *g, Node *n) {
   for (int i = 0; i < n->rank; i++) w.idx[i] = n->scatter.idx[i];
   work_reduce(&w);
   work_split(&w);
-  n = nd_scatter(g, n->dtype, n->rank, n->dim, n->scatter.base, w.nout, w.extent, w.idx, w.body, w.guard, n->scatter.how, n->scatter.checked);
+  n = nd_scatter(g, n->dtype, n->rank, n->dim, n->scatter.base, w.nout, w.extent, w.idx, w.body, w.guard,
+                 n->scatter.how, n->scatter.checked);
   Node *comp = n->kind == ND_SCATTER ? scatter_as_comp(g, n) : NULL;
   return comp ? comp : n;
 }
 
-/* ---- Tuples -------------------------------------------------------------------------------------------------------------- */
+/* ---- Tuples ------------------------------------------------------------------------------------------------------ */
 
-static Node *zeros(Graph *g, const TensorType *t) { return nd_comp(g, t->rank, 0, t->dim, RED_NONE, ex_num(g, t->dtype, 0), NULL); }
+static Node *zeros(Graph *g, const TensorType *t) {
+  return nd_comp(g, t->rank, 0, t->dim, RED_NONE, ex_num(g, t->dtype, 0), NULL);
+}
 
 static bool known(const Node *pred, bool *v) {
   if (pred->kind == ND_CONST) return *v = dt_get_i(DT_BOOL, pred->data, 0) != 0, true;
@@ -263,13 +280,16 @@ static Node *prune_loop(Map *m, Node *n, const bool *used, int *slot) {
     for (int k = 0; k < nout; k++)
       if (need[k]) need_states(l, l->body.out[k], need, &more);
   }
-  Node **init = arena_array(m->scratch, Node *, nout), **param = arena_array(m->scratch, Node *, nout), **out = arena_array(m->scratch, Node *, nout);
+  Node **init = arena_array(m->scratch, Node *, nout), **param = arena_array(m->scratch, Node *, nout),
+       **out = arena_array(m->scratch, Node *, nout);
   for (int k = 0; k < nout; k++) {
     if (!need[k]) continue;
     slot[k] = ns + nk;
     out[ns + nk] = l->body.out[k];
-    if (k < l->nstate) init[ns] = l->init[k], param[ns++] = l->param[k];
-    else nk++;
+    if (k < l->nstate)
+      init[ns] = l->init[k], param[ns++] = l->param[k];
+    else
+      nk++;
   }
   slot[nout] = ns + nk; /* the number of steps */
   if (ns + nk == nout) return n;
@@ -301,7 +321,7 @@ static Node *prune_cond(Map *m, Node *n, const bool *used, int *slot) {
   return nd_cond(m->g, n->cond.pred, &y, &o);
 }
 
-/* ---- The pass ------------------------------------------------------------------------------------------------------------ */
+/* ---- The pass ---------------------------------------------------------------------------------------------------- */
 
 static Node *simplify_node(Map *m, Node *n) {
   Graph *g = m->g;
@@ -315,9 +335,11 @@ static Node *simplify_node(Map *m, Node *n) {
   case ND_COMP: return simplify_comp(g, r);
   case ND_SCAN: return simplify_scan(g, r);
   case ND_SCATTER: return simplify_scatter(g, r);
-  case ND_LOOP: case ND_COND:
+  case ND_LOOP:
+  case ND_COND:
     m->slot[n->id] = arena_array(m->scratch, int, n->nres);
-    return r->kind == ND_LOOP ? prune_loop(m, r, m->used[n->id], m->slot[n->id]) : prune_cond(m, r, m->used[n->id], m->slot[n->id]);
+    return r->kind == ND_LOOP ? prune_loop(m, r, m->used[n->id], m->slot[n->id])
+                              : prune_cond(m, r, m->used[n->id], m->slot[n->id]);
   default: return r;
   }
 }

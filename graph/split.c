@@ -2,13 +2,13 @@
  *
  *   x[i // 3, j, i % 3], i in 0..12      ->      x[q, j, r], q in 0..4, r in 0..3        i = 3*q + r
  *
- * Merged axes (reshape) leave such subscripts in their readers; after SPLIT they are affine and contractions are recognised.
- * Largest divisor first, so that one iterator under // 12, // 4 % 3 and % 4 becomes three. The order of a reduction does not
- * change: (q, r) in lexicographic order is i ascending. A split output axis changes the result's shape; Work.back
- * then says how the old shape reads the new one.
+ * Merged axes (reshape) leave such subscripts in their readers; after SPLIT they are affine and contractions are
+ * recognised. Largest divisor first, so that one iterator under // 12, // 4 % 3 and % 4 becomes three. The order of a
+ * reduction does not change: (q, r) in lexicographic order is i ascending. A split output axis changes the result's
+ * shape; Work.back then says how the old shape reads the new one.
  *
- * Not split: an iterator whose divisor does not divide its extent (the reader copes, or somebody materialises); one whose
- * loads are contiguous anyway, i.e. where sum stride_d * subscript_d is affine in it. */
+ * Not split: an iterator whose divisor does not divide its extent (the reader copes, or somebody materialises); one
+ * whose loads are contiguous anyway, i.e. where sum stride_d * subscript_d is affine in it. */
 #include "graph/affine.h"
 #include "graph/internal.h"
 
@@ -22,17 +22,23 @@ static int64_t gcd(int64_t a, int64_t b) {
 }
 
 static bool is_split(const Expr *e) {
-  return e->kind == EX_OP && (e->op == OP_FLOORDIV || e->op == OP_MOD) && e->dtype == DT_I64 && e->arg[1]->kind == EX_CONST &&
-         e->arg[1]->num.i > 1 && expr_x(e)->index;
+  return e->kind == EX_OP && (e->op == OP_FLOORDIV || e->op == OP_MOD) && e->dtype == DT_I64 &&
+         e->arg[1]->kind == EX_CONST && e->arg[1]->num.i > 1 && expr_x(e)->index;
 }
 
-typedef struct { const Work *w; int iter; int64_t step; bool wanted[WORK_ITER], scattered[WORK_ITER]; } Find;
+typedef struct {
+  const Work *w;
+  int iter;
+  int64_t step;
+  bool wanted[WORK_ITER], scattered[WORK_ITER];
+} Find;
 
 /* The step at which e cuts iterator k: the least s > 0 with coef * s a multiple of the divisor; 0: not at all. */
 static int64_t step_of(const Expr *e, int k) {
   const Expr *x = e->arg[0];
   int64_t c = e->arg[1]->num.i, a = 0;
-  if (x->kind == EX_ITER) a = x->num.i == k;
+  if (x->kind == EX_ITER)
+    a = x->num.i == k;
   else if (x->kind == EX_LIN)
     for (int i = 0; i < x->n; i++)
       if (x->arg[i]->kind == EX_ITER && x->arg[i]->num.i == k) a = x->coef[i];
@@ -61,7 +67,8 @@ static void note_load(void *ctx, Expr *e) {
     stride *= e->node->dim[d];
   }
   ex_visit(at, note_iters, &flat);
-  bool computed = e->node->kind == ND_COMP && e->node->comp.op == RED_NONE; /* may be inlined: then there are no strides */
+  bool computed =
+      e->node->kind == ND_COMP && e->node->comp.op == RED_NONE; /* may be inlined: then there are no strides */
   for (int k = 0; k < f->w->nout + f->w->nred; k++)
     if (flat.scattered[k] || (computed && k >= f->w->nout && in.scattered[k])) f->wanted[k] = true;
 }

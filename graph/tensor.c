@@ -10,8 +10,10 @@ bool shape_bytes(DType t, int rank, const int64_t *dim, size_t *bytes) {
   bool empty = false;
   for (int i = 0; i < rank; i++) {
     if (dim[i] < 0) return false;
-    if (dim[i] == 0) empty = true; /* the other sizes must still fit: strides are made of them */
-    else if (__builtin_mul_overflow(size, dim[i], &size) || size > INT64_C(1) << 62) return false;
+    if (dim[i] == 0)
+      empty = true; /* the other sizes must still fit: strides are made of them */
+    else if (__builtin_mul_overflow(size, dim[i], &size) || size > INT64_C(1) << 62)
+      return false;
   }
   *bytes = empty ? 0 : (size_t)size;
   return true;

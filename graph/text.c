@@ -13,10 +13,10 @@
  *   %9 = custom f32[3] %4 args (%0) params (%1, %2, %3) adjoints (%4)
  *   return (%3, %9) effects (%8)
  *
- * Expressions: i0, v7 (free iterator), 3 (i64), 3:i32, 0.5:f32, true; (2*i0 + i1 - 3) a linear form; (op a b), (cast:f32 a);
- * %3[i0, i1] a load, %3![..] a checked one, %3[..]?mask a masked one. `let $0 = e, $1 = e in` before a body names what it
- * uses more than once, and keeps nesting shallow. Floats are decimal where that is short and exact, else hexadecimal.
- * Spans are not part of the text. */
+ * Expressions: i0, v7 (free iterator), 3 (i64), 3:i32, 0.5:f32, true; (2*i0 + i1 - 3) a linear form; (op a b),
+ * (cast:f32 a); %3[i0, i1] a load, %3![..] a checked one, %3[..]?mask a masked one. `let $0 = e, $1 = e in` before a
+ * body names what it uses more than once, and keeps nesting shallow. Floats are decimal where that is short and
+ * exact, else hexadecimal. Spans are not part of the text. */
 #include "graph/internal.h"
 #include "graph/scalar_eval.h"
 #include <stdlib.h>
@@ -24,7 +24,9 @@
 
 enum { MAX_NEST = 100 };
 
-typedef struct { int uses, depth, name; } Info; /* name: -1 inline */
+typedef struct {
+  int uses, depth, name;
+} Info; /* name: -1 inline */
 typedef struct Out {
   Graph *g;
   Arena *scratch;
@@ -60,9 +62,12 @@ static void put(Out *o, const char *fmt, ...) {
 static void put_string(Out *o, const char *s) {
   put(o, "\"");
   for (; *s; s++) {
-    if (*s == '"' || *s == '\\') put(o, "\\%c", *s);
-    else if ((unsigned char)*s < 0x20) put(o, "\\x%02x", (unsigned char)*s);
-    else put(o, "%c", *s);
+    if (*s == '"' || *s == '\\')
+      put(o, "\\%c", *s);
+    else if ((unsigned char)*s < 0x20)
+      put(o, "\\x%02x", (unsigned char)*s);
+    else
+      put(o, "%c", *s);
   }
   put(o, "\"");
 }
@@ -85,7 +90,7 @@ static void put_type(Out *o, DType t, int rank, const int64_t *dim) {
   put(o, "]");
 }
 
-/* ---- Expressions -------------------------------------------------------------------------------------------------- */
+/* ---- Expressions ------------------------------------------------------------------------------------------------- */
 
 static void put_expr(Out *o, Expr *e, bool top);
 
@@ -93,13 +98,17 @@ static void put_lin(Out *o, Expr *e) {
   put(o, "(");
   for (int i = 0; i < e->n; i++) {
     int64_t a = e->coef[i];
-    if (i) put(o, a < 0 ? " - " : " + ");
-    else if (a < 0) put(o, "-");
+    if (i)
+      put(o, a < 0 ? " - " : " + ");
+    else if (a < 0)
+      put(o, "-");
     uint64_t mag = a < 0 ? -(uint64_t)a : (uint64_t)a;
     if (mag != 1) put(o, "%llu*", (unsigned long long)mag);
     put_expr(o, e->arg[i], false);
   }
-  if (e->num.i) put(o, " %c %llu", e->num.i < 0 ? '-' : '+', (unsigned long long)(e->num.i < 0 ? -(uint64_t)e->num.i : (uint64_t)e->num.i));
+  if (e->num.i)
+    put(o, " %c %llu", e->num.i < 0 ? '-' : '+',
+        (unsigned long long)(e->num.i < 0 ? -(uint64_t)e->num.i : (uint64_t)e->num.i));
   put(o, ")");
 }
 
@@ -111,9 +120,12 @@ static void put_expr(Out *o, Expr *e, bool top) {
   }
   switch (e->kind) {
   case EX_CONST:
-    if (e->dtype == DT_BOOL) put(o, e->num.i ? "true" : "false");
-    else if (dt_is_float(e->dtype)) put_float(o, e->dtype, e->num.f);
-    else put(o, "%lld", (long long)e->num.i);
+    if (e->dtype == DT_BOOL)
+      put(o, e->num.i ? "true" : "false");
+    else if (dt_is_float(e->dtype))
+      put_float(o, e->dtype, e->num.f);
+    else
+      put(o, "%lld", (long long)e->num.i);
     if (e->dtype != DT_BOOL && e->dtype != DT_I64) put(o, ":%s", dt_name(e->dtype));
     break;
   case EX_ITER: put(o, "i%lld", (long long)e->num.i); break;
@@ -180,7 +192,7 @@ static void put_lets(Out *o, int nroot, Expr *const *root) {
   if (o->names) put(o, " in ");
 }
 
-/* ---- Nodes ---------------------------------------------------------------------------------------------------------- */
+/* ---- Nodes ------------------------------------------------------------------------------------------------------- */
 
 static void put_list(Out *o, const char *head, int n, Node *const *at) {
   put(o, "%s(", head);
@@ -207,8 +219,10 @@ static void put_body(Out *o, Expr *body, Expr *guard) {
 static void put_scatter(Out *o, const Node *n) {
   static const char *const how[] = {"set", "add", "max", "min"};
   const Comp *c = &n->scatter.src;
-  if (n->scatter.base) put(o, " %%%d for", o->number[n->scatter.base->id]);
-  else put(o, " zeros for");
+  if (n->scatter.base)
+    put(o, " %%%d for", o->number[n->scatter.base->id]);
+  else
+    put(o, " zeros for");
   put_iters(o, 0, c->nout, c->extent);
   put(o, " %s%s: ", how[n->scatter.how], n->scatter.checked ? " checked" : "");
   Expr **root = arena_array(o->scratch, Expr *, n->rank + 2);
@@ -227,7 +241,8 @@ static void put_scatter(Out *o, const Node *n) {
 
 static void put_loop(Out *o, const Loop *l) {
   put(o, " states (");
-  for (int i = 0; i < l->nstate; i++) put(o, "%s%%%d = %%%d", i ? ", " : "", o->number[l->param[i]->id], o->number[l->init[i]->id]);
+  for (int i = 0; i < l->nstate; i++)
+    put(o, "%s%%%d = %%%d", i ? ", " : "", o->number[l->param[i]->id], o->number[l->init[i]->id]);
   put(o, ")");
   if (l->counter) put(o, " counter %%%d", o->number[l->counter->id]);
   put(o, " trip %lld%s", (long long)l->trip, l->reverse ? " reverse" : "");
@@ -268,28 +283,35 @@ static void put_data(Out *o, const Node *n) {
   put(o, " {");
   for (int64_t i = 0; i < size; i++) {
     if (i) put(o, ", ");
-    if (dt_is_float(n->dtype)) put_float(o, n->dtype, dt_get_f(n->dtype, n->data, i));
-    else put(o, "%lld", (long long)dt_get_i(n->dtype, n->data, i));
+    if (dt_is_float(n->dtype))
+      put_float(o, n->dtype, dt_get_f(n->dtype, n->data, i));
+    else
+      put(o, "%lld", (long long)dt_get_i(n->dtype, n->data, i));
   }
   put(o, "}");
 }
 
 static void put_node(Out *o, const Node *n) {
-  static const char *const kind[] = {"input", "const", "param", "comp", "scan", "scatter", "loop", "cond", "call", "get", "custom"};
+  static const char *const kind[] = {"input", "const", "param", "comp", "scan",  "scatter",
+                                     "loop",  "cond",  "call",  "get",  "custom"};
   put(o, "%%%d = %s", o->number[n->id], kind[n->kind]);
   if (n->kind != ND_LOOP && n->kind != ND_COND && n->kind != ND_CALL) {
     put(o, " ");
     put_type(o, n->dtype, n->rank, n->dim);
   }
   switch (n->kind) {
-  case ND_INPUT: case ND_PARAM:
+  case ND_INPUT:
+  case ND_PARAM:
     put(o, " ");
     put_string(o, n->name);
-    if (n->kind == ND_INPUT) put(o, " slot %lld", (long long)n->slot);
-    else if (n->param.lo <= n->param.hi) put(o, " in %lld..%lld", (long long)n->param.lo, (long long)n->param.hi);
+    if (n->kind == ND_INPUT)
+      put(o, " slot %lld", (long long)n->slot);
+    else if (n->param.lo <= n->param.hi)
+      put(o, " in %lld..%lld", (long long)n->param.lo, (long long)n->param.hi);
     break;
   case ND_CONST: put_data(o, n); break;
-  case ND_COMP: case ND_SCAN: {
+  case ND_COMP:
+  case ND_SCAN: {
     const Comp *c = &n->comp;
     put(o, " for");
     put_iters(o, 0, c->nout, c->extent);

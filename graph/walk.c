@@ -8,10 +8,20 @@
 enum { SMALL_CAP = 32 };
 
 /* Map from expression to result (its own address for visits); open addressing. */
-typedef struct { Expr *key, *val; } Slot;
-typedef struct { Slot *slot; uint32_t cap, n; Slot few[SMALL_CAP]; } Memo;
+typedef struct {
+  Expr *key, *val;
+} Slot;
+typedef struct {
+  Slot *slot;
+  uint32_t cap, n;
+  Slot few[SMALL_CAP];
+} Memo;
 /* Entries are expressions; the low bit says that their operands have been pushed. */
-typedef struct { uintptr_t *at; int n, cap; uintptr_t few[SMALL_CAP]; } Stack;
+typedef struct {
+  uintptr_t *at;
+  int n, cap;
+  uintptr_t few[SMALL_CAP];
+} Stack;
 
 static void *grab(size_t n, size_t size) {
   void *p = calloc(n, size);
@@ -102,7 +112,8 @@ void ex_visit(Expr *e, void (*fn)(void *ctx, Expr *e), void *ctx) {
   stack_init(&s);
   push(&s, e);
   for (Expr *x; (x = next(&m, &s, &ready));) {
-    if (!ready && (x->n || x->mask)) open_operands(&m, &s, x);
+    if (!ready && (x->n || x->mask))
+      open_operands(&m, &s, x);
     else {
       memo_put(&m, x, x);
       fn(ctx, x);
@@ -161,9 +172,15 @@ Expr *ex_rebuild(Graph *g, Expr *e, const Rebuild *how) {
   return result;
 }
 
-Expr *ex_map(Graph *g, Expr *e, ExprFn leaf, void *ctx) { return ex_rebuild(g, e, &(Rebuild){.leaf = leaf, .ctx = ctx}); }
+Expr *ex_map(Graph *g, Expr *e, ExprFn leaf, void *ctx) {
+  return ex_rebuild(g, e, &(Rebuild){.leaf = leaf, .ctx = ctx});
+}
 
-typedef struct { int n; Expr *const *by; uint64_t mask; } Subst;
+typedef struct {
+  int n;
+  Expr *const *by;
+  uint64_t mask;
+} Subst;
 
 static Expr *subst_leaf(void *ctx, Expr *e) {
   const Subst *s = ctx;

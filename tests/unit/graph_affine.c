@@ -1,4 +1,5 @@
-/* Intervals, decisions, affine forms: every bounds proof that the front end needs, and soundness against enumeration. */
+/* Intervals, decisions, affine forms: every bounds proof that the front end needs, and soundness against enumeration.
+ * */
 #include "graph/affine.h"
 #include "graph/internal.h"
 #include "graph/scalar_eval.h"
@@ -26,7 +27,8 @@ static bool proved(Expr *e, int64_t n, Expr *guard, int niter, const int64_t *ex
   Interval v = ex_interval(g, e, &(Box){.niter = niter, .iter = iter}, guard);
   return v.lo >= 0 && v.hi < n;
 }
-#define BOX(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]){__VA_ARGS__}
+#define BOX(...)                                                                                                       \
+  (int)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]) { __VA_ARGS__ }
 
 Test(graph_affine, bounds_of_windows) {
   Expr *y = it(0), *r = it(1);
@@ -151,7 +153,9 @@ static Expr *random_form(int depth) {
   if (depth == 0) return it((int)rnd(0, 2));
   Expr *a = random_form(depth - 1), *b = random_form(depth - 1);
   switch (rnd(0, 7)) {
-  case 0: case 1: case 2: return add(mul(a, I(rnd(-5, 8))), add(b, I(rnd(-5, 5))));
+  case 0:
+  case 1:
+  case 2: return add(mul(a, I(rnd(-5, 8))), add(b, I(rnd(-5, 5))));
   case 3: return op(OP_FLOORDIV, a, I(rnd(1, 9)));
   case 4: return op(OP_MOD, a, I(rnd(1, 9)));
   case 5: return op(rnd(0, 1) ? OP_MIN : OP_MAX, a, b);
@@ -161,7 +165,8 @@ static Expr *random_form(int depth) {
 }
 static Expr *random_cond(int depth) {
   static const ScalarOp cmp[] = {OP_LT, OP_LE, OP_GT, OP_GE, OP_EQ, OP_NE};
-  if (depth == 0 || rnd(0, 2) == 0) return op(cmp[rnd(0, 5)], random_form(1), rnd(0, 1) ? I(rnd(-3, 9)) : random_form(1));
+  if (depth == 0 || rnd(0, 2) == 0)
+    return op(cmp[rnd(0, 5)], random_form(1), rnd(0, 1) ? I(rnd(-3, 9)) : random_form(1));
   Expr *a = random_cond(depth - 1), *b = random_cond(depth - 1);
   int k = (int)rnd(0, 3);
   return k == 0 ? op(OP_OR, a, b) : k == 1 ? ex_op1(g, OP_NOT, a) : op(OP_AND, a, b);

@@ -56,7 +56,9 @@ Test(graph_diag, bad_bytes_are_replaced) {
   const char text[] = "a\0b\xff + c\n";
   uint32_t f = diag_source(d, "a.tg", text, sizeof text - 1);
   char *s = render(diag_add(d, P_CHAR, (Span){f, 3, 4}, "a byte \xff of \x1b[31m"));
-  cr_assert(strstr(s, "1 | a\xef\xbf\xbd" "b\xef\xbf\xbd + c\n  |    ^\n"), "%s", s);
+  cr_assert(strstr(s, "1 | a\xef\xbf\xbd"
+                      "b\xef\xbf\xbd + c\n  |    ^\n"),
+            "%s", s);
   cr_assert_not(strchr(s, 0x1b));
 }
 

@@ -161,7 +161,8 @@ static Expr *random_form(int depth, int64_t at[POINTS][4], int64_t *val) {
   }
   Expr *a = random_form(depth - 1, at, v), *b, *r;
   switch (rnd(0, 4)) {
-  case 0: case 1:
+  case 0:
+  case 1:
     b = random_form(depth - 1, at, w);
     c = rnd(-6, 12);
     r = ex_lin(g, c, 2, (int64_t[]){c, 1}, (Expr *[]){a, b});

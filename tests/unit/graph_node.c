@@ -14,16 +14,21 @@ static void up(void) {
 static void down(void) { arena_free(arena); }
 TestSuite(graph_node, .init = up, .fini = down);
 
-#define DIMS(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]){__VA_ARGS__}
+#define DIMS(...)                                                                                                      \
+  (int)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]) { __VA_ARGS__ }
 static Expr *I(int64_t v) { return ex_int(g, DT_I64, v); }
 static Expr *it(int k) { return ex_iter(g, k); }
 static Expr *op(ScalarOp o, Expr *a, Expr *b) { return ex_op2(g, o, a, b); }
 static Expr *at(Node *n, int k, Expr *const *idx) { return ex_load(g, n, k, idx, NULL, false, (Span){0}); }
 #define AT(n, ...) at(n, (int)(sizeof((Expr *[]){__VA_ARGS__}) / sizeof(Expr *)), (Expr *[]){__VA_ARGS__})
 static Expr *val(Node *n) { return at(n, 0, NULL); }
-static Node *map_(int n, const int64_t *extent, Expr *body, Expr *guard) { return nd_comp(g, n, 0, extent, RED_NONE, body, guard); }
+static Node *map_(int n, const int64_t *extent, Expr *body, Expr *guard) {
+  return nd_comp(g, n, 0, extent, RED_NONE, body, guard);
+}
 #define map(...) map_(__VA_ARGS__)
-static Node *map1(Node *x, ScalarOp o) { return nd_comp(g, x->rank, 0, x->dim, RED_NONE, ex_op1(g, o, ex_load_full(g, x, 0)), NULL); }
+static Node *map1(Node *x, ScalarOp o) {
+  return nd_comp(g, x->rank, 0, x->dim, RED_NONE, ex_op1(g, o, ex_load_full(g, x, 0)), NULL);
+}
 
 Test(graph_node, interned_by_value) {
   Node *x = nd_input(g, DT_F32, DIMS(3, 4), "x", 0), *y = nd_input(g, DT_F32, DIMS(3, 4), "x", 0);
@@ -70,11 +75,14 @@ static Node *nested_loop(Node *x, Node *init) {
   Node *inner = nd_loop(g, &(Loop){.nstate = 1, .init = &s, .param = &u, .trip = 3, .body = {1, &step, 0, NULL}});
   Node *next = nd_scalar(g, op(OP_ADD, val(nd_get(g, inner, 0)), AT(x, val(t))));
   Node *out[] = {next, s};
-  return nd_loop(g, &(Loop){.nstate = 1, .init = &init, .param = &s, .counter = t, .trip = 10, .nstack = 1, .body = {2, out, 0, NULL}});
+  return nd_loop(
+      g,
+      &(Loop){
+          .nstate = 1, .init = &init, .param = &s, .counter = t, .trip = 10, .nstack = 1, .body = {2, out, 0, NULL}});
 }
 
 Test(graph_node, loops_bind_their_params) {
-  Node *x = nd_input(g, DT_F32, DIMS(10), "x", 0), *zero = nd_scalar(g, ex_float(g, DT_F32, 0)), *const *free;
+  Node *x = nd_input(g, DT_F32, DIMS(10), "x", 0), *zero = nd_scalar(g, ex_float(g, DT_F32, 0)), *const * free;
   Node *l = nested_loop(x, zero);
   cr_assert_eq(l->nres, 3);
   cr_assert_eq(l->res[1].dim[0], 10);
@@ -88,7 +96,8 @@ Test(graph_node, loops_bind_their_params) {
 }
 
 Test(graph_node, rewriting_refreshes_params) {
-  Node *x = nd_input(g, DT_F32, DIMS(10), "x", 0), *y = nd_input(g, DT_F32, DIMS(10), "y", 1), *zero = nd_scalar(g, ex_float(g, DT_F32, 0));
+  Node *x = nd_input(g, DT_F32, DIMS(10), "x", 0), *y = nd_input(g, DT_F32, DIMS(10), "y", 1),
+       *zero = nd_scalar(g, ex_float(g, DT_F32, 0));
   Node *l = nested_loop(x, zero), *root[] = {nd_get(g, l, 0), nd_get(g, l, 1)}, *old = root[0];
   graph_rewrite(g, 1, &x, &y, 2, root);
   Node *m = root[0]->get.of;
@@ -117,7 +126,7 @@ Test(graph_node, chains_of_100000_nodes) {
   cr_assert_eq(order[0], y);
 }
 
-/* ---- Text ------------------------------------------------------------------------------------------------------------ */
+/* ---- Text -------------------------------------------------------------------------------------------------------- */
 
 static const char *roundtrip(const Region *r) {
   char *text = graph_print(g, arena, r), *error;
@@ -132,11 +141,13 @@ static const char *roundtrip1(Node *n) { return roundtrip(&(Region){1, &n, 0, NU
 
 Test(graph_node, text_of_a_contraction) {
   Node *a = nd_input(g, DT_F32, DIMS(4, 7), "a", 0), *b = nd_input(g, DT_F32, DIMS(7, 5), "b", 1);
-  Node *c = nd_comp(g, 2, 1, (int64_t[]){4, 5, 7}, RED_SUM, op(OP_MUL, AT(a, it(0), it(2)), AT(b, it(2), it(1))), op(OP_LT, it(2), it(0)));
-  cr_assert_str_eq(roundtrip1(c), "%0 = input f32[4, 7] \"a\" slot 0\n"
-                                  "%1 = input f32[7, 5] \"b\" slot 1\n"
-                                  "%2 = comp f32[4, 5] for i0 4, i1 5 sum i2 7: (mul %0[i0, i2] %1[i2, i1]) if (lt i2 i0)\n"
-                                  "return (%2)\n");
+  Node *c = nd_comp(g, 2, 1, (int64_t[]){4, 5, 7}, RED_SUM, op(OP_MUL, AT(a, it(0), it(2)), AT(b, it(2), it(1))),
+                    op(OP_LT, it(2), it(0)));
+  cr_assert_str_eq(roundtrip1(c),
+                   "%0 = input f32[4, 7] \"a\" slot 0\n"
+                   "%1 = input f32[7, 5] \"b\" slot 1\n"
+                   "%2 = comp f32[4, 5] for i0 4, i1 5 sum i2 7: (mul %0[i0, i2] %1[i2, i1]) if (lt i2 i0)\n"
+                   "return (%2)\n");
 }
 
 Test(graph_node, text_of_constants_is_exact) {
@@ -184,8 +195,10 @@ Test(graph_node, text_of_every_node) {
   Node *x = nd_input(g, DT_F32, DIMS(10), "x \"q\"\n", 3), *k = nd_input(g, DT_I64, DIMS(7), "k", 1);
   Node *zero = nd_scalar(g, ex_float(g, DT_F32, 0));
   Node *scan = nd_scan(g, DIMS(10), RED_SUM, AT(x, it(0)), true, true);
-  Node *sc = nd_scatter(g, DT_F32, DIMS(10), scan, DIMS(7), (Expr *[]){AT(k, it(0))}, AT(x, it(0)), op(OP_LT, it(0), I(5)), SC_ADD, true);
-  Node *sc0 = nd_scatter(g, DT_F32, DIMS(10), NULL, DIMS(3), (Expr *[]){op(OP_MUL, it(0), I(3))}, AT(x, it(0)), NULL, SC_SET, false);
+  Node *sc = nd_scatter(g, DT_F32, DIMS(10), scan, DIMS(7), (Expr *[]){AT(k, it(0))}, AT(x, it(0)),
+                        op(OP_LT, it(0), I(5)), SC_ADD, true);
+  Node *sc0 = nd_scatter(g, DT_F32, DIMS(10), NULL, DIMS(3), (Expr *[]){op(OP_MUL, it(0), I(3))}, AT(x, it(0)), NULL,
+                         SC_SET, false);
   Node *loop = nested_loop(x, zero);
   Node *pred = nd_scalar(g, op(OP_GT, val(zero), ex_float(g, DT_F32, 1)));
   Native print = {.name = "print", .effect = true}, sort = {.name = "sort"};
@@ -201,7 +214,8 @@ Test(graph_node, text_of_every_node) {
   cr_assert_neq(pr, nd_call(g, &print, 0, NULL, 1, &sc, 0, NULL));
   Node *a = nd_get(g, srt, 0), *b = nd_get(g, loop, 0);
   Node *cond = nd_cond(g, pred, &(Region){1, &b, 1, &pr}, &(Region){1, &zero, 0, NULL});
-  Node *p[] = {nd_param(g, DT_F32, DIMS(10), "a"), nd_param(g, DT_F32, DIMS(10), "y"), nd_param(g, DT_F32, DIMS(10), "dy")};
+  Node *p[] = {nd_param(g, DT_F32, DIMS(10), "a"), nd_param(g, DT_F32, DIMS(10), "y"),
+               nd_param(g, DT_F32, DIMS(10), "dy")};
   Node *adj = map(DIMS(10), op(OP_MUL, AT(p[0], it(0)), AT(p[2], it(0))), NULL);
   Node *cust = nd_custom(g, map1(a, OP_EXP), 1, &a, p, &adj);
   Node *steps = nd_get(g, loop, 2), *out[] = {cust, nd_get(g, cond, 0), steps, nd_get(g, loop, 1)};
@@ -214,19 +228,39 @@ Test(graph_node, text_of_every_node) {
   /* a while loop with a dynamic trip count */
   Node *s = nd_param(g, DT_F32, 0, NULL, "s"), *next = map1(s, OP_EXP), *trip = nd_scalar(g, AT(k, I(0)));
   Node *go = nd_scalar(g, op(OP_LT, val(s), ex_float(g, DT_F32, 100)));
-  Node *w = nd_loop(g, &(Loop){.nstate = 1, .init = &zero, .param = &s, .trip = 50, .trip_node = trip, .cond = go, .reverse = true, .body = {1, &next, 0, NULL}});
+  Node *w = nd_loop(g, &(Loop){.nstate = 1,
+                               .init = &zero,
+                               .param = &s,
+                               .trip = 50,
+                               .trip_node = trip,
+                               .cond = go,
+                               .reverse = true,
+                               .body = {1, &next, 0, NULL}});
   roundtrip1(nd_get(g, w, 0));
 }
 
 Test(graph_node, malformed_text_is_refused) {
-  static const char *const bad[] = {
-      "", "return", "return (%0)", "%1 = input f32[3] \"x\" slot 0\nreturn (%1)", "%0 = inputs f32[3]\nreturn ()",
-      "%0 = input f32[3] \"x\nreturn ()", "%0 = input f33[3] \"x\" slot 0\nreturn ()", "%0 = input f32[-3] \"x\" slot 0\nreturn ()",
-      "%0 = comp f32[3] for i0 3: 1\nreturn (%0)", "%0 = comp i64[3] for i0 4: 1\nreturn (%0)", "%0 = comp i64[3] for i0 3: (add 1)\nreturn (%0)",
-      "%0 = comp i64[3] for i0 3: (mul 1 1.5:f32)\nreturn (%0)", "%0 = comp i64[3] for i0 3: $0\nreturn (%0)",
-      "%0 = comp i64[] for sum: 1\nreturn (%0)", "%0 = comp i64[3] for i0 3: ((((\nreturn (%0)", "%0 = const u8[3] {1, 2}\nreturn (%0)",
-      "%0 = comp u8[] for : 300:u8\nreturn (%0)", "%0 = get f32[] %0 0\nreturn (%0)", "%0 = input f32[3] \"x\" slot 0 junk\nreturn ()",
-      "%0 = comp f32[] for : (exp 1)\nreturn (%0)", "%0 = input f32[3] \"x\" slot 0\n%1 = comp f32[] for : %0[0, 0]\nreturn (%1)"};
+  static const char *const bad[] = {"",
+                                    "return",
+                                    "return (%0)",
+                                    "%1 = input f32[3] \"x\" slot 0\nreturn (%1)",
+                                    "%0 = inputs f32[3]\nreturn ()",
+                                    "%0 = input f32[3] \"x\nreturn ()",
+                                    "%0 = input f33[3] \"x\" slot 0\nreturn ()",
+                                    "%0 = input f32[-3] \"x\" slot 0\nreturn ()",
+                                    "%0 = comp f32[3] for i0 3: 1\nreturn (%0)",
+                                    "%0 = comp i64[3] for i0 4: 1\nreturn (%0)",
+                                    "%0 = comp i64[3] for i0 3: (add 1)\nreturn (%0)",
+                                    "%0 = comp i64[3] for i0 3: (mul 1 1.5:f32)\nreturn (%0)",
+                                    "%0 = comp i64[3] for i0 3: $0\nreturn (%0)",
+                                    "%0 = comp i64[] for sum: 1\nreturn (%0)",
+                                    "%0 = comp i64[3] for i0 3: ((((\nreturn (%0)",
+                                    "%0 = const u8[3] {1, 2}\nreturn (%0)",
+                                    "%0 = comp u8[] for : 300:u8\nreturn (%0)",
+                                    "%0 = get f32[] %0 0\nreturn (%0)",
+                                    "%0 = input f32[3] \"x\" slot 0 junk\nreturn ()",
+                                    "%0 = comp f32[] for : (exp 1)\nreturn (%0)",
+                                    "%0 = input f32[3] \"x\" slot 0\n%1 = comp f32[] for : %0[0, 0]\nreturn (%1)"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     Region r;
     char *error = NULL;
@@ -235,10 +269,12 @@ Test(graph_node, malformed_text_is_refused) {
   }
 }
 
-/* ---- Verifier ---------------------------------------------------------------------------------------------------------- */
+/* ---- Verifier ---------------------------------------------------------------------------------------------------- */
 
 static void verify1(Node *n) { graph_verify(g, &(Region){1, &n, 0, NULL}); }
-Test(graph_node, verifier_refuses_free_params, .signal = SIGABRT) { verify1(map1(nd_param(g, DT_F32, DIMS(3), "p"), OP_EXP)); }
+Test(graph_node, verifier_refuses_free_params, .signal = SIGABRT) {
+  verify1(map1(nd_param(g, DT_F32, DIMS(3), "p"), OP_EXP));
+}
 Test(graph_node, verifier_refuses_foreign_iterators, .signal = SIGABRT) { verify1(map(DIMS(3), it(1), NULL)); }
 Test(graph_node, verifier_refuses_variables, .signal = SIGABRT) { verify1(map(DIMS(3), ex_var(g, 1), NULL)); }
 Test(graph_node, verifier_refuses_certain_overruns, .signal = SIGABRT) {

@@ -23,7 +23,8 @@ Test(graph_scalar, domains_agree_on_whole_numbers) {
       for (int64_t y = 1; y <= 3; y++) {
         double f[3] = {(double)x, (double)y, 2}, v = o->on_float ? sc_eval_f((ScalarOp)i, f) : 0;
         int64_t n[3] = {x, y, 2}, w = o->on_int ? sc_eval_i((ScalarOp)i, n) : 0;
-        if (o->on_float && o->on_int) cr_assert_eq(v, (double)w, "%s(%d, %d): %g and %ld", o->name, (int)x, (int)y, v, (long)w);
+        if (o->on_float && o->on_int)
+          cr_assert_eq(v, (double)w, "%s(%d, %d): %g and %ld", o->name, (int)x, (int)y, v, (long)w);
       }
   }
 }
