@@ -83,7 +83,7 @@ Value *call_native(Elab *E, const char *name, int nattr, const Attr *attr, int n
   int nfree = 0;
   for (int k = 0; k < narg; k++) nfree = free_union(E, arg[k], nfree, free);
   Node **in = arena_array(E->a, Node *, narg);
-  E->g->span = at;
+  E->g->span = user_span(E, at);
   for (int k = 0; k < narg; k++) in[k] = node_over(E, arg[k], nfree, free);
   TensorType *res = arena_array(E->a, TensorType, nres);
   for (int k = 0; k < nres; k++) {

@@ -417,7 +417,7 @@ Value *place_read(Elab *E, Value *v, const Place *p, Span at) {
   }
   const TensorV *x = &v->t;
   Expr *e = x->rank ? ex_subst_iters(E->g, x->e, x->rank, p->idx) : x->e;
-  if (e->kind == EX_LOAD && (p->mask || p->checked)) e = ex_load(E->g, e->node, e->n, e->arg, ex_and(E->g, p->mask, e->mask), e->checked || p->checked, at);
+  if (e->kind == EX_LOAD && (p->mask || p->checked)) e = ex_load(E->g, e->node, e->n, e->arg, ex_and(E->g, p->mask, e->mask), e->checked || p->checked, user_span(E, at));
   Value *r = v_tensor(E, x->dtype, p->rank, p->dim, e);
   r->t.weak = x->weak;
   return r;
@@ -505,7 +505,7 @@ Value *elab_at_update(Elab *E, const Env *env, Ast *call) {
     }
   }
   Graph *g = E->g;
-  g->span = call->span;
+  g->span = user_span(E, call->span);
   Expr *body = tv_at(E, v, x->t.dtype, p.rank, p.dim, vs), *guard = p.mask;
   Index *free[TG_MAX_RANK];
   int nfree = expr_free_union(E, x->t.e, 0, free);

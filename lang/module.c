@@ -31,6 +31,13 @@ static bool in_library(Elab *E, Span at) {
   return false;
 }
 
+Span user_span(Elab *E, Span at) {
+  if (!E->frame || !in_library(E, at)) return at;
+  for (const Frame *f = E->frame; f; f = f->up)
+    if (f->call.file && !in_library(E, f->call)) return f->call;
+  return at;
+}
+
 /* What goes wrong inside the library is shown at the user's call of it; the calls around the place follow, innermost first. */
 static void note_calls(Elab *E, const Frame *inner, const Frame *outer) {
   int n = 0, shown = 3;
