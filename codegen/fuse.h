@@ -44,8 +44,8 @@ struct FNode {
   uint8_t order;        /* RedOrder, before inlining */
   Expr *body, *guard;   /* COMP, SCAN, SCATTER: after inlining */
   const int64_t *extent;
-  Expr **at;            /* SCATTER; its source iterators are permuted so that the nbare bare ones come first */
-  int nbare;
+  Expr **at;            /* SCATTER; its source iterators are permuted: nlead, nrest, the others (inline.c) */
+  int nlead, nrest;
   double cost;          /* of the body at one point, in units of a vector addition; loads included */
   double points;        /* iteration space */
   double wanted;        /* sum over readers of their points, times their loads of this node */

@@ -365,7 +365,7 @@ void fuse_groups(Fusion *f) {
       Group *g = group_new(f, x);
       g->scatter = x->def->kind == ND_SCATTER;
       g->contract = x->contract;
-      g->np = g->scatter ? x->nbare : max_np(x);
+      g->np = g->scatter ? x->nlead : max_np(x);
     }
   }
   find_deps(f);

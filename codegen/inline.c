@@ -253,26 +253,41 @@ static Expr *rewrite(Fusion *f, Expr *e) {
   return any.yes ? ex_map(f->g, e, inline_leaf, f) : e;
 }
 
-/* The source iterators of a SCATTER that stand alone as a subscript come first: destinations of their different values
- * differ. The order of the others, in which one destination meets its terms, stays. */
+/* A SCATTER's source iterator is bare if it alone, linearly, is some subscript: its different values have different
+ * destinations. Bare ones of the destination's trailing dims go last (contiguous inner loops), the other bare ones
+ * first (parallel axes); the rest stay in order between them. That does not change the order in which one destination
+ * meets its terms, for which the bare ones are fixed. */
+static bool bare_in(const Expr *e, int k) {
+  if (e->kind == EX_LIN && e->n == 1) e = e->arg[0];
+  return e->kind == EX_ITER && e->num.i == k;
+}
+
 static void permute_scatter(Fusion *f, FNode *x) {
+  enum { LEAD, REST, TAIL };
   const Comp *c = &x->def->scatter.src;
   int n = c->nout, nidx = x->def->scatter.nidx, at = 0;
-  Expr **by = arena_array(f->a, Expr *, n);
+  Expr **by = arena_array(f->a, Expr *, n), *const *idx = x->def->scatter.idx;
   int64_t *extent = arena_array(f->a, int64_t, n);
-  for (int pass = 0; pass < 2; pass++)
+  int *part = arena_array(f->a, int, n);
+  bool trailing = true;
+  for (int k = 0; k < n; k++) part[k] = REST;
+  for (int d = nidx - 1; d >= 0; d--) {
+    int k = 0;
+    while (k < n && !bare_in(idx[d], k)) k++;
+    if (k == n) trailing = false;
+    else if (part[k] == REST) part[k] = trailing ? TAIL : LEAD;
+  }
+  for (int p = LEAD; p <= TAIL; p++)
     for (int k = 0; k < n; k++) {
-      bool bare = false;
-      for (int d = 0; d < nidx && !bare; d++)
-        bare = x->def->scatter.idx[d]->kind == EX_ITER && x->def->scatter.idx[d]->num.i == k;
-      if (bare != (pass == 0)) continue;
+      if ((int)part[k] != p) continue;
       extent[at] = c->extent[k];
       by[k] = ex_iter(f->g, at++);
-      if (pass == 0) x->nbare++;
+      if (p == LEAD) x->nlead++;
+      if (p == REST) x->nrest++;
     }
   x->extent = extent;
   x->at = arena_array(f->a, Expr *, nidx);
-  for (int d = 0; d < nidx; d++) x->at[d] = ex_subst_iters(f->g, x->def->scatter.idx[d], n, by);
+  for (int d = 0; d < nidx; d++) x->at[d] = ex_subst_iters(f->g, idx[d], n, by);
   x->body = ex_subst_iters(f->g, c->body, n, by);
   x->guard = c->guard ? ex_subst_iters(f->g, c->guard, n, by) : NULL;
 }

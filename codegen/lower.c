@@ -110,12 +110,14 @@ static void lower_member(Lower *l, FNode *x, Stage *s) {
   s->store = store;
 }
 
-/* Lanes of a scatter: over the bare iterators, if these have enough points; else over the destination. */
+/* Lanes of a scatter: over the iterators that are bare and leading, if these have enough points; else, when there is
+ * work enough, over ranges of the destination. */
 static void scatter_axes(Lower *l, FNode *x) {
-  enum { MANY_POINTS = 32, MUCH_WORK = 50000 };
+  enum { MANY_POINTS = 16, MUCH_WORK = 50000 };
+  int n = x->def->scatter.src.nout;
   double points = 1;
-  l->k->npar = x->nbare;
-  for (int i = 0; i < x->nbare; i++) points *= (double)x->extent[i];
+  l->k->npar = x->nrest || !n ? x->nlead : n - 1; /* all bare: the last one stays inside, for the vectors */
+  for (int i = 0; i < l->k->npar; i++) points *= (double)x->extent[i];
   if (points >= MANY_POINTS || x->points < MUCH_WORK || !x->n->rank || x->n->dim[0] < 2) return;
   l->k->npar = 0;
   l->k->by_dest = true;
