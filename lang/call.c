@@ -152,7 +152,9 @@ static Stream stream_enter(Elab *E, const char *name) {
   uint32_t n = 0;
   uint64_t hash = hash_text(name);
   E->stream.count = count_call(E, E->stream.count, name, mix(hash, 0), &n);
-  return (Stream){.key = mix(mix(E->stream.key, hash), n), .dyn = E->stream.dyn};
+  Stream inner = E->stream;
+  inner.key = mix(mix(inner.key, hash), n), inner.ordinal = 0, inner.count = NULL;
+  return inner;
 }
 
 /* ---- definitions ----------------------------------------------------------------------------------------------- */
