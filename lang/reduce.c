@@ -41,6 +41,22 @@ static Expr *lead_last_leaf(Elab *E, Expr *e, int nlead, int nown) {
   return ex_subst_iters(E->g, e, nlead + nown, by);
 }
 
+/* A guard may leave nothing, which an integer maximum or a position can't stand for: an assertion looks when the program runs. Points
+ * that an outer guard leaves out do not count. */
+static void assert_some(Elab *E, Reduce op, int nred, const int64_t *red, Expr *guard, Span at) {
+  const Native *fn = natives_find(E->natives, "assert");
+  if (!fn) bug("no native `assert`");
+  Value *count = segment_reduce(E, RED_SUM, 0, NULL, nred, red, ex_int(E->g, DT_I64, 1), guard, DT_I64);
+  Expr *ok = count ? ex_op2(E->g, OP_GT, count->t.e, ex_int(E->g, DT_I64, 0)) : tv_reduce(E, RED_ANY, 0, NULL, nred, red, guard, NULL, DT_BOOL)->t.e;
+  if (E->guard) ok = ex_op2(E->g, OP_OR, ok, ex_op1(E->g, OP_NOT, E->guard));
+  Index *free[TG_MAX_RANK];
+  int n = expr_free_union(E, ok, 0, free);
+  Node *all = node_over(E, v_scalar(E, ok), n, free);
+  Attr a = {.s = arena_printf(E->a, "%s over nothing: the guard lets no element through", red_name(op))};
+  E->g->span = at;
+  vec_push(E->a, &E->effect, nd_call(E->g, fn, 1, &a, 1, &all, 0, NULL));
+}
+
 static Value *reduce_tensor(Elab *E, Reduce op, bool mean, TensorV *x, int nlead, Expr *guard, Span at) {
   DType t = work_dtype(&op, mean, x->dtype);
   int nown = x->rank - nlead;
@@ -61,6 +77,13 @@ static Value *reduce_tensor(Elab *E, Reduce op, bool mean, TensorV *x, int nlead
   E->g->span = at;
   Expr *e = lead_last_leaf(E, ex_cast(E->g, t, x->e), nlead, nown);
   if (guard) guard = lead_last_leaf(E, guard, nlead, nown);
+  if (guard && no_identity && !mean && !E->trial) {
+    Expr *by[2 * TG_MAX_RANK]; /* the guard has no own axes */
+    for (int k = 0; k < nown; k++) by[k] = ex_iter(E->g, k);
+    for (int k = 0; k < nlead; k++) by[nown + k] = ex_iter(E->g, k);
+    assert_some(E, op, nlead, red, ex_subst_iters(E->g, guard, nown + nlead, by), at);
+    E->g->span = at;
+  }
   const Dim *out = x->dim + nlead;
   Reduce how = mean ? RED_SUM : op;
   Value *r = guard && nlead ? segment_reduce(E, how, nown, out, nlead, red, e, guard, t) : NULL;
