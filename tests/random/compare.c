@@ -1,6 +1,6 @@
 /* Runs programs on the oracle and compiled, and compares. Programs come on standard input, separated by lines `---`.
  *
- * Every tensor that a program binds at its top level is computed by the oracle in f64, by the compiler on one thread and by the
+ * Every tensor that a program binds at its top level is computed by the oracle in f64 (before and after simplification), by the compiler on one thread and by the
  * compiler on three. The two compiled results must agree in every bit; with the oracle's to 1e-12 (f64) or 1e-5 (f32) of
  * the tensor's largest magnitude, integers exactly. A bool of rank 0 whose value depends on data is a claim and must be true.
  * A program that faults must fault everywhere. Closing line: N passed, N failed; failing programs are printed. */
@@ -23,7 +23,7 @@ static bool fail(Compare *c, const char *fmt, ...) {
   return false;
 }
 
-static bool agrees(Compare *c, int k, const Tensor *want, const Tensor *got) {
+static bool agrees(Compare *c, const char *who, int k, const Tensor *want, const Tensor *got) {
   double scale = 0, tol = got->dtype == DT_F64 ? 1e-12 : got->dtype == DT_F32 ? 1e-5 : 2e-2;
   int64_t n = tensor_count(got);
   bool is_f = dt_is_float(got->dtype);
@@ -34,12 +34,12 @@ static bool agrees(Compare *c, int k, const Tensor *want, const Tensor *got) {
   for (int64_t i = 0; i < n; i++) {
     if (!is_f) {
       int64_t w = dt_get_i(want->dtype, want->data, i), g = dt_get_i(got->dtype, got->data, i);
-      if (w != g) return fail(c, "binding %d, element %lld: oracle %lld, compiled %lld", k, (long long)i, (long long)w, (long long)g);
+      if (w != g) return fail(c, "binding %d, element %lld: oracle %lld, %s %lld", k, (long long)i, (long long)w, who, (long long)g);
       continue;
     }
     double w = dt_get_f(want->dtype, want->data, i), g = dt_get_f(got->dtype, got->data, i);
     if (w == g || (isnan(w) && isnan(g))) continue;
-    if (!(fabs(w - g) <= tol * fmax(scale, 1e-3))) return fail(c, "binding %d, element %lld: oracle %.17g, compiled %.17g", k, (long long)i, w, g);
+    if (!(fabs(w - g) <= tol * fmax(scale, 1e-3))) return fail(c, "binding %d, element %lld: oracle %.17g, %s %.17g", k, (long long)i, w, who, g);
   }
   return true;
 }
@@ -57,20 +57,24 @@ static void drop(int n, Tensor *t) {
 static bool compare(Compare *c, Host *h, Graph *g, int n, Node **node) {
   Region r = {.nout = n, .out = node};
   Fault f = {0}, f1 = {0}, f3 = {0};
-  Tensor *want = calloc((size_t)n * 3 + 1, sizeof *want), *one = want + n, *three = one + n;
+  Tensor *want = calloc((size_t)n * 4 + 1, sizeof *want), *one = want + n, *three = one + n, *plain = three + n;
+  EvalOptions eo = {.wide = true, .native_ctx = &h->nh};
   graph_verify(g, &r);
-  bool ok = graph_eval(g, &r, h->slot.n, h->slot.at, want, &(EvalOptions){.wide = true, .native_ctx = &h->nh}, &f), good = true;
+  bool ok = graph_eval(g, &r, h->slot.n, h->slot.at, want, &eo, &f), good = true;
   graph_simplify(g, &r);
   graph_verify(g, &r);
+  Fault fs = {0};
+  bool oks = graph_eval(g, &r, h->slot.n, h->slot.at, plain, &eo, &fs);
   bool ok1 = run(c->one, g, &r, h, one, &f1), ok3 = run(c->three, g, &r, h, three, &f3);
-  if (ok != ok1 || ok != ok3 || f.id != f1.id || f.id != f3.id)
+  if (ok != oks || ok != ok1 || ok != ok3 || f.id != f1.id || f.id != f3.id)
     good = fail(c, "faults differ: oracle `%s`, compiled `%s`, on 3 threads `%s`", f.msg, f1.msg, f3.msg);
-  for (int k = 0; k < n && good && ok && ok1 && ok3; k++) {
-    good = agrees(c, k, &want[k], &one[k]);
+  for (int k = 0; k < n && good && ok && oks && ok1 && ok3; k++) {
+    good = agrees(c, "simplified", k, &want[k], &plain[k]) && agrees(c, "compiled", k, &want[k], &one[k]);
     if (good && memcmp(one[k].data, three[k].data, tensor_bytes(&one[k]))) good = fail(c, "binding %d: 1 and 3 threads differ", k);
     if (good && one[k].dtype == DT_BOOL && one[k].rank == 0 && !*(bool *)want[k].data) good = fail(c, "binding %d: the claim is false", k);
   }
   if (ok) drop(n, want);
+  if (oks) drop(n, plain);
   if (ok1) drop(n, one);
   if (ok3) drop(n, three);
   free(want);

@@ -74,14 +74,14 @@ class Gen:
         x = self.tensor(s, d)
         f = ["sin({})", "cos({})", "tanh({})", "exp(sin({}))", "sigmoid({})", "sqrt(({})^2 + 1)", "log(({})^2 + 1)", "erf({})",
              "({})^2", "-({})", "expm1(tanh({}))", "log1p(({})^2)", "1 / (({})^2 + 1)", "({})^3 * 0.1", "softplus({})", "silu({})"]
-        if not self.smooth:
+        if not self.smooth and self.dtype == "f64":
             f += ["abs({})", "floor({} * 4) * 0.25", "sign({})", "round({} * 4)", "max({}, 0)", "relu({})", "min({}, 0.3)", "ceil({})"]
         return self.r.choice(f).format(x)
 
     def binary(self, s, d):
         a, b = self.tensor(s, d), self.tensor(s, d)
         f = ["({}) + ({})", "({}) - ({})", "({}) * ({})", "({}) / (({})^2 + 1)", "tanh({}) * ({})"]
-        if not self.smooth:
+        if not self.smooth and self.dtype == "f64":
             f += ["max({}, {})", "min({}, {})"]
         return self.r.choice(f).format(a, b)
 
