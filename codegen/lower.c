@@ -66,11 +66,6 @@ static void lower_scatter(Lower *l, FNode *x, Stage *s) {
   s->how = (uint8_t)n->scatter.how;
   s->checked = n->scatter.checked;
   s->span = n->span;
-  for (int d = 0; d < n->scatter.nidx; d++)
-    if (n->scatter.idx[d]->kind != EX_ITER && n->scatter.idx[d]->span.file) {
-      s->span = n->scatter.idx[d]->span;
-      break;
-    }
 }
 
 static void lower_member(Lower *l, FNode *x, Stage *s) {
