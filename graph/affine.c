@@ -345,6 +345,8 @@ static void constrain(Ctx *x, Expr *lo, Expr *hi, int64_t less, bool ne) {
 }
 
 static void assume(Ctx *x, Expr *c, bool truth) {
+  ScalarOp both = truth ? OP_AND : OP_OR;
+  for (; c->kind == EX_OP && c->op == both; c = c->arg[0]) assume(x, c->arg[1], truth); /* chains lean to the left */
   if (c->kind == EX_CONST) {
     if ((c->num.i != 0) != truth) x->infeasible = true;
     return;
@@ -353,13 +355,6 @@ static void assume(Ctx *x, Expr *c, bool truth) {
   Expr *a = c->arg[0], *b = c->n > 1 ? c->arg[1] : NULL;
   switch (c->op) {
   case OP_NOT: assume(x, a, !truth); break;
-  case OP_AND:
-  case OP_OR:
-    if ((c->op == OP_AND) == truth) {
-      assume(x, a, truth);
-      assume(x, b, truth);
-    }
-    break;
   case OP_LT: truth ? constrain(x, a, b, 1, false) : constrain(x, b, a, 0, false); break;
   case OP_LE: truth ? constrain(x, a, b, 0, false) : constrain(x, b, a, 1, false); break;
   case OP_GT: truth ? constrain(x, b, a, 1, false) : constrain(x, a, b, 0, false); break;

@@ -49,11 +49,9 @@ Expr *work_push_mask(Work *w, Expr *e, Expr *c) {
 /* ---- Conjuncts --------------------------------------------------------------------------------------------------- */
 
 void conj_take(Conj *c, Expr *e) {
+  for (; e && is_op(e, OP_AND) && !c->full; e = e->arg[0]) conj_take(c, e->arg[1]); /* chains lean to the left */
   if (!e) return;
-  if (is_op(e, OP_AND)) {
-    conj_take(c, e->arg[0]);
-    conj_take(c, e->arg[1]);
-  } else if (c->n == MAX_CONJ)
+  if (c->n == MAX_CONJ)
     c->full = true;
   else
     c->at[c->n++] = e;
@@ -82,9 +80,11 @@ static bool is_finite(const Expr *e) {
   return ex_is_const(e, &v) && isfinite(v);
 }
 
+enum { MAX_PRODUCT = 8 }; /* how deep factors are looked for */
+
 static void zero_unless(Conj *z, Expr *e, int depth) {
   if (e->kind == EX_LOAD) conj_take(z, e->mask);
-  if (e->kind != EX_OP || depth > 8) return;
+  if (e->kind != EX_OP || depth > MAX_PRODUCT) return;
   switch (e->op) {
   case OP_NEG:
   case OP_STOP: zero_unless(z, e->arg[0], depth + 1); break;
@@ -111,24 +111,27 @@ static void zero_unless(Conj *z, Expr *e, int depth) {
 void conj_zero_unless(Conj *z, Expr *e) { zero_unless(z, e, 0); }
 
 /* e where the conditions `known` hold, which conj_zero_unless found: without them. */
-static Expr *strip(Graph *g, Expr *e, const Conj *known) {
+static Expr *strip(Graph *g, Expr *e, const Conj *known, int depth) {
   Conj c = {0};
   Expr *rest = NULL;
+  if (depth > MAX_PRODUCT) return e;
   if (e->kind == EX_LOAD && e->mask) {
     conj_take(&c, e->mask);
     for (int i = 0; i < c.n; i++)
       if (!conj_has(known, c.at[i])) rest = ex_and(g, rest, c.at[i]);
     return c.full ? e : ex_load(g, e->node, e->n, e->arg, rest, e->checked, e->span);
   }
-  if (is_op(e, OP_NEG) || is_op(e, OP_STOP)) return ex_op1(g, e->op, strip(g, e->arg[0], known));
-  if (is_op(e, OP_CAST) && e->arg[0]->dtype != DT_BOOL) return ex_cast(g, e->dtype, strip(g, e->arg[0], known));
-  if (is_op(e, OP_MUL)) return ex_op2(g, OP_MUL, strip(g, e->arg[0], known), strip(g, e->arg[1], known));
+  if (is_op(e, OP_NEG) || is_op(e, OP_STOP)) return ex_op1(g, e->op, strip(g, e->arg[0], known, depth + 1));
+  if (is_op(e, OP_CAST) && e->arg[0]->dtype != DT_BOOL)
+    return ex_cast(g, e->dtype, strip(g, e->arg[0], known, depth + 1));
+  if (is_op(e, OP_MUL))
+    return ex_op2(g, OP_MUL, strip(g, e->arg[0], known, depth + 1), strip(g, e->arg[1], known, depth + 1));
   if (is_op(e, OP_SELECT) && is_zero(e->arg[2])) {
     conj_take(&c, e->arg[0]);
     for (int i = 0; i < c.n; i++)
       if (!conj_has(known, c.at[i])) rest = ex_and(g, rest, c.at[i]);
     if (c.full) return e;
-    Expr *in = strip(g, e->arg[1], known);
+    Expr *in = strip(g, e->arg[1], known, depth + 1);
     return rest ? ex_select(g, rest, in, e->arg[2]) : in;
   }
   return e;
@@ -218,7 +221,7 @@ void work_guards(Work *w) {
         (solve(w, zero.at[i], &f) >= 0 || (w->nred == 1 && triangle(w, zero.at[i], &r, &x) >= 0)))
       conj_take(&lifted, zero.at[i]);
   if (lifted.n) {
-    w->body = strip(w->g, w->body, &lifted);
+    w->body = strip(w->g, w->body, &lifted, 0);
     w->guard = ex_and(w->g, w->guard, conj_without(w->g, &lifted, -1));
   }
   while (w->guard && substitute_one(w)) {}

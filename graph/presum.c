@@ -15,10 +15,10 @@ typedef struct {
   bool full;
 } Factors;
 
-static void factors(Factors *f, Expr *e) {
-  if (e->kind == EX_OP && e->op == OP_MUL && f->n < MAX_FACTOR - 1) {
-    factors(f, e->arg[0]);
-    factors(f, e->arg[1]);
+static void factors(Factors *f, Expr *e, int depth) {
+  if (e->kind == EX_OP && e->op == OP_MUL && depth < MAX_FACTOR) {
+    factors(f, e->arg[0], depth + 1);
+    factors(f, e->arg[1], depth + 1);
   } else if (f->n == MAX_FACTOR)
     f->full = true;
   else
@@ -66,7 +66,7 @@ void work_presum(Work *w) {
   Factors f = {0};
   DType t = w->body->dtype;
   if (w->op != RED_SUM || w->nred < 2 || w->guard || w->fixed_outputs || t == DT_F16 || t == DT_BF16) return;
-  factors(&f, w->body);
+  factors(&f, w->body, 0);
   int check = 0;
   if (f.full || f.n < 2 || !same_product(w->body, &f, &check) || check != f.n) return;
   for (int k = 0; k < f.n; k++) {

@@ -1,4 +1,5 @@
 /* The simplifier: what each rule must reach, and equal values on random graphs. */
+#include "graph/affine.h"
 #include "graph/internal.h"
 #include <criterion/criterion.h>
 #include <math.h>
@@ -340,6 +341,26 @@ Test(graph_simplify, branches) {
   y = nd_get(g, c, 1);
   HAS(check(1, &y, 1, &x), "then (%");
   HASNT(check(1, &y, 1, &x), ", %");
+}
+
+/* What an unrolled loop over scalars can build: nothing may recurse along it. */
+Test(graph_simplify, deep_bodies_do_not_recurse) {
+  Node *x = in64(0, DIMS(4)), *y = in64(1, DIMS(4)), *root[2];
+  Expr *p = AT(x, it(0)), *c = op(OP_GT, p, D(0)), *s = p;
+  for (int k = 0; k < 50000; k++) {
+    p = mul(p, AT(y, it(0)));
+    c = op(OP_AND, c, op(OP_LT, AT(x, it(0)), D(k)));
+    s = ex_select(g, op(OP_GT, s, D(k)), op(OP_SUB, s, D(1)), s);
+  }
+  root[0] = nd_comp(g, 0, 2, EXT(4, 4), RED_SUM, mul(p, AT(y, it(1))), NULL);
+  root[1] = nd_comp(g, 0, 1, EXT(4), RED_SUM, ex_select(g, c, s, D(0)), c);
+  Region r = {2, root, 0, NULL}, back;
+  char *error;
+  graph_simplify(g, &r);
+  graph_verify(g, &r);
+  cr_assert(graph_parse(g, graph_print(g, arena, &r), &back, &error), "%s", error);
+  Interval iter[] = {{0, 3}};
+  ex_decide_under(g, c, &(Box){.niter = 1, .iter = iter}, c);
 }
 
 Test(graph_simplify, empty_axes) {
