@@ -116,8 +116,24 @@ static void vary_use(void *ctx, Node *in, int sub) {
   if (varies(x, v->loop)) v->yes = true;
 }
 
+static void fault_visit(void *ctx, Expr *e) {
+  bool div = e->kind == EX_OP && (e->op == OP_FLOORDIV || e->op == OP_MOD) && dt_is_int((DType)e->dtype);
+  if ((e->kind == EX_LOAD && e->checked) || (div && !(e->arg[1]->kind == EX_CONST && e->arg[1]->num.i != 0))) *(bool *)ctx = true;
+}
+
+static bool can_fault(const Node *n) {
+  bool yes = n->kind == ND_CALL || (n->kind == ND_SCATTER && n->scatter.checked);
+  const Comp *c = n->kind == ND_SCATTER ? &n->scatter.src : &n->comp;
+  if (yes || !fuse_is_kernel(n)) return yes;
+  ex_visit(c->body, fault_visit, &yes);
+  if (c->guard) ex_visit(c->guard, fault_visit, &yes);
+  for (int d = 0; n->kind == ND_SCATTER && d < n->scatter.nidx; d++) ex_visit(n->scatter.idx[d], fault_visit, &yes);
+  return yes;
+}
+
 /* Marks what depends on the params of the LOOP x. Positions lie between the first param and the LOOP, since whatever
- * depends on a param comes after it and only the LOOP's own regions reach it. */
+ * depends on a param comes after it and only the LOOP's own regions reach it. What can fault must not run when a loop makes
+ * no step, so it counts as varying in loops that may make none. */
 static void mark_varying(Fusion *f, FNode *loop, int number) {
   const Loop *l = &loop->n->loop;
   int first = loop->pos;
@@ -128,11 +144,12 @@ static void mark_varying(Fusion *f, FNode *loop, int number) {
     vec_push(f->a, &f->node.at[at]->varies, number);
     if (at < first) first = at;
   }
-  for (int i = first; i < loop->pos; i++) {
+  bool may_skip = l->trip_node || l->cond || l->trip == 0;
+  for (int i = may_skip ? 0 : first; i < loop->pos; i++) {
     FNode *x = f->node.at[i];
     if (varies(x, number)) continue;
-    Vary v = {f, x, number, false};
-    fuse_each_use(x->def, vary_use, &v);
+    Vary v = {f, x, number, may_skip && can_fault(x->def)};
+    if (!v.yes) fuse_each_use(x->def, vary_use, &v);
     if (v.yes) vec_push(f->a, &x->varies, number);
   }
 }

@@ -225,6 +225,34 @@ Test(codegen_plans, index_fault) {
   prog_free(&p);
 }
 
+/* A branch not taken and a loop without steps read nothing out of range. */
+Test(codegen_plans, no_fault_where_nothing_runs) {
+  static const char text[] =
+      "%0 = input f32[7] \"t\" slot 0\n%1 = input i64[1] \"k\" slot 1\n%2 = input i64[] \"n\" slot 2\n"
+      "%3 = comp bool[] for: (gt %2[] 0)\n"
+      "%4 = comp f32[3] for i0 3: (exp %0![(add %1[0] i0)])\n"
+      "%5 = comp f32[3] for i0 3: 1:f32\n"
+      "%6 = cond %3 then (%4) effects () else (%5) effects ()\n%7 = get f32[3] %6 0\n"
+      "%8 = param f32[3] \"s\"\n"
+      "%9 = comp f32[3] for i0 3: (tanh %0![(add %1[0] i0)])\n"
+      "%10 = comp f32[3] for i0 3: (add %8[i0] %9[i0])\n"
+      "%11 = loop states (%8 = %7) trip 5 upto %2 next (%10) stack () effects ()\n%12 = get f32[3] %11 0\n"
+      "return (%12)\n";
+  Prog p;
+  char *error = NULL;
+  cr_assert(prog_make(&p, text, true, &error), "%s", error);
+  for (int mode = 0; mode < 2; mode++)
+    for (int n = 0; n < 2; n++) {
+      dt_put_i(DT_I64, p.in[1].data, 0, 6);
+      dt_put_i(DT_I64, p.in[2].data, 0, n);
+      PlanRun r = prog_plan(&p, 1, mode ? -1 : INFINITY, 1);
+      cr_expect_eq(r.ok, n == 0, "%s", r.fault.msg);
+      if (!r.ok) cr_expect_eq(r.fault.id, R_INDEX);
+      run_free(&r);
+    }
+  prog_free(&p);
+}
+
 Test(codegen_plans, division_fault) {
   static const char text[] = "%0 = input i64[40] \"x\" slot 0\n%1 = comp i64[40] for i0 40: (floordiv 7 %0[i0])\nreturn (%1)\n";
   Prog p;
