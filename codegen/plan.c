@@ -273,6 +273,17 @@ static void find_gets(Planner *p) {
   }
 }
 
+/* Beyond any machine's memory; below it sums of sizes can't overflow. */
+static bool sizes_fit(Planner *p) {
+  const size_t most = (size_t)1 << 46;
+  for (int i = 0; i < p->slot.n; i++)
+    if (p->slot.at[i].bytes > most) {
+      fault_set(p->fault, R_MEMORY, (Span){0, 0, 0}, "out of memory: a tensor of %zu GiB", p->slot.at[i].bytes >> 30);
+      return false;
+    }
+  return true;
+}
+
 Plan *codegen_plan(Codegen *c, Graph *g, const Region *r, Fault *fault) {
   Arena *scratch = arena_new();
   Plan *plan = calloc(1, sizeof *plan);
@@ -288,7 +299,7 @@ Plan *codegen_plan(Codegen *c, Graph *g, const Region *r, Fault *fault) {
   p.f = fuse(scratch, g, r);
   lower_prepare(p.f);
   find_gets(&p);
-  bool ok = plan_block(&p, &plan->root, p.f->root);
+  bool ok = plan_block(&p, &plan->root, p.f->root) && sizes_fit(&p);
   if (ok) {
     int *out = arena_array(plan->mem, int, r->nout);
     plan->noutput = r->nout;
