@@ -57,13 +57,15 @@ static Value *named(Elab *E, Value *v, Ast *target, Ast *rhs) {
   Value *r = NULL;
   for (int k = 0; k < v->t.rank; k++) {
     const Origin *o = v->t.dim[k].from;
-    bool here = o && !o->via && o->span.file == rhs->span.file && rhs->span.lo <= o->span.lo && o->span.hi <= rhs->span.hi;
+    bool here =
+        o && !o->via && o->span.file == rhs->span.file && rhs->span.lo <= o->span.lo && o->span.hi <= rhs->span.hi;
     if (!here) continue;
     if (!r) {
       r = v_tensor(E, v->t.dtype, v->t.rank, v->t.dim, v->t.e);
       r->t.weak = v->t.weak;
     }
-    r->t.dim[k].from = origin_new(E, NULL, o->span, "%lld is axis %d of `%s`", (long long)v->t.dim[k].n, k, target->name);
+    r->t.dim[k].from =
+        origin_new(E, NULL, o->span, "%lld is axis %d of `%s`", (long long)v->t.dim[k].n, k, target->name);
   }
   return r ? r : v;
 }
@@ -78,20 +80,29 @@ static const Env *bind_stmt(Elab *E, const Env *env, Ast *e) {
 
 const Env *elab_stmt(Elab *E, const Env *env, Ast *e) {
   switch (e->kind) {
-  case AST_BIND: return bind_stmt(E, env, e);
-  case AST_DEF: return local_def(E, env, e);
-  case AST_EXPR: elab_expr(E, env, e->a); return env;
-  case AST_NEXT: diag_fail(E->d, T_TYPE, e->span, "`next` belongs in a model's method");
-  case AST_MODEL: diag_fail(E->d, T_TYPE, e->at, "a model is defined at the top level");
-  default: diag_fail(E->d, P_SYNTAX, e->span, "this belongs at the top level");
+  case AST_BIND:
+    return bind_stmt(E, env, e);
+  case AST_DEF:
+    return local_def(E, env, e);
+  case AST_EXPR:
+    elab_expr(E, env, e->a);
+    return env;
+  case AST_NEXT:
+    diag_fail(E->d, T_TYPE, e->span, "`next` belongs in a model's method");
+  case AST_MODEL:
+    diag_fail(E->d, T_TYPE, e->at, "a model is defined at the top level");
+  default:
+    diag_fail(E->d, P_SYNTAX, e->span, "this belongs at the top level");
   }
 }
 
 static void refuse_unused(Elab *E, Ast *e, Value *v) {
   if (v->kind == V_NONE || (v->kind == V_TUPLE && v->agg.n == 0)) return;
   Diag *g = diag_add(E->d, T_UNUSED, e->span, "nothing uses this value, %s", v_type_text(E, v));
-  if (e->a->kind == AST_BINARY && e->a->op == BIN_EQ) diag_help(E->d, g, "a binding is written with one =");
-  else diag_help(E->d, g, "bind it, as in `_ = ...`, or make it the block's last expression");
+  if (e->a->kind == AST_BINARY && e->a->op == BIN_EQ)
+    diag_help(E->d, g, "a binding is written with one =");
+  else
+    diag_help(E->d, g, "bind it, as in `_ = ...`, or make it the block's last expression");
   elab_fail(E, g);
 }
 

@@ -24,7 +24,8 @@ static Value *assert_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   if (t->dtype != DT_BOOL)
     diag_fail(E->d, T_TYPE, at, "the condition of assert must be bool, but it is %s", v_type_text(E, bound[0]));
   Template msg = {0};
-  if (bound[1]) template_value(E, &msg, bound[1], NULL, c->span, false);
+  if (bound[1])
+    template_value(E, &msg, bound[1], NULL, c->span, false);
   else {
     const Source *s = E->d->source.at[at.file - 1];
     size_t n = at.hi - at.lo;
@@ -42,7 +43,8 @@ static Value *assert_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
     template_value(E, &up, s, NULL, c->span, false);
     vec_push(E->a, &up.text, 0);
     text = up.text.at, msg = up;
-  } else vec_push(E->a, &msg.arg, v_tensor(E, DT_BOOL, t->rank, t->dim, t->e));
+  } else
+    vec_push(E->a, &msg.arg, v_tensor(E, DT_BOOL, t->rank, t->dim, t->e));
   effect_allowed(E, "assert", c->span);
   for (int k = 0; k < msg.arg.n; k++) arg[k] = tv_closed(E, msg.arg.at[k]);
   Attr a = {.s = text};
@@ -99,18 +101,22 @@ static Value *static_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
       diag_fail(E->d, T_STATIC, c->span, "static(...) depends on an index of the comprehension around it");
     Node *node = tv_closed(E, leaf[k]);
     Value *known = map_get(&E->session->computed, (Name)(const void *)node);
-    if (known) result[k] = known;
-    else of[nrun] = k, out[nrun++] = node;
+    if (known)
+      result[k] = known;
+    else
+      of[nrun] = k, out[nrun++] = node;
   }
   if (nrun == 0) return v_with_leaves(E, bound[0], result);
   if (has_free_param(E, nrun, out)) {
     if (E->checking) diag_unwind(E->d); /* a stand-in: nothing more can be said before a call */
-    diag_fail(E->d, T_STATIC, c->span, "static(...) depends on the state of a loop or on an argument that is differentiated");
+    diag_fail(E->d, T_STATIC, c->span,
+              "static(...) depends on the state of a loop or on an argument that is differentiated");
   }
   Region r = {.nout = nrun, .out = out};
   Tensor *t = arena_array(E->a, Tensor, nrun);
   Fault f = {0};
-  if (!E->hooks->run(E->hooks->ctx, E->g, &r, t, &f)) diag_fail(E->d, f.id, f.span.file ? f.span : c->span, "%s", f.msg);
+  if (!E->hooks->run(E->hooks->ctx, E->g, &r, t, &f))
+    diag_fail(E->d, f.id, f.span.file ? f.span : c->span, "%s", f.msg);
   for (int k = 0; k < nrun; k++) {
     result[of[k]] = of_tensor(E, &t[k]);
     map_put(E->session->opt.arena, &E->session->computed, (Name)(const void *)out[k], result[of[k]]);
@@ -125,8 +131,10 @@ static int64_t length_of(Elab *E, Value *v, Span at, const char *what, const Ori
   *from = NULL;
   switch (v->kind) {
   case V_TUPLE:
-  case V_RECORD: return v->agg.n;
-  case V_ZIP: return length_of(E, v->agg.at[0], at, what, from);
+  case V_RECORD:
+    return v->agg.n;
+  case V_ZIP:
+    return length_of(E, v->agg.at[0], at, what, from);
   case V_STR:
     v_static_str(E, v, at, what);
     return (int64_t)v->str.n;
@@ -198,10 +206,12 @@ static Value *enumerate_fn(Elab *E, const Builtin *self, Call *c, Value **bound)
 
 static Value *map_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   Value *f = bound[0], *x = bound[1];
-  if (f->kind != V_FUN && f->kind != V_DTYPE && (x->kind == V_FUN || x->kind == V_DTYPE)) f = bound[1], x = bound[0]; /* x |> map(f) */
+  if (f->kind != V_FUN && f->kind != V_DTYPE && (x->kind == V_FUN || x->kind == V_DTYPE))
+    f = bound[1], x = bound[0]; /* x |> map(f) */
   if (x->kind != V_TUPLE && x->kind != V_RECORD) {
     Diag *g = diag_add(E->d, T_TYPE, c->span, "map walks tuples and records, but this is %s", v_type_text(E, x));
-    if (x->kind == V_TENSOR || x->kind == V_RANGE) diag_help(E->d, g, "a comprehension walks a tensor: [f(r) for r in x]");
+    if (x->kind == V_TENSOR || x->kind == V_RANGE)
+      diag_help(E->d, g, "a comprehension walks a tensor: [f(r) for r in x]");
     elab_fail(E, g);
   }
   Value **kid = arena_array(E->a, Value *, x->agg.n);
@@ -221,7 +231,8 @@ static Value *describe_fn(Elab *E, const Builtin *self, Call *c, Value **bound) 
 }
 
 const Builtin builtins_core[] = {
-    {"print", "*values; sep=\" \"", print_fn, "Prints its values on one line, in program order; a single tensor as a table.", 0},
+    {"print", "*values; sep=\" \"", print_fn,
+     "Prints its values on one line, in program order; a single tensor as a table.", 0},
     {"assert", "c, message=", assert_fn, "Stops the program (R002) when c, or some element of it, is false.", 0},
     {"static", "e", static_fn, "Computes e now, during checking, so that sizes may depend on it.", 0},
     {"len", "x", len_fn, "The length of x: its first axis, items, fields or bytes. Static.", 0},

@@ -1,5 +1,5 @@
-/* load and save: what a file holds is learnt from its header while checking; its data are read by a native when the program
- * runs, so an unused file is never read. */
+/* load and save: what a file holds is learnt from its header while checking; its data are read by a native when the
+ * program runs, so an unused file is never read. */
 #include "lang/session.h"
 #include "stdlib/native/files.h"
 #include <string.h>
@@ -71,8 +71,12 @@ static Value *load_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   Value *v = NULL;
   FileKind kind = file_kind(path);
   switch (kind) {
-  case FILE_NPZ: v = load_npz(E, path, at, &f, &ok); break;
-  case FILE_CSV: v = load_csv(E, path, at, &f, &ok); break;
+  case FILE_NPZ:
+    v = load_npz(E, path, at, &f, &ok);
+    break;
+  case FILE_CSV:
+    v = load_csv(E, path, at, &f, &ok);
+    break;
   case FILE_NPY:
   case FILE_IDX:
     if (!(ok = kind == FILE_NPY ? npy_header(path, &t, &f) : idx_header(path, &t, &f))) break;
@@ -82,7 +86,8 @@ static Value *load_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
     name_axes(E, v, path, at);
     break;
   case FILE_UNKNOWN:
-    diag_fail(E->d, M_FILE, at, "%s: the name's end tells the format: .npy .npz .csv .idx, -ubyte, also with .gz", path);
+    diag_fail(E->d, M_FILE, at, "%s: the name's end tells the format: .npy .npz .csv .idx, -ubyte, also with .gz",
+              path);
   }
   if (!ok) diag_fail(E->d, f.id == E_NONE ? M_FILE : f.id, at, "%s", f.msg);
   return v;
@@ -90,7 +95,10 @@ static Value *load_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
 
 /* ---- save ------------------------------------------------------------------------------------------------------ */
 
-typedef struct Leaves { VEC(Attr) name; VEC(Node *) node; } Leaves;
+typedef struct Leaves {
+  VEC(Attr) name;
+  VEC(Node *) node;
+} Leaves;
 
 static void collect(Elab *E, Leaves *l, Value *v, const char *name, Span at) {
   if (v->kind == V_RECORD || v->kind == V_TUPLE) {
@@ -119,7 +127,10 @@ static Value *save_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   effect_allowed(E, "save", c->span);
   collect(E, &l, bound[0], "", at);
   bool one = l.node.n == 1 && bound[0]->kind != V_RECORD && bound[0]->kind != V_TUPLE;
-  const char *native = kind == FILE_NPY ? "save_npy" : kind == FILE_NPZ ? "save_npz" : kind == FILE_CSV ? "save_csv" : "save_idx";
+  const char *native = kind == FILE_NPY   ? "save_npy"
+                       : kind == FILE_NPZ ? "save_npz"
+                       : kind == FILE_CSV ? "save_csv"
+                                          : "save_idx";
   if ((kind == FILE_NPY || kind == FILE_IDX) && !one) {
     Diag *g = diag_add(E->d, T_TYPE, at, "%s holds one tensor, but this is %s", path, v_type_text(E, bound[0]));
     diag_help(E->d, g, "a record goes into .npz");
@@ -130,7 +141,8 @@ static Value *save_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   if (kind == FILE_CSV)
     for (int k = 0; k < l.node.n; k++)
       if (l.node.at[k]->rank != (one ? 2 : 1) || (k && l.node.at[k]->dim[0] != l.node.at[0]->dim[0]))
-        diag_fail(E->d, T_TYPE, at, "%s takes a tensor [N, C] or columns [N] of one length, not %s", path, v_type_text(E, bound[0]));
+        diag_fail(E->d, T_TYPE, at, "%s takes a tensor [N, C] or columns [N] of one length, not %s", path,
+                  v_type_text(E, bound[0]));
   effect_call(E, native, one ? 1 : l.name.n, l.name.at, l.node.n, l.node.at, c->span);
   return v_none(E);
 }
@@ -149,8 +161,12 @@ static Value *fashion_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
 }
 
 const Builtin builtins_files[] = {
-    {"load", "path", load_fn, "What a file holds: .npy and IDX a tensor, .npz a record, .csv a record of its numeric columns. Read when used.", 0},
-    {"save", "x, path", save_fn, "Writes x: a tensor to .npy or .idx, a record to .npz, columns to .csv. The file appears whole or not at all.", 0},
-    {"fashion_mnist_files", "", fashion_fn, "The paths of Fashion-MNIST: training images and labels, test images and labels.", 0},
+    {"load", "path", load_fn,
+     "What a file holds: .npy and IDX a tensor, .npz a record, .csv a record of its numeric columns. Read when used.",
+     0},
+    {"save", "x, path", save_fn,
+     "Writes x: a tensor to .npy or .idx, a record to .npz, columns to .csv. The file appears whole or not at all.", 0},
+    {"fashion_mnist_files", "", fashion_fn,
+     "The paths of Fashion-MNIST: training images and labels, test images and labels.", 0},
     {0},
 };

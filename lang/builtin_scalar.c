@@ -1,4 +1,5 @@
-/* The scalar functions: one row for each unary float, number or test row of scalar.def, and the few that are made of them. */
+/* The scalar functions: one row for each unary float, number or test row of scalar.def, and the few that are made of
+ * them. */
 #include "lang/session.h"
 
 static Value *unary(Elab *E, const Builtin *self, Call *c, Value **bound) {
@@ -38,7 +39,8 @@ const Builtin builtins_scalar[] = {
 #define OP(id, name, arity, typing, fval, ival, prim, adj_x, adj_y, doc) ROW_##typing##arity(id, name, doc)
 #include "graph/scalar.def"
 #undef OP
-    {"where", "c, a, b", where_fn, "a where c, else b; element by element. No gradient and no nan comes from the side not taken.", 0},
+    {"where", "c, a, b", where_fn,
+     "a where c, else b; element by element. No gradient and no nan comes from the side not taken.", 0},
     {"clip", "x, lo, hi", clip_fn, "x limited to lo..hi; none leaves an end open.", 0},
     {0},
 };

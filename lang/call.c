@@ -1,14 +1,18 @@
-/* Calls: arguments to parameters, signatures applied, the body followed. Every call of a definition is elaborated anew, so
- * sizes, dtypes and static values are those of this call. */
+/* Calls: arguments to parameters, signatures applied, the body followed. Every call of a definition is elaborated anew,
+ * so sizes, dtypes and static values are those of this call. */
 #include "lang/session.h"
 #include <string.h>
 
 enum { MAX_CALLS = 1000 };
 
-/* ---- builtins' parameters -------------------------------------------------------------------------------------------------- */
+/* ---- builtins' parameters
+ * -------------------------------------------------------------------------------------------------- */
 
 enum { MAX_PARAM = 16 };
-typedef struct BParam { char name[32], deflt[16]; bool optional, rest, keyword; } BParam;
+typedef struct BParam {
+  char name[32], deflt[16];
+  bool optional, rest, keyword;
+} BParam;
 
 /* Reads "x, axis=, keepdims=" once a call: the mini-language beside Builtin.params. */
 static int parse_params(const Builtin *b, BParam *out) {
@@ -46,8 +50,8 @@ static char *builtin_text(Elab *E, const Builtin *b) {
   int n = parse_params(b, p);
   char *s = arena_printf(E->a, "%s(", b->name);
   for (int k = 0; k < n; k++)
-    s = arena_printf(E->a, "%s%s%s%s%s%s", s, k ? ", " : "", p[k].rest ? "*" : "", p[k].name, p[k].optional ? " = " : "",
-                     p[k].optional ? (*p[k].deflt ? p[k].deflt : "...") : "");
+    s = arena_printf(E->a, "%s%s%s%s%s%s", s, k ? ", " : "", p[k].rest ? "*" : "", p[k].name,
+                     p[k].optional ? " = " : "", p[k].optional ? (*p[k].deflt ? p[k].deflt : "...") : "");
   return arena_printf(E->a, "%s)", s);
 }
 
@@ -72,16 +76,21 @@ char *fun_signature(Elab *E, const Fun *f) {
     if (f->ast->c) s = arena_printf(E->a, "%s where %s", s, expr_text(E, f->ast->c));
     return s;
   }
-  case FUN_LAMBDA: return arena_printf(E->a, "(%s) -> ...", params_text(E, f->ast->nkid, f->ast->kid));
-  case FUN_BUILTIN: return builtin_text(E, f->builtin);
-  default: return arena_printf(E->a, "%s(...)", f->name);
+  case FUN_LAMBDA:
+    return arena_printf(E->a, "(%s) -> ...", params_text(E, f->ast->nkid, f->ast->kid));
+  case FUN_BUILTIN:
+    return builtin_text(E, f->builtin);
+  default:
+    return arena_printf(E->a, "%s(...)", f->name);
   }
 }
 
 static _Noreturn void fail_args(Elab *E, const Fun *f, Span at, const char *msg) {
   Diag *g = diag_add(E->d, T_ARGS, at, "%s", msg);
-  if (f->kind == FUN_DEF && f->ast->span.file) diag_note(E->d, g, f->ast->at, "it is %s", fun_signature(E, f));
-  else diag_note(E->d, g, (Span){0}, "it is %s", fun_signature(E, f));
+  if (f->kind == FUN_DEF && f->ast->span.file)
+    diag_note(E->d, g, f->ast->at, "it is %s", fun_signature(E, f));
+  else
+    diag_note(E->d, g, (Span){0}, "it is %s", fun_signature(E, f));
   elab_fail(E, g);
 }
 
@@ -106,14 +115,17 @@ static Value *call_builtin(Elab *E, Fun *f, Call *c) {
     }
     while (next < n && (p[next].keyword || (!p[next].rest && bound[next]))) next++;
     if (next == n) {
-      const char *msg = arena_printf(E->a, "`%s` takes %d argument%s by position, and this is one more", f->name, k, k == 1 ? "" : "s");
+      const char *msg = arena_printf(E->a, "`%s` takes %d argument%s by position, and this is one more", f->name, k,
+                                     k == 1 ? "" : "s");
       int kw = 0;
       while (kw < n && !p[kw].keyword) kw++;
       if (kw < n) msg = arena_printf(E->a, "%s; `%s` is given by name: %s = ...", msg, p[kw].name, p[kw].name);
       fail_args(E, f, a->span, msg);
     }
-    if (p[next].rest) rest[nrest++] = a->v;
-    else bound[next++] = a->v;
+    if (p[next].rest)
+      rest[nrest++] = a->v;
+    else
+      bound[next++] = a->v;
   }
   if (rest_at >= 0) bound[rest_at] = v_tuple(E, nrest, rest);
   for (int k = 0; k < n; k++)
@@ -141,13 +153,15 @@ static uint64_t hash_text(const char *s) {
 static const StreamCount *count_call(Elab *E, const StreamCount *at, const char *name, uint64_t hash, uint32_t *n) {
   StreamCount *c = at ? arena_copy(E->a, at, sizeof *at) : arena_new_of(E->a, StreamCount);
   if (!at) c->name = name;
-  if (c->name == name) *n = c->n++;
-  else c->kid[hash & 3] = count_call(E, c->kid[hash & 3], name, hash >> 2, n);
+  if (c->name == name)
+    *n = c->n++;
+  else
+    c->kid[hash & 3] = count_call(E, c->kid[hash & 3], name, hash >> 2, n);
   return c;
 }
 
-/* The stream inside the next call of `name` here: keyed by the definition and how often it was called in this one, so other
- * calls and draws beside it do not move its numbers. */
+/* The stream inside the next call of `name` here: keyed by the definition and how often it was called in this one, so
+ * other calls and draws beside it do not move its numbers. */
 static Stream stream_enter(Elab *E, const char *name) {
   uint32_t n = 0;
   uint64_t hash = hash_text(name);
@@ -159,7 +173,11 @@ static Stream stream_enter(Elab *E, const char *name) {
 
 /* ---- definitions ----------------------------------------------------------------------------------------------- */
 
-typedef struct Saved { Stream stream; Module *module; const Frame *frame; } Saved;
+typedef struct Saved {
+  Stream stream;
+  Module *module;
+  const Frame *frame;
+} Saved;
 
 static Saved enter(Elab *E, Fun *f, const char *name, Span at) {
   if (++E->depth > MAX_CALLS) {
@@ -202,8 +220,9 @@ static void assign_args(Elab *E, Fun *f, Call *c, Value **value, Span *at) {
     } else {
       while (next < d->nkid && value[next]) next++;
       if ((j = next) == d->nkid)
-        fail_args(E, f, a->span, arena_printf(E->a, "`%s` takes %d argument%s, but the call gives %d", f->name, d->nkid,
-                                              d->nkid == 1 ? "" : "s", c->n));
+        fail_args(E, f, a->span,
+                  arena_printf(E->a, "`%s` takes %d argument%s, but the call gives %d", f->name, d->nkid,
+                               d->nkid == 1 ? "" : "s", c->n));
     }
     if (value[j]) fail_args(E, f, a->span, arena_printf(E->a, "`%s` is given twice", d->kid[j]->name));
     value[j] = a->v, at[j] = a->span;
@@ -228,8 +247,10 @@ static void check_where(Elab *E, Fun *f, Sig *s, Span at) {
   for (const Env *e = s->env; e != s->outer; e = e->up) {
     int64_t i;
     if (!e->sig || !v_is_static_int(e->v, &i)) continue;
-    if (e->v->kind == V_NUM && e->v->num.from) note_origin(E, g, (Dim){.n = i, .from = e->v->num.from});
-    else diag_note(E->d, g, e->span, "%s is %lld", e->name, (long long)i);
+    if (e->v->kind == V_NUM && e->v->num.from)
+      note_origin(E, g, (Dim){.n = i, .from = e->v->num.from});
+    else
+      diag_note(E->d, g, e->span, "%s is %lld", e->name, (long long)i);
   }
   diag_note(E->d, g, f->ast->c->span, "required here");
   elab_fail(E, g);
@@ -284,8 +305,9 @@ static Value *call_lambda(Elab *E, Fun *f, Call *c) {
   for (int k = 0; k < c->n; k++)
     if (c->arg[k].name) fail_args(E, f, c->arg[k].span, "a lambda's arguments have no names");
   if (c->n != l->nkid)
-    fail_args(E, f, c->span, arena_printf(E->a, "this function takes %d argument%s, but the call gives %d", l->nkid,
-                                          l->nkid == 1 ? "" : "s", c->n));
+    fail_args(E, f, c->span,
+              arena_printf(E->a, "this function takes %d argument%s, but the call gives %d", l->nkid,
+                           l->nkid == 1 ? "" : "s", c->n));
   Saved saved = enter(E, f, f->name, c->span);
   const Env *env = f->env;
   for (int k = 0; k < c->n; k++) env = elab_bind(E, env, 1, &l->kid[k], c->arg[k].v);
@@ -298,7 +320,8 @@ static Value *call_lambda(Elab *E, Fun *f, Call *c) {
 
 static Value *call_dtype(Elab *E, Value *f, Call *c) {
   if (c->n != 1 || c->arg[0].name) {
-    Diag *g = diag_add(E->d, T_ARGS, c->span, "%s(x) converts one value, but the call gives %d", dt_name(f->dtype), c->n);
+    Diag *g =
+        diag_add(E->d, T_ARGS, c->span, "%s(x) converts one value, but the call gives %d", dt_name(f->dtype), c->n);
     if (c->n > 1) diag_help(E->d, g, "a list makes a tensor: %s([a, b])", dt_name(f->dtype));
     elab_fail(E, g);
   }
@@ -310,17 +333,22 @@ Value *call_value(Elab *E, Value *f, Call *c) {
     if (c->arg[k].v->kind == V_POISON) diag_unwind(E->d);
   if (f->kind == V_DTYPE) return call_dtype(E, f, c);
   if (f->kind == V_POISON) diag_unwind(E->d);
-  if (f->kind == V_MODEL) diag_fail(E->d, T_MODEL, c->span, "`%s` is a model, and this version cannot construct models", c->fname);
+  if (f->kind == V_MODEL)
+    diag_fail(E->d, T_MODEL, c->span, "`%s` is a model, and this version cannot construct models", c->fname);
   if (f->kind != V_FUN) {
     Diag *g = diag_add(E->d, T_TYPE, c->callee, "this is not a function but %s", v_type_text(E, f));
     if (f->kind == V_TENSOR) diag_help(E->d, g, "subscripts are written x[i]");
     elab_fail(E, g);
   }
   switch (f->fun->kind) {
-  case FUN_BUILTIN: return call_builtin(E, f->fun, c);
-  case FUN_DERIVED: return f->fun->derived(E, f->fun, c);
-  case FUN_LAMBDA: return call_lambda(E, f->fun, c);
-  case FUN_DEF: return call_def(E, f->fun, c);
+  case FUN_BUILTIN:
+    return call_builtin(E, f->fun, c);
+  case FUN_DERIVED:
+    return f->fun->derived(E, f->fun, c);
+  case FUN_LAMBDA:
+    return call_lambda(E, f->fun, c);
+  case FUN_DEF:
+    return call_def(E, f->fun, c);
   }
   bug("function kind %d", f->fun->kind);
 }

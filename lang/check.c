@@ -1,11 +1,11 @@
 /* Checking a definition by itself: an annotated one is elaborated on stand-in arguments.
  *
- * Sizes must be numbers while elaborating, so each dimension variable gets a trial size of its own, and the whole is tried
- * under several assignments: primes (nothing agrees by accident), growing and falling (a window fits into one of them),
- * highly composite numbers (splits and strides come out even), large ones. Only what fails with the same code at the same
- * place under every assignment is an error of the definition; an assignment that its own `where` refuses, or that makes
- * a size negative or too large, does not count. Definitions with parameters that have
- * neither annotation nor default are checked at each call. */
+ * Sizes must be numbers while elaborating, so each dimension variable gets a trial size of its own, and the whole is
+ * tried under several assignments: primes (nothing agrees by accident), growing and falling (a window fits into one of
+ * them), highly composite numbers (splits and strides come out even), large ones. Only what fails with the same code at
+ * the same place under every assignment is an error of the definition; an assignment that its own `where` refuses, or
+ * that makes a size negative or too large, does not count. Definitions with parameters that have neither annotation nor
+ * default are checked at each call. */
 #include "lang/session.h"
 #include <string.h>
 
@@ -17,9 +17,9 @@ static const int rests[NTRIAL] = {1, 2, 0, 1};       /* axes of `...` */
 
 typedef struct Trial {
   int which;
-  VEC(Name) var;         /* dimension variables in order of appearance */
+  VEC(Name) var; /* dimension variables in order of appearance */
   Ast *def;
-  bool hopeless;         /* no stand-in for some type, or a size below zero */
+  bool hopeless; /* no stand-in for some type, or a size below zero */
 } Trial;
 
 static int64_t trial_size(Elab *E, Trial *t, Name var) {
@@ -38,11 +38,21 @@ static int64_t dim_size(Elab *E, Trial *t, const Ast *e) {
   int64_t x = dim_size(E, t, e->a), y = dim_size(E, t, e->b), r = 0;
   bool over = false;
   switch (e->op) {
-  case BIN_ADD: over = __builtin_add_overflow(x, y, &r); break;
-  case BIN_SUB: over = __builtin_sub_overflow(x, y, &r); break;
-  case BIN_MUL: over = __builtin_mul_overflow(x, y, &r); break;
-  case BIN_FLOORDIV: over = y <= 0; if (!over) r = x / y; break;
-  default: over = true;
+  case BIN_ADD:
+    over = __builtin_add_overflow(x, y, &r);
+    break;
+  case BIN_SUB:
+    over = __builtin_sub_overflow(x, y, &r);
+    break;
+  case BIN_MUL:
+    over = __builtin_mul_overflow(x, y, &r);
+    break;
+  case BIN_FLOORDIV:
+    over = y <= 0;
+    if (!over) r = x / y;
+    break;
+  default:
+    over = true;
   }
   t->hopeless |= over;
   return r;
@@ -84,7 +94,8 @@ static Value *stand_in(Elab *E, Trial *t, Ast *type, Name name) {
   if (name_is(type->name, "bool") && !type->ival) return v_bool(E, t->which % 2 == 0);
   if (name_is(type->name, "string")) return v_str(E, "text", 4);
   if (name_is(type->name, "float")) return v_float(E, 0.5);
-  if (name_is(type->name, "int")) dt = DT_I64;
+  if (name_is(type->name, "int"))
+    dt = DT_I64;
   else if (type->name && !dt_by_name(type->name, (int)strlen(type->name), &dt)) {
     static const char *const words[] = {"function", "model", "dtype", "range"};
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
@@ -96,7 +107,10 @@ static Value *stand_in(Elab *E, Trial *t, Ast *type, Name name) {
 
 /* ---- one trial ------------------------------------------------------------------------------------------------- */
 
-typedef struct Attempt { Fun *fun; Trial *t; } Attempt;
+typedef struct Attempt {
+  Fun *fun;
+  Trial *t;
+} Attempt;
 
 static void attempt(Elab *E, void *ctx) {
   Attempt *a = ctx;
@@ -115,8 +129,10 @@ static void attempt(Elab *E, void *ctx) {
 /* Diagnostics made since `before`, taken off the list. */
 static Diag *take_since(Diags *d, Diag *before, int nerror, int nwarning) {
   Diag *g = before ? before->next : d->first;
-  if (before) before->next = NULL;
-  else d->first = NULL;
+  if (before)
+    before->next = NULL;
+  else
+    d->first = NULL;
   d->last = before, d->nerror = nerror, d->nwarning = nwarning;
   return g;
 }
@@ -145,7 +161,8 @@ void def_check(Elab *E, Fun *f) {
     Diag *g = first_error(take_since(d, before, nerror, nwarning));
     if (t.hopeless || (g && (g->id == T_WHERE || g->id == S_NEGATIVE || g->id == S_OVERFLOW))) continue;
     if (ok || !g) return;
-    if (verdict && (verdict->id != g->id || verdict->span.lo != g->span.lo || verdict->span.file != g->span.file)) return;
+    if (verdict && (verdict->id != g->id || verdict->span.lo != g->span.lo || verdict->span.file != g->span.file))
+      return;
     if (!verdict) verdict = g;
     if (def->nkid == 0) break; /* nothing to vary */
   }
@@ -153,7 +170,9 @@ void def_check(Elab *E, Fun *f) {
   for (Diag *g = d->first; g; g = g->next)
     if (g->id == verdict->id && g->span.file == verdict->span.file && g->span.lo == verdict->span.lo) return;
   verdict->next = NULL;
-  if (d->last) d->last->next = verdict;
-  else d->first = verdict;
+  if (d->last)
+    d->last->next = verdict;
+  else
+    d->first = verdict;
   d->last = verdict, d->nerror++;
 }

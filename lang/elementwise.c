@@ -1,4 +1,5 @@
-/* Element-wise scalar operations on any values: static folding, records and tuples leaf by leaf, tensors by broadcasting. */
+/* Element-wise scalar operations on any values: static folding, records and tuples leaf by leaf, tensors by
+ * broadcasting. */
 #include "lang/fold.h"
 #include <string.h>
 
@@ -10,7 +11,8 @@ static bool is_numeric(const Value *v) {
 /* ---- records and tuples ---------------------------------------------------------------------------------------- */
 
 static _Noreturn void fail_structure(Elab *E, const char *opname, Value *a, Value *b, Span whole) {
-  diag_fail(E->d, T_TYPE, whole, "`%s` of %s and %s: their structures differ", opname, v_type_text(E, a), v_type_text(E, b));
+  diag_fail(E->d, T_TYPE, whole, "`%s` of %s and %s: their structures differ", opname, v_type_text(E, a),
+            v_type_text(E, b));
 }
 
 /* The part of `v` beside leaf k of `like`: scalars and tensors meet every leaf. */
@@ -48,9 +50,12 @@ static int static_equal(const Value *a, const Value *b) {
   if (v_num(a, &x) && v_num(b, &y)) return x.is_float || y.is_float ? x.f == y.f : x.i == y.i;
   if (a->kind != b->kind) return is_numeric(a) || is_numeric(b) ? -1 : 0;
   switch (a->kind) {
-  case V_STR: return a->str.narg || b->str.narg ? -1 : a->str.n == b->str.n && !memcmp(a->str.s, b->str.s, a->str.n);
-  case V_DTYPE: return a->dtype == b->dtype;
-  case V_NONE: return 1;
+  case V_STR:
+    return a->str.narg || b->str.narg ? -1 : a->str.n == b->str.n && !memcmp(a->str.s, b->str.s, a->str.n);
+  case V_DTYPE:
+    return a->dtype == b->dtype;
+  case V_NONE:
+    return 1;
   case V_TUPLE: {
     if (a->agg.n != b->agg.n) return 0;
     int all = 1;
@@ -61,7 +66,8 @@ static int static_equal(const Value *a, const Value *b) {
     }
     return all;
   }
-  default: return -1;
+  default:
+    return -1;
   }
 }
 
@@ -78,7 +84,8 @@ static Value *try_equality(Elab *E, ScalarOp op, Value *const *v) {
 
 static _Noreturn void fail_operands(Elab *E, ScalarOp op, int n, Value *const *v, const Span *at, Span whole) {
   Diag *g;
-  if (n == 1) g = diag_add(E->d, T_TYPE, whole, "`%s` is not defined for %s", op_text(op), v_type_text(E, v[0]));
+  if (n == 1)
+    g = diag_add(E->d, T_TYPE, whole, "`%s` is not defined for %s", op_text(op), v_type_text(E, v[0]));
   else
     g = diag_add(E->d, T_TYPE, whole, "`%s` is not defined for %s and %s", op_text(op), v_type_text(E, v[0]),
                  v_type_text(E, v[1]));
@@ -87,7 +94,8 @@ static _Noreturn void fail_operands(Elab *E, ScalarOp op, int n, Value *const *v
     if (is_numeric(v[k])) continue;
     diag_note(E->d, g, at[k], "this is %s", v_type_text(E, v[k]));
     if (v[k]->kind == V_STR && op == OP_ADD) diag_help(E->d, g, "strings are built by interpolation: \"{a}{b}\"");
-    if (v[k]->kind == V_FUN && v[k]->fun->kind != FUN_LAMBDA) diag_help(E->d, g, "call the function, as in %s(...)", v[k]->fun->name);
+    if (v[k]->kind == V_FUN && v[k]->fun->kind != FUN_LAMBDA)
+      diag_help(E->d, g, "call the function, as in %s(...)", v[k]->fun->name);
   }
   elab_fail(E, g);
 }
@@ -104,7 +112,8 @@ static DType work_dtype(Elab *E, ScalarOp op, int n, Value *const *v, const Span
   char typing = op_info[op].typing;
   if (typing == 'L') {
     for (int k = 0; k < n; k++)
-      if (v[k]->kind != V_BOOL && !(v[k]->kind == V_TENSOR && v[k]->t.dtype == DT_BOOL)) fail_logic(E, op, v[k], at[k], whole);
+      if (v[k]->kind != V_BOOL && !(v[k]->kind == V_TENSOR && v[k]->t.dtype == DT_BOOL))
+        fail_logic(E, op, v[k], at[k], whole);
     return DT_BOOL;
   }
   DType t = tv_join(E, n, v, at, typing == 'F' || typing == 'P');

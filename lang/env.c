@@ -7,7 +7,9 @@ bool name_is(Name n, const char *s) { return n && strcmp(n, s) == 0; }
 
 /* ---- maps ------------------------------------------------------------------------------------------------------ */
 
-static unsigned slot_of(Name key, int cap) { return (unsigned)(((uintptr_t)key >> 3) * 2654435761u) & (unsigned)(cap - 1); }
+static unsigned slot_of(Name key, int cap) {
+  return (unsigned)(((uintptr_t)key >> 3) * 2654435761u) & (unsigned)(cap - 1);
+}
 
 void *map_get(const NameMap *m, Name key) {
   if (!m->cap) return NULL;
@@ -52,7 +54,10 @@ const Env *env_find(const Env *env, Name name) {
   return NULL;
 }
 
-static const struct { const char *name; double v; } constants[] = {{"inf", INFINITY}, {"nan", NAN}, {"pi", 3.14159265358979323846}};
+static const struct {
+  const char *name;
+  double v;
+} constants[] = {{"inf", INFINITY}, {"nan", NAN}, {"pi", 3.14159265358979323846}};
 
 /* Builtins, dtypes and constants; found ones are kept in the session's table. */
 static Value *find_builtin(Elab *E, Name name) {
@@ -61,8 +66,10 @@ static Value *find_builtin(Elab *E, Name name) {
   if (v) return v;
   const Builtin *b = builtin_find(name);
   DType t;
-  if (b) v = v_builtin(E, b);
-  else if (dt_by_name(name, (int)strlen(name), &t)) v = v_dtype(E, t);
+  if (b)
+    v = v_builtin(E, b);
+  else if (dt_by_name(name, (int)strlen(name), &t))
+    v = v_dtype(E, t);
   else
     for (size_t k = 0; k < sizeof constants / sizeof *constants; k++)
       if (name_is(name, constants[k].name)) v = v_float(E, constants[k].v);
@@ -100,14 +107,18 @@ static int distance(const char *a, const char *b) {
       int best = up[j - 1] + (ca != cb);
       if (up[j] + 1 < best) best = up[j] + 1;
       if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
-      if (i > 1 && j > 1 && ca == (b[j - 2] | 32) && (a[i - 2] | 32) == cb && up2[j - 2] + 1 < best) best = up2[j - 2] + 1;
+      if (i > 1 && j > 1 && ca == (b[j - 2] | 32) && (a[i - 2] | 32) == cb && up2[j - 2] + 1 < best)
+        best = up2[j - 2] + 1;
       now[j] = best;
     }
   }
   return d[(na + 1) % 3][nb];
 }
 
-typedef struct Best { const char *name, *found; int dist; } Best;
+typedef struct Best {
+  const char *name, *found;
+  int dist;
+} Best;
 
 static void consider(Best *b, const char *cand) {
   if (!cand || !strcmp(cand, "_") || !strcmp(cand, b->name)) return;

@@ -1,5 +1,5 @@
-/* Expressions: one small function a kind of syntax, and their dispatch. Subscripts, comprehensions, loops and conditions live
- * in rooms of their own; so do calls (call.c), blocks (block.c) and strings (strings.c). */
+/* Expressions: one small function a kind of syntax, and their dispatch. Subscripts, comprehensions, loops and
+ * conditions live in rooms of their own; so do calls (call.c), blocks (block.c) and strings (strings.c). */
 #include "lang/fold.h"
 #include <string.h>
 
@@ -19,9 +19,12 @@ static Value *eval_name(Elab *E, const Env *env, Ast *e) {
   if (below) {
     diag_note(E->d, g, below->span, "`%s` is bound here, below the definition that uses it", e->name);
     diag_help(E->d, g, "a definition sees the bindings above it: move this one up");
-  } else if (name_is(e->name, "range")) diag_help(E->d, g, "a range is written 0..n");
-  else if (name_is(e->name, "self")) diag_help(E->d, g, "self exists in a model's methods");
-  else if (s) diag_help(E->d, g, "did you mean `%s`?", s);
+  } else if (name_is(e->name, "range"))
+    diag_help(E->d, g, "a range is written 0..n");
+  else if (name_is(e->name, "self"))
+    diag_help(E->d, g, "self exists in a model's methods");
+  else if (s)
+    diag_help(E->d, g, "did you mean `%s`?", s);
   elab_fail(E, g);
 }
 
@@ -59,8 +62,10 @@ static Value *literal_list(Elab *E, Ast *e, int n, Value **kid) {
     DType t = (DType)c->dtype;
     for (int64_t i = 0; i < each; i++, at++) {
       num[at].is_float = dt_is_float(t);
-      if (num[at].is_float) num[at].f = dt_get_f(t, c->data, i);
-      else num[at].i = dt_get_i(t, c->data, i), num[at].f = (double)num[at].i;
+      if (num[at].is_float)
+        num[at].f = dt_get_f(t, c->data, i);
+      else
+        num[at].i = dt_get_i(t, c->data, i), num[at].f = (double)num[at].i;
     }
   }
   Dim dim[TG_MAX_RANK];
@@ -76,7 +81,8 @@ static Value *eval_list(Elab *E, const Env *env, Ast *e) {
     kid[k] = elab_expr(E, env, e->kid[k]);
     ValueKind t = kid[k]->kind;
     if (t == V_NUM || t == V_BOOL || t == V_TENSOR || t == V_RANGE || t == V_TUPLE || t == V_RECORD) continue;
-    Diag *g = diag_add(E->d, T_TYPE, e->kid[k]->span, "a list holds numbers and tensors, but this is %s", v_type_text(E, kid[k]));
+    Diag *g = diag_add(E->d, T_TYPE, e->kid[k]->span, "a list holds numbers and tensors, but this is %s",
+                       v_type_text(E, kid[k]));
     diag_help(E->d, g, "a tuple holds anything: (a, b)");
     elab_fail(E, g);
   }
@@ -108,7 +114,8 @@ static Value *eval_record(Elab *E, const Env *env, Ast *e) {
       }
       int j = 0;
       while (j < key.n && key.at[j] != name) j++;
-      if (j < key.n) at.at[j] = v;
+      if (j < key.n)
+        at.at[j] = v;
       else {
         vec_push(E->a, &key, name);
         vec_push(E->a, &at, v);
@@ -137,7 +144,8 @@ static Value *eval_range(Elab *E, const Env *env, Ast *e) {
   for (int k = 0; k < 2; k++) {
     Ast *a = k ? e->b : e->a;
     Value *v = end[k] = elab_expr(E, env, a);
-    bool ok = (v->kind == V_NUM && !v->num.is_float) || (v->kind == V_TENSOR && v->t.rank == 0 && dt_is_int(v->t.dtype));
+    bool ok =
+        (v->kind == V_NUM && !v->num.is_float) || (v->kind == V_TENSOR && v->t.rank == 0 && dt_is_int(v->t.dtype));
     if (!ok) diag_fail(E->d, T_TYPE, a->span, "a range's ends are integers, but this is %s", v_type_text(E, v));
   }
   return v_range(E, end[0], end[1]);
@@ -189,9 +197,12 @@ static Value *swap_last(Elab *E, Value *v, Span at) {
 static Value *member(Elab *E, Value *v, Name name, Span at) {
   Value *out;
   switch (v->kind) {
-  case V_POISON: diag_unwind(E->d);
-  case V_RECORD: return v_field(v, name, &out) ? out : NULL;
-  case V_MODULE: return module_member(E, v->module, name);
+  case V_POISON:
+    diag_unwind(E->d);
+  case V_RECORD:
+    return v_field(v, name, &out) ? out : NULL;
+  case V_MODULE:
+    return module_member(E, v->module, name);
   case V_NUM:
   case V_BOOL:
   case V_RANGE:
@@ -203,7 +214,8 @@ static Value *member(Elab *E, Value *v, Name name, Span at) {
     TensorV *t = v_as_tensor(E, v, at, "this");
     return swap_last(E, v->kind == V_TENSOR ? v : v_tensor(E, t->dtype, t->rank, t->dim, t->e), at);
   }
-  default: return NULL;
+  default:
+    return NULL;
   }
 }
 
@@ -222,12 +234,18 @@ static const char *member_suggest(Elab *E, Value *v, Name name) {
 
 static _Noreturn void fail_member(Elab *E, const Env *env, Value *v, Ast *e, bool called) {
   Diag *g = diag_add(E->d, N_FIELD, e->at, "%s has no %s `%s`", v_type_text(E, v),
-                     v->kind == V_RECORD ? "field" : called ? "field or method" : "member", e->name);
+                     v->kind == V_RECORD ? "field"
+                     : called            ? "field or method"
+                                         : "member",
+                     e->name);
   const char *s = member_suggest(E, v, e->name);
   Value *f = v->kind == V_MODULE ? NULL : name_lookup(E, env, e->name);
-  if (s) diag_help(E->d, g, "did you mean `%s`?", s);
-  else if (f && f->kind == V_FUN && !called) diag_help(E->d, g, "`%s` is a function: call it as .%s(...)", e->name, e->name);
-  else if (name_is(e->name, "T")) diag_help(E->d, g, "the transpose is .t");
+  if (s)
+    diag_help(E->d, g, "did you mean `%s`?", s);
+  else if (f && f->kind == V_FUN && !called)
+    diag_help(E->d, g, "`%s` is a function: call it as .%s(...)", e->name, e->name);
+  else if (name_is(e->name, "T"))
+    diag_help(E->d, g, "the transpose is .t");
   elab_fail(E, g);
 }
 
@@ -245,7 +263,8 @@ static Value *callee_of(Elab *E, const Env *env, Ast *f, Value **receiver) {
   *receiver = NULL;
   if (f->kind != AST_MEMBER) return elab_expr(E, env, f);
   Value *v = elab_expr(E, env, f->a), *m = member(E, v, f->name, f->span);
-  if (m && (m->kind == V_FUN || m->kind == V_DTYPE || m->kind == V_MODEL || v->kind == V_MODULE || v->kind == V_RECORD)) return m;
+  if (m && (m->kind == V_FUN || m->kind == V_DTYPE || m->kind == V_MODEL || v->kind == V_MODULE || v->kind == V_RECORD))
+    return m;
   Value *g = v->kind == V_MODULE ? NULL : name_lookup(E, env, f->name);
   if (!g) fail_member(E, env, v, f, true);
   return *receiver = v, g;
@@ -302,10 +321,11 @@ static Value *eval_pipe(Elab *E, const Env *env, Ast *e) {
 
 /* ---- subscripts of records ------------------------------------------------------------------------------------- */
 
-/* d[0..100] of a record of tensors: each field's rows. The subscripts are elaborated for each field, from the same point of
- * the random stream, so d[permutation(n)] permutes all fields alike. */
+/* d[0..100] of a record of tensors: each field's rows. The subscripts are elaborated for each field, from the same
+ * point of the random stream, so d[permutation(n)] permutes all fields alike. */
 static Value *index_fields(Elab *E, const Env *env, Ast *e, Value *v) {
-  Ast base = {.kind = AST_NAME, .span = e->a->span, .at = e->a->at, .name = name_of(E->names, "this field", 10)}, sub = *e;
+  Ast base = {.kind = AST_NAME, .span = e->a->span, .at = e->a->at, .name = name_of(E->names, "this field", 10)},
+      sub = *e;
   Stream start = E->stream;
   Value **kid = arena_array(E->a, Value *, v->agg.n);
   sub.a = &base;
@@ -318,15 +338,14 @@ static Value *index_fields(Elab *E, const Env *env, Ast *e, Value *v) {
   return v_record(E, v->agg.n, v->agg.key, kid);
 }
 
-static bool is_path(const Ast *e) {
-  return e->kind == AST_NAME || (e->kind == AST_MEMBER && is_path(e->a));
-}
+static bool is_path(const Ast *e) { return e->kind == AST_NAME || (e->kind == AST_MEMBER && is_path(e->a)); }
 
 static Value *eval_index(Elab *E, const Env *env, Ast *e) {
   Value *v = elab_expr(E, env, e->a);
   if (v->kind == V_RECORD) return index_fields(E, env, e, v);
   if (is_path(e->a)) return elab_index(E, env, e); /* reading a name twice costs nothing */
-  Ast base = {.kind = AST_NAME, .span = e->a->span, .at = e->a->at, .name = name_of(E->names, "the tensor", 10)}, sub = *e;
+  Ast base = {.kind = AST_NAME, .span = e->a->span, .at = e->a->at, .name = name_of(E->names, "the tensor", 10)},
+      sub = *e;
   sub.a = &base;
   return elab_index(E, env_bind(E, env, base.name, v, e->a->span), &sub);
 }
@@ -342,30 +361,52 @@ static _Noreturn void fail_depth(Elab *E, Span at) {
 
 static Value *dispatch(Elab *E, const Env *env, Ast *e) {
   switch ((AstKind)e->kind) {
-  case AST_NAME: return eval_name(E, env, e);
-  case AST_INT: return v_int(E, e->ival, NULL);
-  case AST_FLOAT: return v_float(E, e->fval);
-  case AST_STRING: return elab_string(E, env, e);
-  case AST_TRUE: return v_bool(E, true);
-  case AST_FALSE: return v_bool(E, false);
-  case AST_NONE: return v_none(E);
-  case AST_TUPLE: return eval_tuple(E, env, e);
-  case AST_LIST: return eval_list(E, env, e);
-  case AST_COMP: return elab_comp(E, env, e, RED_NONE, NULL);
-  case AST_RECORD: return eval_record(E, env, e);
-  case AST_BLOCK: return elab_block(E, env, e);
-  case AST_LOOP: return elab_loop(E, env, e);
+  case AST_NAME:
+    return eval_name(E, env, e);
+  case AST_INT:
+    return v_int(E, e->ival, NULL);
+  case AST_FLOAT:
+    return v_float(E, e->fval);
+  case AST_STRING:
+    return elab_string(E, env, e);
+  case AST_TRUE:
+    return v_bool(E, true);
+  case AST_FALSE:
+    return v_bool(E, false);
+  case AST_NONE:
+    return v_none(E);
+  case AST_TUPLE:
+    return eval_tuple(E, env, e);
+  case AST_LIST:
+    return eval_list(E, env, e);
+  case AST_COMP:
+    return elab_comp(E, env, e, RED_NONE, NULL);
+  case AST_RECORD:
+    return eval_record(E, env, e);
+  case AST_BLOCK:
+    return elab_block(E, env, e);
+  case AST_LOOP:
+    return elab_loop(E, env, e);
   case AST_COND:
-  case AST_IFELSE: return elab_cond(E, env, e);
-  case AST_LAMBDA: return eval_lambda(E, env, e);
-  case AST_BINARY: return eval_binary(E, env, e);
-  case AST_UNARY: return eval_unary(E, env, e);
-  case AST_CALL: return eval_call_with(E, env, e, NULL, e->span);
-  case AST_MEMBER: return eval_member(E, env, e);
-  case AST_INDEX: return eval_index(E, env, e);
+  case AST_IFELSE:
+    return elab_cond(E, env, e);
+  case AST_LAMBDA:
+    return eval_lambda(E, env, e);
+  case AST_BINARY:
+    return eval_binary(E, env, e);
+  case AST_UNARY:
+    return eval_unary(E, env, e);
+  case AST_CALL:
+    return eval_call_with(E, env, e, NULL, e->span);
+  case AST_MEMBER:
+    return eval_member(E, env, e);
+  case AST_INDEX:
+    return eval_index(E, env, e);
   case AST_SLICE:
-  case AST_ELLIPSIS: diag_fail(E->d, P_SYNTAX, e->span, "this belongs between the brackets of a subscript");
-  default: bug("syntax kind %d as an expression", e->kind);
+  case AST_ELLIPSIS:
+    diag_fail(E->d, P_SYNTAX, e->span, "this belongs between the brackets of a subscript");
+  default:
+    bug("syntax kind %d as an expression", e->kind);
   }
 }
 

@@ -7,9 +7,12 @@
 #include <math.h>
 #include <string.h>
 
-static const struct { ScalarOp op; const char *text; } symbols[] = {
-    {OP_ADD, "+"}, {OP_SUB, "-"}, {OP_MUL, "*"},  {OP_DIV, "/"}, {OP_FLOORDIV, "//"}, {OP_MOD, "%"}, {OP_POW, "^"},
-    {OP_EQ, "=="}, {OP_NE, "!="}, {OP_LT, "<"},   {OP_LE, "<="}, {OP_GT, ">"},        {OP_GE, ">="}, {OP_NEG, "-"},
+static const struct {
+  ScalarOp op;
+  const char *text;
+} symbols[] = {
+    {OP_ADD, "+"}, {OP_SUB, "-"}, {OP_MUL, "*"}, {OP_DIV, "/"}, {OP_FLOORDIV, "//"}, {OP_MOD, "%"}, {OP_POW, "^"},
+    {OP_EQ, "=="}, {OP_NE, "!="}, {OP_LT, "<"},  {OP_LE, "<="}, {OP_GT, ">"},        {OP_GE, ">="}, {OP_NEG, "-"},
 };
 
 const char *op_text(ScalarOp op) {
@@ -45,12 +48,18 @@ static bool compare(ScalarOp op, Num x, Num y) {
   bool flt = x.is_float || y.is_float;
   int lt = flt ? x.f < y.f : x.i < y.i, eq = flt ? x.f == y.f : x.i == y.i, gt = flt ? x.f > y.f : x.i > y.i;
   switch (op) {
-  case OP_EQ: return eq;
-  case OP_NE: return !eq;
-  case OP_LT: return lt;
-  case OP_LE: return lt || eq;
-  case OP_GT: return gt;
-  default: return gt || eq;
+  case OP_EQ:
+    return eq;
+  case OP_NE:
+    return !eq;
+  case OP_LT:
+    return lt;
+  case OP_LE:
+    return lt || eq;
+  case OP_GT:
+    return gt;
+  default:
+    return gt || eq;
   }
 }
 
@@ -82,7 +91,8 @@ static Num fold_int(Elab *E, ScalarOp op, int64_t x, int64_t y, Span at) {
     if (x == 0 || x == 1) return num_i(y == 0 ? 1 : x);
     if (x == -1) return num_i(y & 1 ? -1 : 1);
     return num_i(pow_checked(E, x, y, at));
-  default: return num_i(sc_eval_i(op, (int64_t[]){x, y, 0}));
+  default:
+    return num_i(sc_eval_i(op, (int64_t[]){x, y, 0}));
   }
 }
 
@@ -93,8 +103,10 @@ bool fold_num(Elab *E, ScalarOp op, int n, const Num *v, Span at, Num *out) {
   case 'L':
     if (!bools) return false;
     return *out = num_b(sc_eval_i(op, (int64_t[]){x.i, y.i, 0}) != 0), true;
-  case 'C': return *out = num_b(compare(op, x, y)), true;
-  case 'P': return *out = num_b(sc_eval_f(op, (double[]){x.f, 0, 0}) != 0), true;
+  case 'C':
+    return *out = num_b(compare(op, x, y)), true;
+  case 'P':
+    return *out = num_b(sc_eval_f(op, (double[]){x.f, 0, 0}) != 0), true;
   case 'F':
     if (op == OP_DIV && !flt) return *out = fold_int(E, op, x.i, y.i, at), true;
     return *out = num_f(sc_eval_f(op, (double[]){x.f, y.f, 0})), true;
@@ -103,7 +115,8 @@ bool fold_num(Elab *E, ScalarOp op, int n, const Num *v, Span at, Num *out) {
     if (bools && (op == OP_MAX || op == OP_MIN)) return *out = num_b(op == OP_MAX ? x.i | y.i : x.i & y.i), true;
     if (!flt) return *out = fold_int(E, op, x.i, y.i, at), true;
     return *out = num_f(sc_eval_f(op, (double[]){x.f, y.f, 0})), true;
-  default: return false;
+  default:
+    return false;
   }
 }
 
@@ -147,16 +160,18 @@ Value *num_list(Elab *E, int rank, const Dim *dim, int64_t count, const Num *num
   int64_t d[TG_MAX_RANK];
   for (int k = 0; k < rank; k++) d[k] = dim[k].n;
   for (int64_t i = 0; i < count; i++) {
-    if (flt) dt_put_f(t, data, i, num[i].f);
-    else dt_put_i(t, data, i, num[i].i);
+    if (flt)
+      dt_put_f(t, data, i, num[i].f);
+    else
+      dt_put_i(t, data, i, num[i].i);
   }
   Value *v = v_tensor(E, t, rank, dim, ex_load_full(E->g, nd_const(E->g, t, rank, d, data), 0));
   v->t.weak = t != DT_BOOL;
   return v;
 }
 
-/* Element-wise over literal lists and static numbers; NULL when some operand is neither, or shapes do not broadcast (the
- * general path reports that). */
+/* Element-wise over literal lists and static numbers; NULL when some operand is neither, or shapes do not broadcast
+ * (the general path reports that). */
 static Value *fold_lists(Elab *E, ScalarOp op, int n, Value *const *v, const Span *at, Span whole) {
   const Node *c[3] = {0};
   Num num[3];
@@ -197,6 +212,7 @@ Value *fold_static(Elab *E, ScalarOp op, int n, Value *const *v, const Span *at,
   /* A size computed from one size keeps its history: H - 2. */
   if (r->kind == V_NUM && !r->num.is_float)
     for (int k = 0; k < n && !r->num.from; k++)
-      if (v[k]->kind == V_NUM && v[k]->num.from) r->num.from = origin_new(E, v[k]->num.from, whole, "%lld is computed here", (long long)r->num.i);
+      if (v[k]->kind == V_NUM && v[k]->num.from)
+        r->num.from = origin_new(E, v[k]->num.from, whole, "%lld is computed here", (long long)r->num.i);
   return r;
 }

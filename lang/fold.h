@@ -3,9 +3,13 @@
 #define TG_LANG_FOLD_H
 #include "lang/session.h"
 
-typedef struct Num { bool is_float, is_bool; int64_t i; double f; } Num; /* f is set for integers too */
+typedef struct Num {
+  bool is_float, is_bool;
+  int64_t i;
+  double f;
+} Num; /* f is set for integers too */
 
-bool v_num(const Value *v, Num *out);   /* V_NUM and V_BOOL */
+bool v_num(const Value *v, Num *out); /* V_NUM and V_BOOL */
 Value *num_value(Elab *E, Num n);
 /* One scalar op on static numbers; V_OVERFLOW, V_DIVZERO. False where the row is not defined for them (`1 and 2`). */
 bool fold_num(Elab *E, ScalarOp op, int n, const Num *v, Span at, Num *out);

@@ -1,11 +1,18 @@
 /* Unused bindings: a syntactic pass over blocks, so that a definition elaborated ten times is judged once.
  *
- * Statements are read from the last to the first with the set of names that later ones mention; a mention under an inner
- * binding of the same name counts too, which may miss a warning but never gives a false one. */
+ * Statements are read from the last to the first with the set of names that later ones mention; a mention under an
+ * inner binding of the same name counts too, which may miss a warning but never gives a false one. */
 #include "lang/session.h"
 
-typedef struct Unused { Name name; Span at; } Unused;
-typedef struct Lint { Elab *E; NameMap *live; VEC(Unused) found; } Lint;
+typedef struct Unused {
+  Name name;
+  Span at;
+} Unused;
+typedef struct Lint {
+  Elab *E;
+  NameMap *live;
+  VEC(Unused) found;
+} Lint;
 
 static void set(Lint *l, Name n, bool on) { map_put(l->E->a, l->live, n, on ? (void *)n : NULL); }
 

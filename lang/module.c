@@ -17,8 +17,10 @@ static void drop_repeat(Diags *d) {
   bool repeat = false;
   for (Diag *g = d->first; g && g != d->last; prev = g, g = g->next) repeat |= same_place(g, d->last);
   if (!repeat || !prev) return;
-  if (d->last->warning) d->nwarning--;
-  else d->nerror--;
+  if (d->last->warning)
+    d->nwarning--;
+  else
+    d->nerror--;
   prev->next = NULL, d->last = prev;
 }
 
@@ -38,7 +40,8 @@ Span user_span(Elab *E, Span at) {
   return at;
 }
 
-/* What goes wrong inside the library is shown at the user's call of it; the calls around the place follow, innermost first. */
+/* What goes wrong inside the library is shown at the user's call of it; the calls around the place follow, innermost
+ * first. */
 static void note_calls(Elab *E, const Frame *inner, const Frame *outer) {
   int n = 0, shown = 3;
   Diag *g = E->d->last;
@@ -51,7 +54,8 @@ static void note_calls(Elab *E, const Frame *inner, const Frame *outer) {
     }
   }
   for (const Frame *f = inner; f && f != outer; f = f->up)
-    if (f->call.file && !covers(f->call, g->span) && n++ < shown) diag_note(E->d, g, f->call, "in this call of `%s`", f->fname);
+    if (f->call.file && !covers(f->call, g->span) && n++ < shown)
+      diag_note(E->d, g, f->call, "in this call of `%s`", f->fname);
   if (n > shown) diag_note(E->d, g, (Span){0}, "... and %d calls more around it", n - shown);
 }
 
@@ -169,7 +173,8 @@ static Module *import_one(Elab *E, Ast *e) {
   const char *source = own ? path : arena_printf(E->a, "stdlib/%s.tg", e->name);
   Name key = name_of(E->names, source, strlen(source));
   Module *m = map_get(&s->module, key);
-  if (m && m->loading) diag_fail(E->d, M_CYCLE, e->span, "`%s` is being imported already: modules import each other", e->name);
+  if (m && m->loading)
+    diag_fail(E->d, M_CYCLE, e->span, "`%s` is being imported already: modules import each other", e->name);
   if (m && m->file) return m;
   if (!own && s->opt.hooks->library) text = (char *)s->opt.hooks->library(s->opt.hooks->ctx, e->name, &len);
   if (!text) fail_import(E, e, path);
@@ -200,7 +205,8 @@ static Value *parse_arg(Elab *E, Ast *e, Value *like, const char *text) {
   bool want_str = like ? like->kind == V_STR : e->type && name_is(e->type->name, "string");
   bool want_bool = like ? like->kind == V_BOOL : e->type && name_is(e->type->name, "bool");
   DType t;
-  if (!like && e->type && e->type->name && dt_by_name(e->type->name, (int)strlen(e->type->name), &t)) want_int |= dt_is_int(t);
+  if (!like && e->type && e->type->name && dt_by_name(e->type->name, (int)strlen(e->type->name), &t))
+    want_int |= dt_is_int(t);
   bool open = !like && !e->type; /* neither default nor annotation: what it looks like */
   if (want_str) return v_str(E, text, strlen(text));
   if ((want_bool || open) && !strcmp(text, "true")) return v_bool(E, true);
@@ -208,12 +214,15 @@ static Value *parse_arg(Elab *E, Ast *e, Value *like, const char *text) {
   errno = 0;
   long long i = strtoll(text, &end, 10);
   bool whole = *text && !*end && !errno;
-  if (whole && !want_bool) return want_int || open || (like && !like->num.is_float) ? v_int(E, i, NULL) : v_float(E, (double)i);
+  if (whole && !want_bool)
+    return want_int || open || (like && !like->num.is_float) ? v_int(E, i, NULL) : v_float(E, (double)i);
   double f = strtod(text, &end);
   if (*text && !*end && !want_int && !want_bool) return v_float(E, f);
   if (open) return v_str(E, text, strlen(text));
   diag_fail(E->d, U_USAGE, e->span, "--%s %s: %s is expected", e->name, text,
-            want_int ? "an integer" : want_bool ? "true or false" : "a number");
+            want_int    ? "an integer"
+            : want_bool ? "true or false"
+                        : "a number");
 }
 
 static const Env *elab_arg(Elab *E, const Env *env, Ast *e) {
@@ -279,7 +288,11 @@ static bool defined_twice(Elab *E, Ast *file, int k) {
   return false;
 }
 
-typedef struct Run { Module *m; Ast *item; bool show, entry; } Run;
+typedef struct Run {
+  Module *m;
+  Ast *item;
+  bool show, entry;
+} Run;
 
 static bool hidden(Elab *E, Ast *e) { /* a `;` after the expression silences the prompt */
   const Source *s = E->d->source.at[e->span.file - 1];
@@ -302,8 +315,12 @@ static void run_item(Elab *E, void *ctx) {
   Module *m = r->m;
   Ast *e = r->item;
   switch (e->kind) {
-  case AST_IMPORT: m->top = elab_import(E, m->top, e); return;
-  case AST_ARGDECL: m->top = elab_arg(E, m->top, e); return;
+  case AST_IMPORT:
+    m->top = elab_import(E, m->top, e);
+    return;
+  case AST_ARGDECL:
+    m->top = elab_arg(E, m->top, e);
+    return;
   case AST_DEF:
   case AST_EXPORT:
   case AST_MODEL: {
@@ -316,14 +333,17 @@ static void run_item(Elab *E, void *ctx) {
   case AST_EXPR: {
     int effects = E->effect.n;
     Value *v = elab_expr(E, m->top, e->a);
-    if (r->show) show_value(E, m, e, v);
+    if (r->show)
+      show_value(E, m, e, v);
     else if (E->effect.n == effects && v->kind != V_NONE && !(v->kind == V_TUPLE && v->agg.n == 0) && !r->entry) {
       Diag *g = diag_warn(E->d, N_UNUSED, e->span, "nothing uses this value, %s", v_type_text(E, v));
       diag_help(E->d, g, "print(...) shows it");
     }
     return;
   }
-  default: m->top = elab_stmt(E, m->top, e); return;
+  default:
+    m->top = elab_stmt(E, m->top, e);
+    return;
   }
 }
 
@@ -363,7 +383,6 @@ bool module_run(Elab *E, Module *m, Ast *file, bool show) {
     Run r = {m, file->kid[k], show && k == file->nkid - 1, show};
     if (!elab_guarded(E, run_item, &r)) poison_item(E, m, file->kid[k]);
   }
-  for (int k = 0; k < file->nkid && !m->library; k++)
-    elab_guarded(E, check_item, file->kid[k]);
+  for (int k = 0; k < file->nkid && !m->library; k++) elab_guarded(E, check_item, file->kid[k]);
   return E->d->nerror == errors;
 }

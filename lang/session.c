@@ -23,9 +23,14 @@ Names *session_names(Session *s) { return s->E.names; }
 
 /* ---- a stack of our own ---------------------------------------------------------------------------------------- */
 
-/* Elaboration recurses with the program: 1,000 calls of 1,000 nested expressions. It runs on a thread whose stack is as large as
- * the system grants, and stops with a diagnostic 256 KB before its end. */
-typedef struct Job { Session *s; void (*fn)(Session *s, void *ctx); void *ctx; size_t stack; } Job;
+/* Elaboration recurses with the program: 1,000 calls of 1,000 nested expressions. It runs on a thread whose stack is as
+ * large as the system grants, and stops with a diagnostic 256 KB before its end. */
+typedef struct Job {
+  Session *s;
+  void (*fn)(Session *s, void *ctx);
+  void *ctx;
+  size_t stack;
+} Job;
 
 enum { STACK_RESERVE = 256 << 10 };
 
@@ -54,7 +59,12 @@ static void on_big_stack(Session *s, void (*fn)(Session *s, void *ctx), void *ct
 
 /* ---- units ----------------------------------------------------------------------------------------------------- */
 
-typedef struct Unit { uint32_t file; UnitKind kind; Region *out; bool ok; } Unit;
+typedef struct Unit {
+  uint32_t file;
+  UnitKind kind;
+  Region *out;
+  bool ok;
+} Unit;
 
 static void check_args_used(Session *s) {
   for (int k = 0; k + 1 < s->opt.narg; k += 2) {
@@ -105,7 +115,10 @@ bool session_unit(Session *s, uint32_t file, UnitKind kind, Region *out) {
 
 /* ---- what the prompt keeps ------------------------------------------------------------------------------------- */
 
-typedef struct Walk { Session *s; VEC(const void *) seen; } Walk;
+typedef struct Walk {
+  Session *s;
+  VEC(const void *) seen;
+} Walk;
 
 static bool first_visit(Walk *w, const void *p) {
   for (int k = 0; k < w->seen.n; k++)
@@ -140,13 +153,16 @@ static void walk_value(Walk *w, Value *v) {
     if (first_visit(w, v))
       for (int k = 0; k < v->agg.n; k++) walk_value(w, v->agg.at[k]);
     return;
-  case V_RANGE: walk_value(w, v->range.lo), walk_value(w, v->range.hi); return;
+  case V_RANGE:
+    walk_value(w, v->range.lo), walk_value(w, v->range.hi);
+    return;
   case V_FUN:
     if (!first_visit(w, v->fun)) return;
     if (v->fun->kind == FUN_LAMBDA || v->fun->kind == FUN_DEF) walk_env(w, v->fun->env);
     for (int k = 0; k < v->fun->ndata; k++) walk_value(w, v->fun->data[k]);
     return;
-  default: return;
+  default:
+    return;
   }
 }
 
@@ -183,7 +199,13 @@ void session_abandon(Session *s) {
 
 /* ---- asking without running ------------------------------------------------------------------------------------ */
 
-typedef struct Query { uint32_t file; Arena *a; char *text; Ast *expr; Value *v; } Query;
+typedef struct Query {
+  uint32_t file;
+  Arena *a;
+  char *text;
+  Ast *expr;
+  Value *v;
+} Query;
 
 static void eval_query(Elab *E, void *ctx) {
   Query *q = ctx;
@@ -222,7 +244,12 @@ char *session_type(Session *s, uint32_t file, Arena *a) {
 
 /* ---- completion and documentation ------------------------------------------------------------------------------ */
 
-typedef struct Found { Arena *a; const char *prefix, *keep; size_t n; VEC(const char *) at; } Found;
+typedef struct Found {
+  Arena *a;
+  const char *prefix, *keep;
+  size_t n;
+  VEC(const char *) at;
+} Found;
 
 static void offer(Found *f, const char *name) {
   if (!name || !strcmp(name, "_") || strncmp(name, f->prefix, f->n)) return;
@@ -250,8 +277,10 @@ static Value *path_value(Session *s, const char *path, size_t n) {
       v = b ? b->v : name_lookup(E, NULL, name);
     } else if (v->kind == V_RECORD) {
       if (!v_field(v, name, &v)) return NULL;
-    } else if (v->kind == V_MODULE) v = module_member(E, v->module, name);
-    else return NULL;
+    } else if (v->kind == V_MODULE)
+      v = module_member(E, v->module, name);
+    else
+      return NULL;
     if (!v || v->kind == V_POISON) return NULL;
   }
   return v;
@@ -268,11 +297,15 @@ static void offer_members(Found *f, Session *s, Value *v) {
 
 static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-typedef struct Complete { const char *prefix; Found f; } Complete;
+typedef struct Complete {
+  const char *prefix;
+  Found f;
+} Complete;
 
 static void run_complete(Session *s, void *ctx) {
-  static const char *const words[] = {"def", "model", "fold", "scan", "for", "in", "if", "else", "while", "and", "or", "not",
-                                      "true", "false", "none", "import", "arg", "export", "inf", "nan", "pi"};
+  static const char *const words[] = {"def",  "model",  "fold", "scan",   "for", "in",   "if",
+                                      "else", "while",  "and",  "or",     "not", "true", "false",
+                                      "none", "import", "arg",  "export", "inf", "nan",  "pi"};
   Complete *c = ctx;
   Found *f = &c->f;
   const char *dot = strrchr(c->prefix, '.');
@@ -300,7 +333,11 @@ int session_complete(Session *s, const char *prefix, const char ***out, Arena *a
   return c.f.at.n;
 }
 
-typedef struct Doc { const char *name; Arena *a; char *text; } Doc;
+typedef struct Doc {
+  const char *name;
+  Arena *a;
+  char *text;
+} Doc;
 
 static void run_doc(Session *s, void *ctx) {
   Doc *d = ctx;

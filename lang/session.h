@@ -4,40 +4,47 @@
 #include "lang/elab.h"
 
 /* Names to pointers; open addressing on the interned pointer. */
-typedef struct NameMap { Name *key; void **val; int n, cap; } NameMap;
+typedef struct NameMap {
+  Name *key;
+  void **val;
+  int n, cap;
+} NameMap;
 void *map_get(const NameMap *m, Name key);
 void map_put(Arena *a, NameMap *m, Name key, void *val);
 
-/* One source file's top level. Definitions are hoisted: `def` has them all from the start of the unit; `top` grows statement
- * by statement. A definition is one Fun for ever: redefining it at the prompt overwrites the Fun, so callers see it. */
+/* One source file's top level. Definitions are hoisted: `def` has them all from the start of the unit; `top` grows
+ * statement by statement. A definition is one Fun for ever: redefining it at the prompt overwrites the Fun, so callers
+ * see it. */
 struct Module {
   Name name;
-  const char *dir;         /* where its imports are looked for first, "" for the working directory */
-  bool library;            /* text from the library: its definitions are documentation, not the user's */
-  bool loading;            /* M_CYCLE */
-  NameMap def;             /* Value * (V_FUN) of every top-level def, export and model so far */
-  const Env *top;          /* bindings so far; never NULL (ends in a nameless entry) */
-  Ast *file;               /* the last unit's tree */
+  const char *dir; /* where its imports are looked for first, "" for the working directory */
+  bool library;    /* text from the library: its definitions are documentation, not the user's */
+  bool loading;    /* M_CYCLE */
+  NameMap def;     /* Value * (V_FUN) of every top-level def, export and model so far */
+  const Env *top;  /* bindings so far; never NULL (ends in a nameless entry) */
+  Ast *file;       /* the last unit's tree */
 };
 
-typedef struct Redefined { Fun *fun, old; } Redefined;
+typedef struct Redefined {
+  Fun *fun, old;
+} Redefined;
 
 struct Session {
   Elab E;
   SessionOptions opt;
   Module *main, *prelude;
-  NameMap builtin;         /* Value *: builtins, dtypes and constants already looked up */
-  NameMap computed;        /* node -> Value *: what static(...) has run already */
-  NameMap module;          /* by path or library name: Module * */
-  NameMap ever_bound;      /* names that some environment has: others need no walk */
+  NameMap builtin;            /* Value *: builtins, dtypes and constants already looked up */
+  NameMap computed;           /* node -> Value *: what static(...) has run already */
+  NameMap module;             /* by path or library name: Module * */
+  NameMap ever_bound;         /* names that some environment has: others need no walk */
   VEC(uint32_t) library_file; /* sources whose text is the library's */
-  VEC(Name) arg_used;      /* `arg` declarations met */
+  VEC(Name) arg_used;         /* `arg` declarations met */
   /* the entry in hand, between session_unit and commit or abandon */
-  const Env *entry_top;    /* main->top before it */
+  const Env *entry_top; /* main->top before it */
   Stream entry_stream;
-  VEC(Value *) pending;    /* leaves with a node to be kept, in session_pending's order */
-  VEC(Name) hoisted;       /* definitions that it added */
-  VEC(Redefined) redefined;/* definitions that this entry overwrote, to restore */
+  VEC(Value *) pending;     /* leaves with a node to be kept, in session_pending's order */
+  VEC(Name) hoisted;        /* definitions that it added */
+  VEC(Redefined) redefined; /* definitions that this entry overwrote, to restore */
 };
 
 /* ---- names (env.c) ---- */
@@ -58,8 +65,8 @@ Module *module_prelude(Session *s);
 Value *module_member(Elab *E, Module *m, Name name);
 /* `import`: binds each module; M_IMPORT, M_CYCLE. */
 const Env *elab_import(Elab *E, const Env *env, Ast *e);
-/* Hoists the definitions of a parsed file and elaborates its items in order, one boundary an item. `show`: the prompt: the
- * last expression is printed and bound to `ans`. False when something failed. */
+/* Hoists the definitions of a parsed file and elaborates its items in order, one boundary an item. `show`: the prompt:
+ * the last expression is printed and bound to `ans`. False when something failed. */
 bool module_run(Elab *E, Module *m, Ast *file, bool show);
 /* The folder of a registered source, "" for the working folder. */
 const char *source_dir(Elab *E, uint32_t file);
@@ -75,24 +82,41 @@ char *fun_signature(Elab *E, const Fun *f);
 void def_check(Elab *E, Fun *f);
 /* Warns about locals that nothing reads (lint.c). */
 void lint_unused(Elab *E, Ast *def);
-/* Runs fn under one error boundary; adds the notes of calls; drops exact repeats. False when it failed; the elaboration's state
- * is as before then, effects included. */
+/* Runs fn under one error boundary; adds the notes of calls; drops exact repeats. False when it failed; the
+ * elaboration's state is as before then, effects included. */
 bool elab_guarded(Elab *E, void (*fn)(Elab *E, void *ctx), void *ctx);
 /* Ends a diagnostic started with diag_add. */
 _Noreturn void elab_fail(Elab *E, Diag *g);
 
 /* ---- signatures (types.c) ---- */
 /* One application of a signature: dimension variables and the float dtype that all `[..]` share. */
-typedef struct Later { Ast *dim; Dim got; const char *what; int axis; Span at; Ast *type; const Value *v; } Later;
+typedef struct Later {
+  Ast *dim;
+  Dim got;
+  const char *what;
+  int axis;
+  Span at;
+  Ast *type;
+  const Value *v;
+} Later;
 typedef struct Sig {
-  const Env *env;          /* grows: dimension variables, then parameters */
-  const Env *outer;        /* the definition's own environment: where enclosing dims are looked up */
+  const Env *env;   /* grows: dimension variables, then parameters */
+  const Env *outer; /* the definition's own environment: where enclosing dims are looked up */
   const char *fname;
-  int nown; Name *own; Value **own_value; /* the definition's parameters; a value is NULL while not known */
-  bool has_flt; DType flt; Value *flt_value; Span flt_at;              /* the dtype of every `[..]` */
-  bool has_rest; int nrest; Dim rest[TG_MAX_RANK]; const char *rest_from; Span rest_at; /* `...` */
-  VEC(Later) later;        /* dims that held several unknown variables */
-  bool symbolic;           /* checking by itself: sizes are printed by their names */
+  int nown;
+  Name *own;
+  Value **own_value; /* the definition's parameters; a value is NULL while not known */
+  bool has_flt;
+  DType flt;
+  Value *flt_value;
+  Span flt_at; /* the dtype of every `[..]` */
+  bool has_rest;
+  int nrest;
+  Dim rest[TG_MAX_RANK];
+  const char *rest_from;
+  Span rest_at;     /* `...` */
+  VEC(Later) later; /* dims that held several unknown variables */
+  bool symbolic;    /* checking by itself: sizes are printed by their names */
 } Sig;
 void sig_begin(Elab *E, Sig *s, const Env *env, const char *fname);
 /* Checks v against an annotation, binding dimension variables; returns v converted where the annotation says so. */
@@ -101,13 +125,16 @@ Value *sig_match(Elab *E, Sig *s, Ast *type, Value *v, const char *what, Span at
 void sig_finish(Elab *E, Sig *s);
 /* Joins the float dtype over arguments before matching, so that literals adapt to it whatever their place. */
 void sig_float(Elab *E, Sig *s, Ast *type, Value *v, const char *what, Span at);
-char *type_text(Elab *E, const Ast *type);       /* an annotation as text */
-char *expr_text(Elab *E, const Ast *e);          /* a dim or default as text, cut to one line */
+char *type_text(Elab *E, const Ast *type); /* an annotation as text */
+char *expr_text(Elab *E, const Ast *e);    /* a dim or default as text, cut to one line */
 
 /* ---- text (strings.c) ---- */
-char *num_text(Arena *a, double v);              /* shortest text of a static decimal, as the f32 it will be */
+char *num_text(Arena *a, double v); /* shortest text of a static decimal, as the f32 it will be */
 /* Adds a value to a print template: operands are appended to args. */
-typedef struct Template { VEC(char) text; VEC(Value *) arg; } Template;
+typedef struct Template {
+  VEC(char) text;
+  VEC(Value *) arg;
+} Template;
 void template_text(Elab *E, Template *t, const char *s, size_t n);
 void template_value(Elab *E, Template *t, Value *v, const char *fmt, Span at, bool nested);
 /* Emits the effect that prints the template. */
@@ -122,5 +149,6 @@ Value *elab_string(Elab *E, const Env *env, Ast *e);
 char *shape_text(Elab *E, int rank, const Dim *dim); /* "[M, 3]" */
 /* Adds "4 is K of `a`" notes along an origin chain. */
 void note_origin(Elab *E, Diag *g, Dim d);
-const Origin *origin_new(Elab *E, const Origin *via, Span at, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+const Origin *origin_new(Elab *E, const Origin *via, Span at, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 #endif

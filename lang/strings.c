@@ -1,23 +1,27 @@
 /* Text: interpolation, the template of the native `print`, and the texts of static numbers.
  *
- * Static pieces are folded into the text, by the formatter that prints run-time values. A string whose pieces are all static is a
- * plain V_STR; otherwise it is a template with run-time operands, which `print` and `assert` take over as they are. */
+ * Static pieces are folded into the text, by the formatter that prints run-time values. A string whose pieces are all
+ * static is a plain V_STR; otherwise it is a template with run-time operands, which `print` and `assert` take over as
+ * they are. */
 #include "lang/fold.h"
 #include "stdlib/native/print.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A static number in a format (NULL: plain): integers as i64, decimals as the f32 that they become, or as f64 where that would
- * overflow or vanish. */
+/* A static number in a format (NULL: plain): integers as i64, decimals as the f32 that they become, or as f64 where
+ * that would overflow or vanish. */
 static char *format_num(Arena *a, Num v, const char *fmt) {
   char buf[2048];
   float f = (float)v.f;
   uint8_t b = v.i != 0;
   bool narrow = isfinite(f) == isfinite(v.f) && (f != 0) == (v.f != 0);
-  if (v.is_bool) format_scalar(buf, sizeof buf, DT_BOOL, &b, fmt);
-  else if (!v.is_float) format_scalar(buf, sizeof buf, DT_I64, &v.i, fmt);
-  else format_scalar(buf, sizeof buf, narrow ? DT_F32 : DT_F64, narrow ? (void *)&f : (void *)&v.f, fmt);
+  if (v.is_bool)
+    format_scalar(buf, sizeof buf, DT_BOOL, &b, fmt);
+  else if (!v.is_float)
+    format_scalar(buf, sizeof buf, DT_I64, &v.i, fmt);
+  else
+    format_scalar(buf, sizeof buf, narrow ? DT_F32 : DT_F64, narrow ? (void *)&f : (void *)&v.f, fmt);
   return arena_strdup(a, buf);
 }
 
@@ -107,12 +111,16 @@ static void put_lines(Elab *E, Template *t, Value *v, const char *prefix, Span a
 }
 
 void template_value(Elab *E, Template *t, Value *v, const char *fmt, Span at, bool nested) {
-  bool numbers = v->kind == V_NUM || v->kind == V_BOOL || v->kind == V_TENSOR || v->kind == V_RANGE || v->kind == V_TUPLE ||
-                 v->kind == V_RECORD;
-  if (fmt && !numbers) diag_fail(E->d, T_TYPE, at, "the format `:%s` is for numbers, but this is %s", fmt, v_type_text(E, v));
+  bool numbers = v->kind == V_NUM || v->kind == V_BOOL || v->kind == V_TENSOR || v->kind == V_RANGE ||
+                 v->kind == V_TUPLE || v->kind == V_RECORD;
+  if (fmt && !numbers)
+    diag_fail(E->d, T_TYPE, at, "the format `:%s` is for numbers, but this is %s", fmt, v_type_text(E, v));
   switch (v->kind) {
-  case V_POISON: diag_unwind(E->d);
-  case V_NONE: text_str(E, t, "none"); return;
+  case V_POISON:
+    diag_unwind(E->d);
+  case V_NONE:
+    text_str(E, t, "none");
+    return;
   case V_BOOL:
   case V_NUM: {
     Num num;
@@ -123,11 +131,15 @@ void template_value(Elab *E, Template *t, Value *v, const char *fmt, Span at, bo
   }
   case V_STR:
     if (nested) text_str(E, t, "\"");
-    if (v->str.narg) put_template(E, t, v);
-    else template_text(E, t, v->str.s, v->str.n);
+    if (v->str.narg)
+      put_template(E, t, v);
+    else
+      template_text(E, t, v->str.s, v->str.n);
     if (nested) text_str(E, t, "\"");
     return;
-  case V_DTYPE: text_str(E, t, dt_name(v->dtype)); return;
+  case V_DTYPE:
+    text_str(E, t, dt_name(v->dtype));
+    return;
   case V_TENSOR:
     check_format(E, tv_hard_dtype(&v->t), fmt, at);
     put_operand(E, t, tv_harden(E, v, at), fmt);
@@ -140,10 +152,14 @@ void template_value(Elab *E, Template *t, Value *v, const char *fmt, Span at, bo
   }
   case V_TUPLE:
   case V_RECORD:
-    if (!nested && !fmt && !all_inline(v)) put_lines(E, t, v, "", at);
-    else put_agg(E, t, v, fmt, at);
+    if (!nested && !fmt && !all_inline(v))
+      put_lines(E, t, v, "", at);
+    else
+      put_agg(E, t, v, fmt, at);
     return;
-  default: text_str(E, t, v_type_text(E, v)); return;
+  default:
+    text_str(E, t, v_type_text(E, v));
+    return;
   }
 }
 
@@ -180,8 +196,10 @@ Value *elab_string(Elab *E, const Env *env, Ast *e) {
   VEC(char) plain = {0};
   for (int k = 0; k < e->nkid; k++) {
     Ast *p = e->kid[k];
-    if (p->kind == AST_STR) template_text(E, &t, p->name, (size_t)p->ival);
-    else template_value(E, &t, elab_expr(E, env, p->a), p->name, p->a->span, false);
+    if (p->kind == AST_STR)
+      template_text(E, &t, p->name, (size_t)p->ival);
+    else
+      template_value(E, &t, elab_expr(E, env, p->a), p->name, p->a->span, false);
   }
   if (t.arg.n == 0) { /* no operands: the template with its braces single again is the text */
     for (int i = 0; i < t.text.n; i++) {

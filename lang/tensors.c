@@ -1,5 +1,5 @@
-/* Tensors: dtype joins, casts, broadcasting, and sealing expressions into comprehensions. Element-wise operations on any
- * values are in elementwise.c. */
+/* Tensors: dtype joins, casts, broadcasting, and sealing expressions into comprehensions. Element-wise operations on
+ * any values are in elementwise.c. */
 #include "lang/fold.h"
 #include <math.h>
 #include <string.h>
@@ -11,9 +11,7 @@ DType tv_hard_dtype(const TensorV *t) { return t->weak && dt_is_float(t->dtype) 
 static bool int_fits(DType t, int64_t v) { return v >= dt_int_min(t) && v <= dt_int_max(t); }
 
 /* Is the decimal v representable up to rounding (not overflowing to infinity)? */
-static bool float_fits(Elab *E, DType t, double v) {
-  return !isfinite(v) || isfinite(ex_float(E->g, t, v)->num.f);
-}
+static bool float_fits(Elab *E, DType t, double v) { return !isfinite(v) || isfinite(ex_float(E->g, t, v)->num.f); }
 
 static _Noreturn void fail_literal(Elab *E, DType t, Num v, Span at) {
   if (v.is_float) diag_fail(E->d, T_LITERAL, at, "%s does not fit %s", num_text(E->a, v.f), dt_name(t));
@@ -51,11 +49,15 @@ static Node *cast_const(Elab *E, const Node *c, DType t, Span at) {
   char *data = arena_alloc(E->a, (size_t)(n ? n : 1) * (size_t)dt_bytes(t));
   for (int64_t i = 0; i < n; i++) {
     Num v = {.is_float = dt_is_float(from)};
-    if (v.is_float) v.f = dt_get_f(from, c->data, i);
-    else v.i = dt_get_i(from, c->data, i), v.f = (double)v.i;
+    if (v.is_float)
+      v.f = dt_get_f(from, c->data, i);
+    else
+      v.i = dt_get_i(from, c->data, i), v.f = (double)v.i;
     v = lit_num(E, t, v, at);
-    if (dt_is_float(t)) dt_put_f(t, data, i, v.f);
-    else dt_put_i(t, data, i, v.i);
+    if (dt_is_float(t))
+      dt_put_f(t, data, i, v.f);
+    else
+      dt_put_i(t, data, i, v.i);
   }
   return nd_const(E->g, t, c->rank, c->dim, data);
 }
@@ -66,8 +68,10 @@ static Expr *cast_expr(Elab *E, const TensorV *x, DType t, Span at) {
     return ex_load(E->g, cast_const(E, c, t, at), x->e->n, x->e->arg, NULL, x->e->checked, x->e->span);
   if (x->weak && x->e->kind == EX_CONST) {
     Num v = {.is_float = dt_is_float(x->dtype)};
-    if (v.is_float) v.f = x->e->num.f;
-    else v.i = x->e->num.i, v.f = (double)v.i;
+    if (v.is_float)
+      v.f = x->e->num.f;
+    else
+      v.i = x->e->num.i, v.f = (double)v.i;
     return lit_expr(E, t, v, at);
   }
   return ex_cast(E->g, t, x->e);
@@ -147,8 +151,10 @@ static bool shape_of(const Value *v, int *rank, const Dim **dim) {
 
 /* Where a size comes from; when nobody knows, at least which operand has it. */
 static void note_size(Elab *E, Diag *g, const Value *v, Dim d, Span at) {
-  if (d.from) note_origin(E, g, d);
-  else diag_note(E->d, g, at, "this is %s", v_type_text(E, v));
+  if (d.from)
+    note_origin(E, g, d);
+  else
+    diag_note(E->d, g, at, "this is %s", v_type_text(E, v));
 }
 
 static const char *dim_text(Elab *E, Dim d) { return d.sym ? d.sym : arena_printf(E->a, "%lld", (long long)d.n); }
@@ -164,13 +170,13 @@ static bool transposed_fits(const TensorV *a, const TensorV *b) {
   return true;
 }
 
-static _Noreturn void fail_mismatch(Elab *E, Value *const *v, const Span *at, Span op, const char *opname, int a,
-                                    int b, int axis_a, int axis_b) {
+static _Noreturn void fail_mismatch(Elab *E, Value *const *v, const Span *at, Span op, const char *opname, int a, int b,
+                                    int axis_a, int axis_b) {
   const TensorV *x = &v[a]->t, *y = &v[b]->t;
   bool two = a == 0 && b == 1;
   const char *left = two ? " on the left" : "", *right = two ? " on the right" : "";
-  Diag *g = diag_add(E->d, S_MISMATCH, op, "`%s` of %s and %s: axis %d is %s%s, axis %d is %s%s",
-                     opname, shape_text(E, x->rank, x->dim), shape_text(E, y->rank, y->dim), axis_a,
+  Diag *g = diag_add(E->d, S_MISMATCH, op, "`%s` of %s and %s: axis %d is %s%s, axis %d is %s%s", opname,
+                     shape_text(E, x->rank, x->dim), shape_text(E, y->rank, y->dim), axis_a,
                      dim_text(E, x->dim[axis_a]), left, axis_b, dim_text(E, y->dim[axis_b]), right);
   note_size(E, g, v[a], x->dim[axis_a], at[a]);
   note_size(E, g, v[b], y->dim[axis_b], at[b]);
@@ -203,9 +209,10 @@ static _Noreturn void fail_stretch(Elab *E, int n, Value *const *v, const Span *
   for (int k = 0; k < n; k++)
     if (v[k]->kind == V_TENSOR && v[k]->t.rank) diag_note(E->d, g, at[k], "this is %s", v_type_text(E, v[k]));
   if (n == 2 && rank == 2)
-    diag_help(E->d, g, "write the outer form: [%s[%s] %s %s[%s] for i, j]", operand_text(E, at[0], "a"), outer_sub(x), opname,
-              operand_text(E, at[1], "b"), outer_sub(y));
-  else diag_help(E->d, g, "write the outer form as a comprehension, as in [a[i] %s b[j] for i, j]", opname);
+    diag_help(E->d, g, "write the outer form: [%s[%s] %s %s[%s] for i, j]", operand_text(E, at[0], "a"), outer_sub(x),
+              opname, operand_text(E, at[1], "b"), outer_sub(y));
+  else
+    diag_help(E->d, g, "write the outer form as a comprehension, as in [a[i] %s b[j] for i, j]", opname);
   elab_fail(E, g);
 }
 
@@ -225,10 +232,12 @@ int tv_broadcast(Elab *E, int n, Value *const *v, const Span *at, Span op, const
       int a = b + rank - r;
       unknown |= dim[b].n < 0;
       if (dim[b].n == 1 && who[a] >= 0) continue;
-      if (who[a] < 0 || out[a].n == 1 || (out[a].n < 0 && dim[b].n > 1)) out[a] = dim[b], who[a] = k;
+      if (who[a] < 0 || out[a].n == 1 || (out[a].n < 0 && dim[b].n > 1))
+        out[a] = dim[b], who[a] = k;
       else if (out[a].n != dim[b].n && out[a].n >= 0 && dim[b].n >= 0)
         fail_mismatch(E, v, at, op, opname, who[a], k, a - (rank - v[who[a]]->t.rank), b);
-      else if (!out[a].from) out[a].from = dim[b].from;
+      else if (!out[a].from)
+        out[a].from = dim[b].from;
     }
   }
   if (unknown || rank == 0) return rank;
@@ -283,7 +292,11 @@ Expr *tv_at(Elab *E, Value *v, DType t, int rank, const Dim *dim, Span at) {
 
 /* ---- sealing --------------------------------------------------------------------------------------------------- */
 
-typedef struct FreeVars { Elab *E; int n; Index *at[TG_MAX_RANK]; } FreeVars;
+typedef struct FreeVars {
+  Elab *E;
+  int n;
+  Index *at[TG_MAX_RANK];
+} FreeVars;
 
 static void collect_var(void *ctx, Expr *e) {
   FreeVars *f = ctx;
@@ -321,7 +334,11 @@ static int free_vars(Elab *E, Expr *e, Expr *guard, Index **out) {
   return f.n;
 }
 
-typedef struct Bind { Graph *g; int nfree, rank; Index **free; } Bind;
+typedef struct Bind {
+  Graph *g;
+  int nfree, rank;
+  Index **free;
+} Bind;
 
 static Expr *bind_leaf(void *ctx, Expr *e) {
   Bind *b = ctx;

@@ -1,8 +1,8 @@
 /* Annotations: matching values against types, solving dimension variables, and types as text.
  *
- * A dim is an integer, a variable, or + - * // of them. A variable is, in this order: one that this signature has bound, an own
- * parameter, a parameter or variable of an enclosing def, else fresh: then the argument's size solves it. A dim with
- * several unknowns waits (Sig.later) until the other parameters have bound them. */
+ * A dim is an integer, a variable, or + - * // of them. A variable is, in this order: one that this signature has
+ * bound, an own parameter, a parameter or variable of an enclosing def, else fresh: then the argument's size solves it.
+ * A dim with several unknowns waits (Sig.later) until the other parameters have bound them. */
 #include "lang/session.h"
 #include <string.h>
 
@@ -23,7 +23,12 @@ char *type_text(Elab *E, const Ast *type) { return expr_text(E, type); }
 /* ---- dims ------------------------------------------------------------------------------------------------------ */
 
 /* a * var + c; var NULL: known. ok false: several unknowns, or an unknown below // or a product. */
-typedef struct Linear { bool ok; Name var; int64_t a, c; const Origin *from; } Linear;
+typedef struct Linear {
+  bool ok;
+  Name var;
+  int64_t a, c;
+  const Origin *from;
+} Linear;
 
 static Value *find_dim(Elab *E, Sig *s, Name name, bool *own) {
   *own = false;
@@ -55,8 +60,12 @@ static Linear dim_binary(Elab *E, Sig *s, Ast *e) {
   r.var = x.var ? x.var : y.var, r.from = x.from ? x.from : y.from;
   bool over = false;
   switch (e->op) {
-  case BIN_ADD: over = __builtin_add_overflow(x.c, y.c, &r.c), r.a = x.var ? x.a : y.a; break;
-  case BIN_SUB: over = __builtin_sub_overflow(x.c, y.c, &r.c), r.a = x.var ? x.a : -y.a; break;
+  case BIN_ADD:
+    over = __builtin_add_overflow(x.c, y.c, &r.c), r.a = x.var ? x.a : y.a;
+    break;
+  case BIN_SUB:
+    over = __builtin_sub_overflow(x.c, y.c, &r.c), r.a = x.var ? x.a : -y.a;
+    break;
   case BIN_MUL:
     over = __builtin_mul_overflow(x.c, y.c, &r.c);
     if (r.var) over |= __builtin_mul_overflow(x.var ? x.a : y.a, x.var ? y.c : x.c, &r.a);
@@ -67,7 +76,8 @@ static Linear dim_binary(Elab *E, Sig *s, Ast *e) {
     over = x.c == INT64_MIN && y.c == -1;
     if (!over) r.c = x.c / y.c - (x.c % y.c != 0 && (x.c < 0) != (y.c < 0));
     break;
-  default: diag_fail(E->d, T_TYPE, e->span, "a dimension is made of integers, names, + - * and //");
+  default:
+    diag_fail(E->d, T_TYPE, e->span, "a dimension is made of integers, names, + - * and //");
   }
   if (over) diag_fail(E->d, V_OVERFLOW, e->span, "the size %s does not fit in 64 bits", expr_text(E, e));
   return r;
@@ -75,10 +85,14 @@ static Linear dim_binary(Elab *E, Sig *s, Ast *e) {
 
 static Linear dim_eval(Elab *E, Sig *s, Ast *e) {
   switch (e->kind) {
-  case AST_INT: return (Linear){.ok = true, .c = e->ival};
-  case AST_NAME: return dim_name(E, s, e);
-  case AST_BINARY: return dim_binary(E, s, e);
-  default: diag_fail(E->d, T_TYPE, e->span, "a dimension is made of integers, names, + - * and //");
+  case AST_INT:
+    return (Linear){.ok = true, .c = e->ival};
+  case AST_NAME:
+    return dim_name(E, s, e);
+  case AST_BINARY:
+    return dim_binary(E, s, e);
+  default:
+    diag_fail(E->d, T_TYPE, e->span, "a dimension is made of integers, names, + - * and //");
   }
 }
 
@@ -92,8 +106,10 @@ static void note_variables(Elab *E, Sig *s, Diag *g, const Ast *e) {
   Value *v = find_dim(E, s, e->name, &own);
   int64_t i;
   if (!v || !v_is_static_int(v, &i)) return;
-  if (v->kind == V_NUM && v->num.from) note_origin(E, g, (Dim){.n = i, .from = v->num.from});
-  else diag_note(E->d, g, e->span, "%s is %lld", e->name, (long long)i);
+  if (v->kind == V_NUM && v->num.from)
+    note_origin(E, g, (Dim){.n = i, .from = v->num.from});
+  else
+    diag_note(E->d, g, e->span, "%s is %lld", e->name, (long long)i);
 }
 
 static char *dim_value_text(Elab *E, const Ast *e, int64_t v) {
@@ -126,7 +142,8 @@ static _Noreturn void fail_dim(Elab *E, Sig *s, const Later *l, int64_t wanted) 
 }
 
 static void bind_dim(Elab *E, Sig *s, Ast *e, Name var, int64_t n, const Later *l) {
-  const char *size = s->symbolic ? arena_printf(E->a, "%s is", var) : arena_printf(E->a, "%s = %lld from", var, (long long)n);
+  const char *size =
+      s->symbolic ? arena_printf(E->a, "%s is", var) : arena_printf(E->a, "%s = %lld from", var, (long long)n);
   const Origin *o = origin_new(E, l->got.from, l->at, "%s axis %d of %s", size, l->axis, l->what);
   s->env = env_bind_sig(E, s->env, var, v_int(E, n, o), e->span);
 }
@@ -146,8 +163,8 @@ static bool match_dim(Elab *E, Sig *s, const Later *l) {
   int64_t rest;
   bool fits = d.a != 0 && !__builtin_sub_overflow(l->got.n, d.c, &rest) && rest % d.a == 0 && rest / d.a >= 0;
   if (!fits) {
-    Diag *g = diag_add(E->d, S_MISMATCH, l->at, "axis %d of %s is %lld, which is not %s for any size %s", l->axis, l->what,
-                       (long long)l->got.n, expr_text(E, l->dim), d.var);
+    Diag *g = diag_add(E->d, S_MISMATCH, l->at, "axis %d of %s is %lld, which is not %s for any size %s", l->axis,
+                       l->what, (long long)l->got.n, expr_text(E, l->dim), d.var);
     note_origin(E, g, l->got);
     elab_fail(E, g);
   }
@@ -158,7 +175,8 @@ static bool match_dim(Elab *E, Sig *s, const Later *l) {
 /* ---- shapes ---------------------------------------------------------------------------------------------------- */
 
 static _Noreturn void fail_rank(Elab *E, Sig *s, Ast *type, Value *v, const char *what, Span at) {
-  Diag *g = diag_add(E->d, S_RANK, at, "%s is %s, but `%s` needs %s", what, v_type_text(E, v), s->fname, type_text(E, type));
+  Diag *g =
+      diag_add(E->d, S_RANK, at, "%s is %s, but `%s` needs %s", what, v_type_text(E, v), s->fname, type_text(E, type));
   diag_note(E->d, g, type->span, "the annotation is here");
   elab_fail(E, g);
 }
@@ -183,9 +201,12 @@ static void match_rest(Elab *E, Sig *s, Ast *type, Value *v, int from, int n, co
 static Value *match_shape(Elab *E, Sig *s, Ast *type, Value *v, const char *what, Span at) {
   int rest = -1, fixed = 0;
   for (int k = 0; k < type->nkid; k++) {
-    if (type->kid[k]->kind != AST_ELLIPSIS) fixed++;
-    else if (rest >= 0) diag_fail(E->d, T_TYPE, type->kid[k]->span, "a shape has at most one `...`");
-    else rest = k;
+    if (type->kid[k]->kind != AST_ELLIPSIS)
+      fixed++;
+    else if (rest >= 0)
+      diag_fail(E->d, T_TYPE, type->kid[k]->span, "a shape has at most one `...`");
+    else
+      rest = k;
   }
   int nrest = v->t.rank - fixed;
   if (rest < 0 ? nrest != 0 : nrest < 0) fail_rank(E, s, type, v, what, at);
@@ -201,7 +222,8 @@ static Value *match_shape(Elab *E, Sig *s, Ast *type, Value *v, const char *what
     if (!match_dim(E, s, &l)) vec_push(E->a, &s->later, l);
     Dim *d = &r->t.dim[axis];
     if (l.dim->kind == AST_NAME) {
-      if (d->n >= 0 && !s->symbolic) d->from = origin_new(E, d->from, at, "%lld is %s, axis %d of %s", (long long)d->n, l.dim->name, axis, what);
+      if (d->n >= 0 && !s->symbolic)
+        d->from = origin_new(E, d->from, at, "%lld is %s, axis %d of %s", (long long)d->n, l.dim->name, axis, what);
       if (s->symbolic) {
         d->sym = l.dim->name;
         d->from = origin_new(E, d->from, l.dim->span, "%s is axis %d of %s", d->sym, axis, what);
@@ -221,7 +243,8 @@ static _Noreturn void fail_type(Elab *E, Sig *s, Ast *type, Value *v, const char
                      type_text(E, type));
   if (mix && !type->name && s->flt_value && s->flt_at.file)
     diag_note(E->d, g, s->flt_at, "the floats of this signature are %s because of this", dt_name(to));
-  else diag_note(E->d, g, type->span, "the annotation is here");
+  else
+    diag_note(E->d, g, type->span, "the annotation is here");
   if (to != DT_COUNT && (v->kind == V_TENSOR || v->kind == V_RANGE || v->kind == V_NUM))
     diag_help(E->d, g, "%s(...) converts it", dt_name(to));
   elab_fail(E, g);
@@ -242,8 +265,10 @@ static Value *match_scalar_word(Elab *E, Sig *s, Ast *type, Value *v, const char
     if (!ok) fail_type(E, s, type, v, what, at, DT_F32);
     return v->kind == V_NUM && !v->num.is_float ? v_float(E, v->num.f) : v;
   }
-  static const struct { const char *name; ValueKind kind; } words[] = {
-      {"string", V_STR}, {"function", V_FUN}, {"model", V_MODEL}, {"dtype", V_DTYPE}, {"range", V_RANGE}};
+  static const struct {
+    const char *name;
+    ValueKind kind;
+  } words[] = {{"string", V_STR}, {"function", V_FUN}, {"model", V_MODEL}, {"dtype", V_DTYPE}, {"range", V_RANGE}};
   for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
     if (!is_scalar_name(type, words[k].name)) continue;
     if (v->kind != words[k].kind) fail_type(E, s, type, v, what, at, DT_COUNT);
@@ -333,14 +358,17 @@ void sig_finish(Elab *E, Sig *s) {
     int n = 0;
     for (int k = 0; k < s->later.n; k++) {
       Later l = s->later.at[k];
-      if (match_dim(E, s, &l)) progress = true;
-      else s->later.at[n++] = l;
+      if (match_dim(E, s, &l))
+        progress = true;
+      else
+        s->later.at[n++] = l;
     }
     s->later.n = n;
   }
   if (!s->later.n) return;
   const Later *l = &s->later.at[0];
-  Diag *g = diag_add(E->d, T_STATIC, l->dim->span, "the sizes in %s cannot be solved from the arguments", expr_text(E, l->dim));
+  Diag *g = diag_add(E->d, T_STATIC, l->dim->span, "the sizes in %s cannot be solved from the arguments",
+                     expr_text(E, l->dim));
   diag_help(E->d, g, "let each variable stand alone in some parameter, or be an `int` parameter");
   elab_fail(E, g);
 }

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-const char *const value_kind_text[] = {"nothing",  "a number", "a bool",   "a string",        "a tuple",
+const char *const value_kind_text[] = {"nothing",  "a number", "a bool",     "a string",      "a tuple",
                                        "a record", "a range",  "a function", "a tensor",      "a dtype",
                                        "a module", "a model",  "a data set", "zipped values", "a failed value"};
 
@@ -120,7 +120,8 @@ static Value *range_tensor(Elab *E, Value *r, Span at, const char *what) {
   Expr *len = ex_op2(E->g, OP_SUB, ehi, elo);
   double n;
   if (!ex_is_const(len, &n))
-    diag_fail(E->d, T_STATIC, at, "%s: the length of this range is known at run time only, and sizes must be static", what);
+    diag_fail(E->d, T_STATIC, at, "%s: the length of this range is known at run time only, and sizes must be static",
+              what);
   d.n = n < 0 ? 0 : (int64_t)n;
   return v_tensor(E, DT_I64, 1, &d, ex_op2(E->g, OP_ADD, elo, ex_iter(E->g, 0)));
 }
@@ -128,15 +129,20 @@ static Value *range_tensor(Elab *E, Value *r, Span at, const char *what) {
 TensorV *v_as_tensor(Elab *E, Value *v, Span at, const char *what) {
   Value *t = NULL;
   switch (v->kind) {
-  case V_TENSOR: return &v->t;
+  case V_TENSOR:
+    return &v->t;
   case V_NUM:
     t = v_scalar(E, v->num.is_float ? ex_float(E->g, DT_F64, v->num.f) : ex_int(E->g, DT_I64, v->num.i));
     t->t.weak = true;
     return &t->t;
-  case V_BOOL: return &v_scalar(E, ex_bool(E->g, v->b))->t;
-  case V_RANGE: return &range_tensor(E, v, at, what)->t;
-  case V_POISON: diag_unwind(E->d);
-  default: diag_fail(E->d, T_TYPE, at, "%s must be a tensor, but it is %s", what, v_type_text(E, v));
+  case V_BOOL:
+    return &v_scalar(E, ex_bool(E->g, v->b))->t;
+  case V_RANGE:
+    return &range_tensor(E, v, at, what)->t;
+  case V_POISON:
+    diag_unwind(E->d);
+  default:
+    diag_fail(E->d, T_TYPE, at, "%s must be a tensor, but it is %s", what, v_type_text(E, v));
   }
 }
 
@@ -207,9 +213,12 @@ char *shape_text(Elab *E, int rank, const Dim *dim) {
   char *s = arena_strdup(E->a, "[");
   for (int k = 0; k < rank; k++) {
     const char *sep = k ? ", " : "";
-    if (dim[k].sym) s = arena_printf(E->a, "%s%s%s", s, sep, dim[k].sym);
-    else if (dim[k].n < 0) s = arena_printf(E->a, "%s%s?", s, sep);
-    else s = arena_printf(E->a, "%s%s%lld", s, sep, (long long)dim[k].n);
+    if (dim[k].sym)
+      s = arena_printf(E->a, "%s%s%s", s, sep, dim[k].sym);
+    else if (dim[k].n < 0)
+      s = arena_printf(E->a, "%s%s?", s, sep);
+    else
+      s = arena_printf(E->a, "%s%s%lld", s, sep, (long long)dim[k].n);
   }
   return arena_printf(E->a, "%s]", s);
 }
@@ -221,16 +230,22 @@ static char *type_text_at(Elab *E, const Value *v, int depth) {
   case V_NUM:
     return v->num.is_float ? arena_printf(E->a, "the number %s", num_text(E->a, v->num.f))
                            : arena_printf(E->a, "the number %lld", (long long)v->num.i);
-  case V_BOOL: return arena_strdup(E->a, v->b ? "true" : "false");
+  case V_BOOL:
+    return arena_strdup(E->a, v->b ? "true" : "false");
   case V_TUPLE:
-  case V_RECORD: return agg_text(E, v, depth);
-  case V_FUN: return arena_printf(E->a, "a function %s", fun_signature(E, v->fun));
+  case V_RECORD:
+    return agg_text(E, v, depth);
+  case V_FUN:
+    return arena_printf(E->a, "a function %s", fun_signature(E, v->fun));
   case V_TENSOR:
     if (v->t.rank == 0) return arena_strdup(E->a, dt_name(tv_hard_dtype(&v->t)));
     return arena_printf(E->a, "%s%s", dt_name(tv_hard_dtype(&v->t)), shape_text(E, v->t.rank, v->t.dim));
-  case V_DTYPE: return arena_printf(E->a, "the dtype %s", dt_name(v->dtype));
-  case V_MODULE: return arena_printf(E->a, "the module %s", v->module->name);
-  default: return arena_strdup(E->a, value_kind_text[v->kind]);
+  case V_DTYPE:
+    return arena_printf(E->a, "the dtype %s", dt_name(v->dtype));
+  case V_MODULE:
+    return arena_printf(E->a, "the module %s", v->module->name);
+  default:
+    return arena_strdup(E->a, value_kind_text[v->kind]);
   }
 }
 
@@ -245,8 +260,10 @@ static char *agg_text(Elab *E, const Value *v, int depth) {
     }
     char *t = type_text_at(E, v->agg.at[k], depth + 1);
     if (!strncmp(t, "the number ", 11)) t += 11;
-    if (rec) s = arena_printf(E->a, "%s%s%s: %s", s, k ? ", " : "", v->agg.key[k], t);
-    else s = arena_printf(E->a, "%s%s%s", s, k ? ", " : "", t);
+    if (rec)
+      s = arena_printf(E->a, "%s%s%s: %s", s, k ? ", " : "", v->agg.key[k], t);
+    else
+      s = arena_printf(E->a, "%s%s%s", s, k ? ", " : "", t);
   }
   return arena_printf(E->a, "%s%s", s, rec ? "}" : v->agg.n == 1 ? ",)" : ")");
 }

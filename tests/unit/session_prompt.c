@@ -2,16 +2,16 @@
 #include "session_support.h"
 #include <criterion/criterion.h>
 
-#define SHOWS(p, entry, want)                                                  \
-  do {                                                                         \
-    const char *code_ = ENTRY(p, entry);                                       \
-    cr_expect_str_eq(code_, "", "%s fails with %s", entry, code_);             \
-    cr_expect_str_eq((p)->text, want, "%s printed\n%s", entry, (p)->text);     \
+#define SHOWS(p, entry, want)                                                                                          \
+  do {                                                                                                                 \
+    const char *code_ = ENTRY(p, entry);                                                                               \
+    cr_expect_str_eq(code_, "", "%s fails with %s", entry, code_);                                                     \
+    cr_expect_str_eq((p)->text, want, "%s printed\n%s", entry, (p)->text);                                             \
   } while (0)
-#define FAILS(p, entry, want)                                                  \
-  do {                                                                         \
-    const char *code_ = ENTRY(p, entry);                                       \
-    cr_expect_str_eq(code_, want, "%s gives `%s`", entry, code_);              \
+#define FAILS(p, entry, want)                                                                                          \
+  do {                                                                                                                 \
+    const char *code_ = ENTRY(p, entry);                                                                               \
+    cr_expect_str_eq(code_, want, "%s gives `%s`", entry, code_);                                                      \
   } while (0)
 
 Test(session, shows_and_hides) {
@@ -79,7 +79,8 @@ Test(session, modules_from_the_library) {
 
 Test(session, arguments_of_the_program) {
   static const char *const arg[] = {"n", "5", "lr", "0.5", "name", "a b"};
-  static const char program[] = "arg n = 1\narg lr: f32 = 0.1\narg name = \"x\"\narg rest = true\nprint(n + 1, lr, name, rest)";
+  static const char program[] =
+      "arg n = 1\narg lr: f32 = 0.1\narg name = \"x\"\narg rest = true\nprint(n + 1, lr, name, rest)";
   Prompt *p = prompt_new(6, arg);
   cr_expect_str_eq(prompt_unit(p, program, UNIT_SCRIPT), "");
   cr_expect_str_eq(p->text, "6 0.5 a b true\n");
@@ -94,10 +95,18 @@ Test(session, arguments_of_the_program) {
 }
 
 Test(session, types_without_running) {
-  static const struct { const char *text, *type; } cases[] = {
-      {"1", "static 1"},       {"0.5", "static 0.5"},  {"true", "static true"},         {"f32([1, 2])", "f32[2]"},
-      {"f32(1)", "f32"},       {"\"a\"", "a string"},  {"(1, f64([[1]]))", "(1, f64[1, 1])"}, {"{a: 1}", "{a: 1}"},
-      {"x -> x", "a function (x) -> ..."}, {"print(1)", "nothing"}};
+  static const struct {
+    const char *text, *type;
+  } cases[] = {{"1", "static 1"},
+               {"0.5", "static 0.5"},
+               {"true", "static true"},
+               {"f32([1, 2])", "f32[2]"},
+               {"f32(1)", "f32"},
+               {"\"a\"", "a string"},
+               {"(1, f64([[1]]))", "(1, f64[1, 1])"},
+               {"{a: 1}", "{a: 1}"},
+               {"x -> x", "a function (x) -> ..."},
+               {"print(1)", "nothing"}};
   Prompt *p = prompt_new(0, NULL);
   for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
     char *t = session_type(p->session, diag_source(p->diags, "t", cases[k].text, strlen(cases[k].text)), p->arena);

@@ -17,7 +17,7 @@ typedef struct Prompt {
   VEC(Tensor) slot;
   char *text; /* printed by the last unit */
   size_t len;
-  int kept;   /* values that the last entry asked to keep */
+  int kept; /* values that the last entry asked to keep */
 } Prompt;
 
 static bool prompt_run(void *ctx, Graph *g, const Region *r, Tensor *out, Fault *f) {
@@ -64,7 +64,8 @@ static const char *prompt_unit(Prompt *p, const char *text, UnitKind kind) {
   Region r;
   bool ok = session_unit(p->session, diag_source(p->diags, "test", text, strlen(text)), kind, &r);
   const char *code = "";
-  if (!ok) code = p->diags->first ? err_info[p->diags->first->id].code : "?";
+  if (!ok)
+    code = p->diags->first ? err_info[p->diags->first->id].code : "?";
   else {
     Node **out;
     p->kept = r.nout = session_pending(p->session, &out), r.out = out;
