@@ -118,26 +118,36 @@ int64_t dt_get_i(DType t, const void *base, int64_t i) {
   }
 }
 
-void dt_put_f(DType t, void *base, int64_t i, double v) {
-  switch (t) {
-  case DT_F64: ((double *)base)[i] = v; break;
-  case DT_F32: ((float *)base)[i] = (float)v; break;
-  case DT_F16: ((uint16_t *)base)[i] = f32_to_f16((float)v); break;
-  case DT_BF16: ((uint16_t *)base)[i] = f32_to_bf16((float)v); break;
-  case DT_BOOL: ((uint8_t *)base)[i] = v != 0; break;
-  default: dt_put_i(t, base, i, to_int(v, dt_int_min(t), dt_int_max(t))); break;
+static void put_int(DType t, void *base, int64_t i, int64_t v) {
+  switch (info[t].bytes) {
+  case 1: ((uint8_t *)base)[i] = t == DT_BOOL ? v != 0 : (uint8_t)v; break;
+  case 2: ((uint16_t *)base)[i] = (uint16_t)v; break;
+  case 4: ((uint32_t *)base)[i] = (uint32_t)v; break;
+  default: ((int64_t *)base)[i] = v; break;
   }
 }
 
+static void put_float(DType t, void *base, int64_t i, float v) {
+  if (t == DT_F32)
+    ((float *)base)[i] = v;
+  else
+    ((uint16_t *)base)[i] = t == DT_F16 ? f32_to_f16(v) : f32_to_bf16(v);
+}
+
+void dt_put_f(DType t, void *base, int64_t i, double v) {
+  if (t == DT_F64)
+    ((double *)base)[i] = v;
+  else if (dt_is_float(t))
+    put_float(t, base, i, (float)v);
+  else
+    put_int(t, base, i, t == DT_BOOL ? v != 0 : to_int(v, dt_int_min(t), dt_int_max(t)));
+}
+
 void dt_put_i(DType t, void *base, int64_t i, int64_t v) {
-  switch (t) {
-  case DT_BOOL: ((uint8_t *)base)[i] = v != 0; break;
-  case DT_U8:
-  case DT_I8: ((uint8_t *)base)[i] = (uint8_t)v; break;
-  case DT_I16: ((uint16_t *)base)[i] = (uint16_t)v; break;
-  case DT_I32: ((uint32_t *)base)[i] = (uint32_t)v; break;
-  case DT_I64: ((int64_t *)base)[i] = v; break;
-  case DT_F32: ((float *)base)[i] = (float)v; break; /* straight from i64: through f64 it would round twice */
-  default: dt_put_f(t, base, i, t == DT_F64 ? (double)v : (double)(float)v); break;
-  }
+  if (t == DT_F64)
+    ((double *)base)[i] = (double)v;
+  else if (dt_is_float(t))
+    put_float(t, base, i, (float)v); /* straight from i64: through f64 it would round twice */
+  else
+    put_int(t, base, i, v);
 }
