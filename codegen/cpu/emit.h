@@ -87,7 +87,8 @@ typedef struct Em {
   int64_t unit_count;
   int point_level;          /* level of the points of P: loads of inner buffers stay at or above */
   bool vec;                 /* width of the operation being built: vector or scalar */
-  LLVMValueRef fault, unit; /* KFault pointer (level 0) and the unit being run */
+  LLVMValueRef fault, unit; /* KFault pointer (level 0) and the unit being run, known at unit_level */
+  int unit_level;
   LLVMValueRef scratch;     /* the lane's, level 0 */
   LLVMValueRef zeros;       /* 64 zero bytes: where masked-off scalars read */
   bool faults;              /* some site was emitted */

@@ -129,7 +129,7 @@ void em_fault_check(Em *E, int kind, int site, Val bad, Val index, int64_t size)
     i = LLVMBuildExtractElement(B, index.v, first, "");
   }
   LLVMValueRef args[6] = {E->fault, LLVMConstInt(E->i32, (unsigned)kind, 0), LLVMConstInt(E->i32, (unsigned)site, 0), i,
-                          em_int(E, size), E->unit ? E->unit : em_int(E, 0)};
+                          em_int(E, size), E->unit && level >= E->unit_level ? E->unit : em_int(E, 0)};
   LLVMBuildCall2(B, ft, f, args, 6, "");
   em_rare_end(E, &r);
 }

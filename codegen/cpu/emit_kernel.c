@@ -95,6 +95,7 @@ static void points_function(Em *E, const Kernel *k, const Sched *s) {
   int left = 1 + s->naxis; /* digits to come */
   if (E->split == SPLIT_CHUNKS) E->part = digit(E, &rest, s->nparts, false);
   E->unit = rest;
+  E->unit_level = E->depth;
   if (s->split) {
     LLVMValueRef off = LLVMBuildMul(B, rest, em_int(E, (int64_t)s->part_bytes), "");
     E->shared = LLVMBuildGEP2(B, E->i8, shared, &off, 1, "");

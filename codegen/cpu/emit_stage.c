@@ -343,6 +343,7 @@ void em_scatter_function(Em *E, const Kernel *k, const Sched *s) {
   }
   em_if_open(E, LLVMBuildICmp(B, LLVMIntSLT, lo, hi, ""));
   E->unit = em_loop_open(E, lo, hi, 1, 0, NULL);
+  E->unit_level = E->depth;
   LLVMValueRef rest = E->unit;
   for (int i = k->npar - 1; i >= 0; i--) {
     LLVMValueRef n = em_int(E, k->par[i] ? k->par[i] : 1);
