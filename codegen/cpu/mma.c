@@ -43,16 +43,23 @@ static JitCode *micro_kernel(Jit *j, const UkrSpec *s, bool *from_disk, const ch
   return jit_add(j, key, m, &(JitOptions){.passes = "", .level = 2}, why);
 }
 
+/* Packing takes a few per cent of the time, so quick code is good enough until a run takes longer than the compiler. */
+static int code_level(const MmaPlan *p) {
+  return (double)p->c.nB * (double)p->c.nM * (double)p->c.nN * (double)p->c.nK < 10e6 ? 0 : 1;
+}
+
 /* The pack function of all matrices of this dtype and direction. */
-static JitCode *matrix_pack(Jit *j, const Operand *o, DType acc, int width, bool transposed, bool *from_disk, const char **why) {
+static JitCode *matrix_pack(Jit *j, const Operand *o, DType acc, int width, bool transposed, int level, bool *from_disk,
+                            const char **why) {
   char key[96];
-  snprintf(key, sizeof key, "mma pack %s %s %d%s", dt_name(o->from), dt_name(acc), width, transposed ? " transposed" : "");
+  snprintf(key, sizeof key, "mma pack %s %s %d%s level %d", dt_name(o->from), dt_name(acc), width, transposed ? " transposed" : "",
+           level);
   JitCode *c = jit_find(j, key, from_disk);
   if (c) return c;
   LLVMModuleRef m = jit_module(j, why);
   if (!m) return NULL;
   pack_matrix_build(m, "pack", o->from, acc, width, transposed);
-  return jit_add(j, key, m, &(JitOptions){.level = 1}, why);
+  return jit_add(j, key, m, &(JitOptions){.level = level}, why);
 }
 
 static bool pack(Jit *j, Graph *g, const MmaPlan *p, LLVMModuleRef m, const char *name, const Operand *o, int width, Arena *a) {
@@ -65,6 +72,7 @@ static bool pack(Jit *j, Graph *g, const MmaPlan *p, LLVMModuleRef m, const char
 static JitCode *functions(Jit *j, Graph *g, const MmaPlan *p, const char *text, bool *from_disk, bool *declined, const char **why) {
   Arena *a = arena_new();
   char *key = arena_printf(a, "mma functions\n%s", text);
+  int level = code_level(p);
   JitCode *c = jit_find(j, key, from_disk);
   if (!c) {
     LLVMModuleRef m = jit_module(j, why);
@@ -77,7 +85,7 @@ static JitCode *functions(Jit *j, Graph *g, const MmaPlan *p, const char *text, 
         em_init(&E, g, p->k, a, jit_isa(j), m, 1);
         em_fault_function(&E);
         em_drop(&E);
-        c = jit_add(j, key, m, &(JitOptions){.level = 1}, why);
+        c = jit_add(j, key, m, &(JitOptions){.level = level}, why);
       } else {
         jit_module_drop(m);
         *declined = true;
@@ -117,12 +125,12 @@ bool mma_compile(Jit *j, Graph *g, const Kernel *k, const char *text, Code *out,
     }
   }
   if (ok && p.r_matrix) {
-    m->code[MATRIX_R] = matrix_pack(j, &p.R, p.c.acc, gm->mr, !gm->r.by_k, &disk[MATRIX_R], why);
+    m->code[MATRIX_R] = matrix_pack(j, &p.R, p.c.acc, gm->mr, !gm->r.by_k, code_level(&p), &disk[MATRIX_R], why);
     ok = m->code[MATRIX_R] != NULL;
     if (ok) gm->r.matrix = (GemmPackMatrix)(uintptr_t)jit_symbol(m->code[MATRIX_R], "pack");
   }
   if (ok && p.v_matrix && !gm->in_place) {
-    m->code[MATRIX_V] = matrix_pack(j, &p.V, p.c.acc, gm->nr, !gm->v.by_k, &disk[MATRIX_V], why);
+    m->code[MATRIX_V] = matrix_pack(j, &p.V, p.c.acc, gm->nr, !gm->v.by_k, code_level(&p), &disk[MATRIX_V], why);
     ok = m->code[MATRIX_V] != NULL;
     if (ok) gm->v.matrix = (GemmPackMatrix)(uintptr_t)jit_symbol(m->code[MATRIX_V], "pack");
   }

@@ -225,7 +225,7 @@ static LV shuffle(Ir *r, int w, LV a, LV b, const int *at) {
 
 /* Interleaves groups of `g` elements inside 128-bit units of q elements: low or high half of a and b. */
 static LV unpack(Ir *r, int w, LV a, LV b, int q, int g, int high) {
-  int at[16];
+  int at[16] = {0};
   for (int u = 0; u < w; u += q)
     for (int i = 0; i < q; i++) {
       int pos = i / g, from = (pos / 2) * g + i % g + (high ? q / 2 : 0);
@@ -236,7 +236,7 @@ static LV unpack(Ir *r, int w, LV a, LV b, int q, int g, int high) {
 
 /* 128-bit units {odd, odd + 2} of a, then of b. */
 static LV units(Ir *r, int w, LV a, LV b, int q, int odd) {
-  int at[16];
+  int at[16] = {0};
   for (int i = 0; i < w; i++) {
     int u = i / q, from = (u % 2) * 2 + odd;
     at[i] = from * q + i % q + (u >= 2 ? w : 0);
@@ -244,26 +244,25 @@ static LV units(Ir *r, int w, LV a, LV b, int q, int odd) {
   return shuffle(r, w, a, b, at);
 }
 
-/* Unpacks inside 128-bit units, then a 4 x 4 transpose of the units; on single instructions of x86. */
-void ir_transpose(Ir *r, int w, LV *row) {
+void ir_transpose_rows(Ir *r, int w, LV *row) {
   int q = w / 4;
-  LV t[16];
+  LV t[4];
   for (int g = 1; g < q; g *= 2) { /* q = 4: pairs, then pairs of pairs; q = 2: pairs */
-    for (int i = 0; i < w; i += 2 * g)
+    for (int i = 0; i < q; i += 2 * g)
       for (int j = 0; j < g; j++) {
         t[i + 2 * j] = unpack(r, w, row[i + j], row[i + g + j], q, g, 0);
         t[i + 2 * j + 1] = unpack(r, w, row[i + j], row[i + g + j], q, g, 1);
       }
-    memcpy(row, t, sizeof t);
+    memcpy(row, t, sizeof *t * (size_t)q);
   }
-  for (int j = 0; j < q; j++) {
-    LV *u[4] = {&row[j], &row[q + j], &row[2 * q + j], &row[3 * q + j]};
-    LV even01 = units(r, w, *u[0], *u[1], q, 0), odd01 = units(r, w, *u[0], *u[1], q, 1);
-    LV even23 = units(r, w, *u[2], *u[3], q, 0), odd23 = units(r, w, *u[2], *u[3], q, 1);
-    t[j] = units(r, w, even01, even23, q, 0);
-    t[q + j] = units(r, w, odd01, odd23, q, 0);
-    t[2 * q + j] = units(r, w, even01, even23, q, 1);
-    t[3 * q + j] = units(r, w, odd01, odd23, q, 1);
-  }
-  memcpy(row, t, sizeof t);
+}
+
+void ir_transpose_units(Ir *r, int w, LV *u) {
+  int q = w / 4;
+  LV even01 = units(r, w, u[0], u[1], q, 0), odd01 = units(r, w, u[0], u[1], q, 1);
+  LV even23 = units(r, w, u[2], u[3], q, 0), odd23 = units(r, w, u[2], u[3], q, 1);
+  u[0] = units(r, w, even01, even23, q, 0);
+  u[1] = units(r, w, odd01, odd23, q, 0);
+  u[2] = units(r, w, even01, even23, q, 1);
+  u[3] = units(r, w, odd01, odd23, q, 1);
 }

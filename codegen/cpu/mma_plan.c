@@ -49,14 +49,15 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   Gemm *m = &p->gemm;
   int w = ukr_lanes(p->c.acc), mr, nvec;
   ukr_tile(p->c.acc, isa->vector_bits / 8, m->R, m->V, &mr, &nvec);
+  bool once = !m->in_place && m->R <= mr; /* each V panel is used once: packed just before, and small */
+  if (once && nvec > 2) nvec = mr == 1 && nvec > 4 ? 4 : 2;
   m->mr = mr;
   m->nr = nvec * w;
   int64_t cols = m->V % m->nr, l2 = isa->l2 ? (int64_t)isa->l2 : 1 << 20;
   p->ukr = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, nvec, false};
   p->edge = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, (int)up(cols ? cols : 1, w), true};
   p->has_edge = cols != 0;
-  bool once = !m->in_place && m->R <= mr; /* each V panel is used once: packed just before */
-  m->kb = (once ? 2 * KB : KB) * 4 / m->esize;
+  m->kb = KB * 4 / m->esize;
   if (m->kb > m->K) m->kb = max64(m->K, 1);
   else m->kb = up(up(min64(m->K, CHUNK), up(min64(m->K, CHUNK), m->kb)), 4) * 4; /* equal blocks */
   if (m->in_place && m->R <= 2 * mr) m->kb = min64(m->kb, 16); /* V streams once: few rows of k, long in v */

@@ -66,8 +66,8 @@ static LV shuffle_even(Pack *p, LV a, LV b) {
 }
 
 /* Vector of the plain load where forms have the values f[] at lane 0 and lanes go along iterator vit; `live` lanes count (i64, any
- * value; NULL: all). Borders, which are conditions of step -1, 0 or 1 along vit, shrink the interval of lanes that are read. */
-static LV load_plain(Pack *p, LV *f, int vit, LV live) {
+ * value; NULL: all), live_mask is their mask. Borders, which are conditions of step -1, 0 or 1 along vit, shrink the interval of lanes that are read. */
+static LV load_plain(Pack *p, LV *f, int vit, LV live, LV live_mask) {
   Ir *r = &p->r;
   const Operand *o = p->o;
   int w = p->w;
@@ -98,7 +98,7 @@ static LV load_plain(Pack *p, LV *f, int vit, LV live) {
     lo = LLVMBuildSelect(r->b, ir_lt(r, lo, zero), zero, lo, "");
     lo = ir_min(r, lo, ir_num(r, w));
   }
-  LV mask = !hi && !lo ? NULL : !lo ? ir_lanes_below(r, hi, w) : interval(p, lo, hi ? hi : ir_num(r, w), w);
+  LV mask = !o->ncond ? live_mask : !hi && !lo ? NULL : !lo ? ir_lanes_below(r, hi, w) : interval(p, lo, hi ? hi : ir_num(r, w), w);
   if (odd) mask = mask ? LLVMBuildAnd(r->b, mask, odd, "") : odd;
   int64_t step = vit < 0 ? 0 : o->at.coef[vit];
   int al = dt_bytes(o->from);
@@ -166,7 +166,7 @@ static void copy_k(Pack *p, LV *pre, int vit, LV out, int nvec, LV *live) {
       f[i] = ir_add(r, pre[i], kpart[i]);
       if (vit >= 0) f[i] = ir_add(r, f[i], ir_num(r, form(p, i)->coef[vit] * v * p->w));
     }
-    LV x = load_plain(p, f, vit, live[v]);
+    LV x = load_plain(p, f, vit, live[v], mask[v]);
     ir_store_vec(r, x, p->w, ir_gep(r, p->elem, at, ir_num(r, (int64_t)v * p->w)), p->es, mask[v]);
   }
   LV carry = NULL;
@@ -240,57 +240,69 @@ static void copying(Pack *p, int nloop, const int *loop_iter) {
 
 /* ---- Transposing ------------------------------------------------------------------------------------------------- */
 
-/* nrow <= w panel points from column `col` (i64) of the panel at panel point pp; alone: the panel has no further columns. */
-static void transpose_group(Pack *p, int nloop, const int *loop_iter, LV panel, LV pp, LV col, int nrow, bool alone) {
+/* nrow <= w panel points from column `col` (i64) of the panel at panel point pp. Loops over vectors, not unrolled code: LLVM takes
+ * its time over shuffles. */
+static void transpose_group(Pack *p, int nloop, const int *loop_iter, LV panel, LV pp, LV col, int nrow) {
   Ir *r = &p->r;
   const Operand *o = p->o;
-  int w = p->w, vit = innermost(o->nk, o->kk);
-  LV last = ir_sub(r, p->np, ir_num(r, 1));
-  IrFor rows = ir_for(r, ir_num(r, 0), ir_num(r, nrow), ir_num(r, 1));
-  LV point = ir_min(r, ir_add(r, pp, ir_add(r, rows.i, col)), last);
+  int w = p->w, q = w / 4, vit = innermost(o->nk, o->kk);
+  LV last = ir_sub(r, p->np, ir_num(r, 1)), zero = ir_num(r, 0), one = ir_num(r, 1);
+  IrFor points = ir_for(r, zero, ir_num(r, w), one);
+  LV point = ir_min(r, ir_add(r, pp, ir_add(r, points.i, col)), last);
   decode(p, ir_add(r, p->p0, point), o->np, o->p);
   for (int f = 0; f <= o->ncond; f++) {
     LV pre = ir_add(r, ir_num(r, form(p, f)->c), lin_over(p, f, nloop, loop_iter));
     pre = ir_add(r, pre, lin_over(p, f, o->np, o->p));
-    ir_store(r, pre, ir_gep(r, r->i64, p->slot, ir_add(r, rows.i, ir_num(r, (int64_t)f * MAX_LANES))), 8);
+    ir_store(r, pre, ir_gep(r, r->i64, p->slot, ir_add(r, points.i, ir_num(r, (int64_t)f * MAX_LANES))), 8);
   }
-  ir_for_end(r, &rows);
+  ir_for_end(r, &points);
 
-  IrFor runs = ir_for(r, ir_num(r, 0), p->nk, NULL);
+  IrFor runs = ir_for(r, zero, p->nk, NULL);
   decode(p, ir_add(r, p->k0, runs.i), o->nk, o->kk);
   LV len = ir_min(r, ir_num(r, w), ir_sub(r, p->nk, runs.i));
   if (vit >= 0) len = ir_min(r, len, ir_sub(r, ir_num(r, o->ext[vit]), p->it[vit]));
   runs.step = len;
-  LV kpart[NFORM], row[MAX_LANES];
+  LV kpart[NFORM], v[4], mask = ir_lanes_below(r, len, w), full = LLVMBuildICmp(r->b, LLVMIntEQ, len, ir_num(r, w), "");
   for (int f = 0; f <= o->ncond; f++) kpart[f] = lin_over(p, f, o->nk, o->kk);
-  for (int i = 0; i < w; i++) {
-    if (i >= nrow) {
-      row[i] = LLVMConstNull(ir_vec(p->elem, w));
-      continue;
+  bool single = p->width == 1;
+  IrFor groups = ir_for(r, zero, ir_num(r, single ? 1 : 4), one);
+  for (int i = 0; i < (single ? 1 : q); i++) {
+    LV f[NFORM], row = ir_add(r, ir_mul(r, groups.i, q), ir_num(r, i));
+    for (int j = 0; j <= o->ncond; j++) {
+      LV at = ir_gep(r, r->i64, p->slot, ir_add(r, row, ir_num(r, j * MAX_LANES)));
+      f[j] = ir_add(r, ir_load(r, r->i64, at, 8), kpart[j]);
     }
-    LV f[NFORM];
-    for (int j = 0; j <= o->ncond; j++)
-      f[j] = ir_add(r, ir_load(r, r->i64, ir_gep(r, r->i64, p->slot, ir_num(r, j * MAX_LANES + i)), 8), kpart[j]);
-    row[i] = load_plain(p, f, vit, len);
+    v[i] = load_plain(p, f, vit, len, mask);
   }
-  if (p->width == 1) { /* one point: its panel is its row */
-    ir_store_vec(r, row[0], w, ir_gep(r, p->elem, panel, runs.i), p->es, ir_lanes_below(r, len, w));
+  if (single) { /* one point: its panel is its row */
+    ir_store_vec(r, v[0], w, ir_gep(r, p->elem, panel, runs.i), p->es, mask);
+    ir_for_end(r, &groups);
     ir_for_end(r, &runs);
     return;
   }
-  ir_transpose(r, w, row);
-  /* A group narrower than a vector spills into the next step's columns, which are written later: when it is alone. */
-  LV keep = nrow < w && !alone ? ir_lanes_below(r, ir_num(r, nrow), w) : NULL;
+  ir_transpose_rows(r, w, v);
+  for (int i = 0; i < q; i++)
+    ir_store(r, v[i], ir_gep(r, p->elem, p->square, ir_mul(r, ir_add(r, ir_mul(r, groups.i, q), ir_num(r, i)), w)), p->es);
+  ir_for_end(r, &groups);
   LV out = ir_gep(r, p->elem, panel, ir_add(r, ir_mul(r, runs.i, p->width), col));
-  IrIf full = ir_if(r, LLVMBuildICmp(r->b, LLVMIntEQ, len, ir_num(r, w), ""));
-  for (int l = 0; l < w; l++) ir_store_vec(r, row[l], w, ir_gep(r, p->elem, out, ir_num(r, (int64_t)l * p->width)), p->es, keep);
-  ir_else(r, &full);
-  for (int l = 0; l < w; l++) ir_store(r, row[l], ir_gep(r, p->elem, p->square, ir_num(r, (int64_t)l * w)), p->es);
-  IrFor some = ir_for(r, ir_num(r, 0), len, ir_num(r, 1));
-  LV v = ir_load_vec(r, p->elem, w, ir_gep(r, p->elem, p->square, ir_mul(r, some.i, w)), p->es, NULL);
-  ir_store_vec(r, v, w, ir_gep(r, p->elem, out, ir_mul(r, some.i, p->width)), p->es, keep);
-  ir_for_end(r, &some);
-  ir_if_end(r, &full);
+  IrFor cols = ir_for(r, zero, ir_num(r, q), one);
+  for (int g = 0; g < 4; g++)
+    v[g] = ir_load_vec(r, p->elem, w, ir_gep(r, p->elem, p->square, ir_mul(r, ir_add(r, cols.i, ir_num(r, g * q)), w)), p->es, NULL);
+  ir_transpose_units(r, w, v);
+  LV columns = nrow < w ? ir_lanes_below(r, ir_num(r, nrow), w) : NULL, to[4], k[4];
+  for (int u = 0; u < 4; u++) { /* step qu + j */
+    k[u] = ir_add(r, cols.i, ir_num(r, u * q));
+    to[u] = ir_gep(r, p->elem, out, ir_mul(r, k[u], p->width));
+  }
+  IrIf all = ir_if(r, full);
+  for (int u = 0; u < 4; u++) ir_store_vec(r, v[u], w, to[u], p->es, columns);
+  ir_else(r, &all);
+  for (int u = 0; u < 4; u++) {
+    LV live = LLVMBuildSelect(r->b, ir_lt(r, k[u], len), ir_num(r, nrow), zero, "");
+    ir_store_vec(r, v[u], w, to[u], p->es, ir_lanes_below(r, live, w));
+  }
+  ir_if_end(r, &all);
+  ir_for_end(r, &cols);
   ir_for_end(r, &runs);
 }
 
@@ -303,10 +315,10 @@ static void transposing(Pack *p, int nloop, const int *loop_iter) {
   LV panel = ir_gep(r, p->elem, p->dst, LLVMBuildMul(r->b, panels.i, p->nk, ""));
   if (whole) {
     IrFor groups = ir_for(r, ir_num(r, 0), ir_num(r, (int64_t)whole * p->w), ir_num(r, p->w));
-    transpose_group(p, nloop, loop_iter, panel, panels.i, groups.i, p->w, false);
+    transpose_group(p, nloop, loop_iter, panel, panels.i, groups.i, p->w);
     ir_for_end(r, &groups);
   }
-  if (rest) transpose_group(p, nloop, loop_iter, panel, panels.i, ir_num(r, (int64_t)whole * p->w), rest, !whole);
+  if (rest) transpose_group(p, nloop, loop_iter, panel, panels.i, ir_num(r, (int64_t)whole * p->w), rest);
   ir_for_end(r, &panels);
 }
 

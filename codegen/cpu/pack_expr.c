@@ -86,9 +86,13 @@ static void copying(Em *E, const Panel *p) {
   em_loop_close(E, 0, NULL);
 }
 
+static LLVMValueRef mul_add(Em *E, LLVMValueRef x, LLVMValueRef by, int64_t plus) {
+  return LLVMBuildAdd(E->b, LLVMBuildMul(E->b, x, by, ""), em_int(E, plus), "");
+}
+
 static void transposing(Em *E, const Panel *p, LLVMValueRef square) {
   const Operand *o = p->o;
-  int w = E->width;
+  int w = E->width, q = w / 4;
   Ir r = ir_types(E->mod);
   r.b = E->b;
   r.fn = E->fn;
@@ -107,16 +111,21 @@ static void transposing(Em *E, const Panel *p, LLVMValueRef square) {
     LLVMSetAlignment(LLVMBuildStore(E->b, v, at(E, p, square, LLVMBuildMul(E->b, row, vw, ""))), (unsigned)dt_bytes(p->acc));
     em_loop_close(E, 0, NULL);
     LLVMTypeRef vt = em_vector(E, p->elem);
-    LLVMValueRef rows[16];
-    for (int i = 0; i < w; i++)
-      rows[i] = i < nrow ? ir_load(&r, vt, at(E, p, square, em_int(E, (int64_t)i * w)), dt_bytes(p->acc)) : LLVMConstNull(vt);
-    ir_transpose(&r, w, rows);
-    for (int i = 0; i < w; i++) ir_store(&r, rows[i], at(E, p, square, em_int(E, (int64_t)i * w)), dt_bytes(p->acc));
-    LLVMValueRef keep = ir_lanes_below(&r, em_int(E, nrow), w);
+    LLVMValueRef u[4], by[2] = {em_int(E, w), em_int(E, (int64_t)q * w)};
+    LLVMValueRef group = em_loop_open(E, zero, em_int(E, 4), 1, 0, NULL);
+    for (int i = 0; i < q; i++) u[i] = ir_load(&r, vt, at(E, p, square, mul_add(E, group, by[1], (int64_t)i * w)), dt_bytes(p->acc));
+    ir_transpose_rows(&r, w, u);
+    for (int i = 0; i < q; i++) ir_store(&r, u[i], at(E, p, square, mul_add(E, group, by[1], (int64_t)i * w)), dt_bytes(p->acc));
+    em_loop_close(E, 0, NULL);
     LLVMValueRef out = at(E, p, panel, LLVMBuildAdd(E->b, LLVMBuildMul(E->b, k, width, ""), em_int(E, g), ""));
-    LLVMValueRef l = em_loop_open(E, zero, call_min(E, left, vw), 1, 0, NULL);
-    LLVMValueRef col = ir_load(&r, vt, at(E, p, square, LLVMBuildMul(E->b, l, vw, "")), dt_bytes(p->acc));
-    store(E, p, col, at(E, p, out, LLVMBuildMul(E->b, l, width, "")), keep);
+    LLVMValueRef j = em_loop_open(E, zero, em_int(E, q), 1, 0, NULL);
+    for (int i = 0; i < 4; i++) u[i] = ir_load(&r, vt, at(E, p, square, mul_add(E, j, by[0], (int64_t)i * q * w)), dt_bytes(p->acc));
+    ir_transpose_units(&r, w, u);
+    for (int i = 0; i < 4; i++) { /* step qi + j, if the run has it */
+      LLVMValueRef step = LLVMBuildAdd(E->b, j, em_int(E, i * q), "");
+      LLVMValueRef live = LLVMBuildSelect(E->b, LLVMBuildICmp(E->b, LLVMIntSLT, step, left, ""), em_int(E, nrow), zero, "");
+      store(E, p, u[i], at(E, p, out, LLVMBuildMul(E->b, step, width, "")), ir_lanes_below(&r, live, w));
+    }
     em_loop_close(E, 0, NULL);
     call_runs_close(E);
   }

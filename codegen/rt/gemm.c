@@ -12,6 +12,7 @@
 #include "codegen/rt/gemm.h"
 #include <string.h>
 
+enum { WHOLE_R = 384 << 10 };
 enum { SLOTS = 52 }; /* K < 2^63 has fewer than 2^51 chunks */
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -24,6 +25,8 @@ int64_t gemm_units(const Gemm *g) {
   return n;
 }
 
+int64_t gemm_chunks(const Gemm *g) { return up(g->K, g->chunk); }
+
 static int depth(const Gemm *g) { /* slots of the tree beyond C */
   int64_t n = up(g->K, g->chunk);
   int d = 0;
@@ -32,7 +35,10 @@ static int depth(const Gemm *g) { /* slots of the tree beyond C */
 }
 static int64_t block_rows(const Gemm *g) { return min64(up(g->R, g->mr) * g->mr, g->rb); }
 static int64_t block_cols(const Gemm *g) { return min64(up(g->V, g->nr) * g->nr, g->vb); }
-static int whole_r(const Gemm *g) { return g->R <= g->mr; } /* one row panel: packed for a chunk at a time */
+/* One row block that is small: packed for a whole chunk at a time, and kept while the lane's blocks need the same. */
+static int whole_r(const Gemm *g) {
+  return g->R <= g->rb && block_rows(g) * min64(g->chunk, g->K) * g->esize <= WHOLE_R;
+}
 static size_t r_bytes(const Gemm *g) {
   int64_t k = min64(whole_r(g) ? g->chunk : g->kb, g->K);
   return align64((size_t)(block_rows(g) * k + 16) * (size_t)g->esize);
@@ -90,14 +96,20 @@ static void tiles(const Gemm *g, int64_t kc, const char *a, int64_t a_panel, con
   }
 }
 
-typedef struct Block { const int64_t *loop; int64_t r0, r1, v0, v1; } Block;
+typedef struct Block { const int64_t *loop; int64_t at, r0, r1, v0, v1; } Block; /* at: flat loop point */
+
+/* A lane's scratch; held: which (loop point, chunk) of R lies packed in it, -1 none. */
+typedef struct Lane { char *scratch; int64_t held; } Lane;
 
 /* c = the sum over one chunk of k. */
-static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const Block *k, int64_t chunk, Mat c, char *scratch) {
+static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const Block *k, int64_t chunk, Mat c, Lane *lane) {
   int64_t es = g->esize, nv = k->v1 - k->v0, c0 = chunk * g->chunk, c1 = min64(c0 + g->chunk, g->K);
-  char *abuf = scratch, *bbuf = abuf + r_bytes(g);
+  char *abuf = lane->scratch, *bbuf = abuf + r_bytes(g);
   const char *in_place = g->in_place ? place(g, &g->v.at, ptr, k->loop) + k->v0 * es : NULL;
-  if (whole_r(g)) pack(g, &g->r, args, ptr, k->loop, k->r0, k->r1 - k->r0, c0, c1 - c0, abuf);
+  int whole = whole_r(g);
+  int64_t held = k->at * gemm_chunks(g) + chunk;
+  if (whole && lane->held != held) pack(g, &g->r, args, ptr, k->loop, k->r0, k->r1 - k->r0, c0, c1 - c0, abuf);
+  lane->held = held;
   for (int64_t k0 = c0; k0 < c1; k0 += g->kb) {
     int64_t kc = min64(g->kb, c1 - k0);
     const char *b = bbuf;
@@ -112,9 +124,9 @@ static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const B
     for (int64_t r = k->r0; r < k->r1; r += g->rb) {
       int64_t nr = min64(g->rb, k->r1 - r);
       const char *a = abuf;
-      if (whole_r(g)) a += (k0 - c0) * g->mr * es;
+      if (whole) a += (k0 - c0) * g->mr * es;
       else pack(g, &g->r, args, ptr, k->loop, r, nr, k0, kc, abuf);
-      tiles(g, kc, a, g->mr * kc * es, b, b_panel, ldb, (Mat){c.at + (r - k->r0) * c.ld * es, c.ld}, nr, nv, k0 > c0);
+      tiles(g, kc, a, g->mr * (whole ? c1 - c0 : kc) * es, b, b_panel, ldb, (Mat){c.at + (r - k->r0) * c.ld * es, c.ld}, nr, nv, k0 > c0);
     }
   }
 }
@@ -139,13 +151,13 @@ static void slots(const Gemm *g, void *const *ptr, const Block *k, char *cbuf, M
   for (int d = depth(g), i = 1; i <= d; i++) slot[i] = (Mat){cbuf + c_bytes(g) * (size_t)(i - 1), cols};
 }
 
-static void block(const Gemm *g, const void *args, void *const *ptr, const Block *k, char *scratch) {
+static void block(const Gemm *g, const void *args, void *const *ptr, const Block *k, Lane *lane) {
   int64_t nr = k->r1 - k->r0, nv = k->v1 - k->v0;
   Mat slot[SLOTS];
   int used = 0;
-  slots(g, ptr, k, scratch + r_bytes(g) + v_bytes(g), slot);
+  slots(g, ptr, k, lane->scratch + r_bytes(g) + v_bytes(g), slot);
   for (int64_t chunk = 0; chunk * g->chunk < g->K; chunk++) {
-    chunk_sum(g, args, ptr, k, chunk, slot[used], scratch);
+    chunk_sum(g, args, ptr, k, chunk, slot[used], lane);
     used = join(g, slot, used + 1, chunk, nr, nv);
   }
   if (g->K <= 0)
@@ -157,24 +169,23 @@ static void block(const Gemm *g, const void *args, void *const *ptr, const Block
 static Block block_at(const Gemm *g, int64_t u, int64_t n, int64_t *loop) {
   int64_t nrb = up(g->R, g->rb), nvb = up(g->V, g->vb);
   int64_t rb = u % nrb, rest = u / nrb, vb = rest % nvb, at = rest / nvb;
-  for (int d = g->nloop - 1; d >= 0; d--) loop[d] = at % g->loop[d], at /= g->loop[d];
-  return (Block){loop, rb * g->rb, min64((rb + n) * g->rb, g->R), vb * g->vb, min64((vb + 1) * g->vb, g->V)};
+  for (int64_t d = g->nloop - 1, left = at; d >= 0; d--) loop[d] = left % g->loop[d], left /= g->loop[d];
+  return (Block){loop, at, rb * g->rb, min64((rb + n) * g->rb, g->R), vb * g->vb, min64((vb + 1) * g->vb, g->V)};
 }
 
 void gemm_run(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch) {
   int64_t nrb = up(g->R, g->rb), loop[GEMM_MAX_LOOP];
   int64_t together = g->epilogue || g->K > g->chunk ? 1 : nrb; /* row blocks that share a V block */
+  Lane lane = {scratch, -1};
   for (int64_t u = lo; u < hi;) {
     int64_t n = min64(min64(nrb - u % nrb, hi - u), together);
     Block k = block_at(g, u, n, loop);
-    block(g, args, ptr, &k, scratch);
+    block(g, args, ptr, &k, &lane);
     u += n;
   }
 }
 
 /* ---- Split over chunks ------------------------------------------------------------------------------------------- */
-
-int64_t gemm_chunks(const Gemm *g) { return up(g->K, g->chunk); }
 
 size_t gemm_shared(const Gemm *g) { return c_bytes(g) * (size_t)(gemm_units(g) * gemm_chunks(g)); }
 
@@ -184,9 +195,10 @@ static Mat partial(const Gemm *g, void *shared, int64_t chunk, int64_t u) {
 
 void gemm_run_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch, void *shared) {
   int64_t units = gemm_units(g), loop[GEMM_MAX_LOOP];
+  Lane lane = {scratch, -1};
   for (int64_t i = lo; i < hi; i++) {
     Block k = block_at(g, i % units, 1, loop);
-    chunk_sum(g, args, ptr, &k, i / units, partial(g, shared, i / units, i % units), scratch);
+    chunk_sum(g, args, ptr, &k, i / units, partial(g, shared, i / units, i % units), &lane);
   }
 }
 
