@@ -18,8 +18,8 @@ void *arena_alloc(Arena *a, size_t bytes);
 void *arena_copy(Arena *a, const void *src, size_t bytes);
 char *arena_strndup(Arena *a, const char *s, size_t n);
 char *arena_strdup(Arena *a, const char *s);
-char *arena_printf(Arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-char *arena_vprintf(Arena *a, const char *fmt, va_list ap);
+char *arena_printf(Arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3), nonnull(2)));
+char *arena_vprintf(Arena *a, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0), nonnull(2)));
 size_t arena_bytes(const Arena *a);
 
 #define arena_new_of(a, T) ((T *)arena_alloc((a), sizeof(T)))
