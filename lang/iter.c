@@ -155,7 +155,7 @@ Value *abstract_index(Elab *E, Value *v, const Index *i, Span at) {
   }
 }
 
-typedef struct Union { Elab *E; int n; Index **set; } Union;
+typedef struct Union { Elab *E; int n; Index **set; Index *over; /* one too many: reported after the walk, which must not be left */ } Union;
 static int depth_of(const Index *i) {
   int n = 0;
   for (; i->outer; i = i->outer) n++;
@@ -169,15 +169,19 @@ static void union_var(void *ctx, Expr *e) {
   Index *i = u->E->index;
   while (i && i->uid != e->num.i) i = i->outer;
   if (!i) bug("index %lld escaped from its comprehension", (long long)e->num.i);
-  if (u->n == TG_MAX_RANK) diag_fail(u->E->d, S_RANK, i->span, "more than %d indices meet in one value", TG_MAX_RANK);
+  if (u->n == TG_MAX_RANK) {
+    u->over = i;
+    return;
+  }
   int at = u->n++;
   for (; at > 0 && depth_of(u->set[at - 1]) > depth_of(i); at--) u->set[at] = u->set[at - 1];
   u->set[at] = i;
 }
 int expr_free_union(Elab *E, Expr *e, int n, Index **set) {
   if (!e || !e->nvar) return n;
-  Union u = {E, n, set};
+  Union u = {E, n, set, NULL};
   ex_visit(e, union_var, &u);
+  if (u.over) diag_fail(E->d, S_RANK, u.over->span, "more than %d indices meet in one value", TG_MAX_RANK);
   return u.n;
 }
 int free_union(Elab *E, Value *v, int n, Index **set) {

@@ -51,6 +51,7 @@ static Value *join_agg(Elab *E, int n, Value **piece, int axis, const Span *at, 
 
 bool pieces_stack(Elab *E, int n, Value *const *v) {
   Num num;
+  if (n == 0) return false;
   if (v[0]->kind == V_TUPLE || v[0]->kind == V_RECORD) {
     for (int k = 1; k < n; k++)
       if (!same_structure(v[0], v[k])) return false;

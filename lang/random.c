@@ -41,10 +41,10 @@ static Expr *draw_bits(Elab *E, int rank, const Dim *dim) {
     stride *= (uint64_t)(dim[a].n < 0 ? 1 : dim[a].n);
   }
   for (const Index *i = E->index; i && i != E->stream.from; i = i->outer) {
-    if (!i->name) continue;
+    if (!i->name || i->extent < 0) continue; /* unknown: trial, what is drawn does not matter */
     vec_push(E->a, &atom, i->var);
     vec_push(E->a, &coef, (int64_t)stride);
-    stride *= (uint64_t)(i->extent < 0 ? 1 : i->extent);
+    stride *= (uint64_t)i->extent;
   }
   return ex_op2(E->g, OP_PHILOX, key, ex_lin(E->g, 0, atom.n, coef.at, atom.at));
 }

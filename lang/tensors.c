@@ -295,7 +295,7 @@ Expr *tv_at(Elab *E, Value *v, DType t, int rank, const Dim *dim, Span at) {
 typedef struct FreeVars {
   Elab *E;
   int n;
-  Index *at[TG_MAX_RANK];
+  Index *at[TG_MAX_RANK], *over; /* over: one too many */
 } FreeVars;
 
 static void collect_var(void *ctx, Expr *e) {
@@ -305,9 +305,8 @@ static void collect_var(void *ctx, Expr *e) {
     if (f->at[k]->uid == e->num.i) return;
   for (Index *i = f->E->index; i; i = i->outer) {
     if (i->uid != e->num.i) continue;
-    if (f->n == TG_MAX_RANK)
-      diag_fail(f->E->d, S_RANK, i->span, "more than %d indices and axes meet in one value", TG_MAX_RANK);
-    f->at[f->n++] = i;
+    if (f->n == TG_MAX_RANK) f->over = i; /* the walk must not be left: it owns memory */
+    else f->at[f->n++] = i;
     return;
   }
   bug("index %lld escaped from its comprehension", (long long)e->num.i);
@@ -325,6 +324,7 @@ static int free_vars(Elab *E, Expr *e, Expr *guard, Index **out) {
   FreeVars f = {.E = E};
   if (e->nvar) ex_visit(e, collect_var, &f);
   if (guard && guard->nvar) ex_visit(guard, collect_var, &f);
+  if (f.over) diag_fail(E->d, S_RANK, f.over->span, "more than %d indices and axes meet in one value", TG_MAX_RANK);
   for (int k = 1; k < f.n; k++) /* insertion sort: a handful */
     for (int j = k; j > 0 && depth_of(f.at[j - 1]) > depth_of(f.at[j]); j--) {
       Index *t = f.at[j];
