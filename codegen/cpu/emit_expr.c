@@ -258,7 +258,10 @@ static LLVMValueRef load_apart(Em *E, DType t, LLVMValueRef p, int step) {
 Val em_load(Em *E, int buf, const Addr *a, Val *mask, int site) {
   DType t = (DType)E->k->buf[buf].dtype;
   int floor_level = E->buf[buf].inner ? E->point_level : 0;
-  if (mask && mask->s && LLVMIsConstant(mask->s) && !LLVMIsNull(mask->s)) mask = NULL;
+  if (mask && mask->s && LLVMIsConstant(mask->s) && !LLVMIsNull(mask->s)) { /* true in this round of an unrolled loop */
+    floor_level = max2(floor_level, mask->level);
+    mask = NULL;
+  }
   Ptr p = em_pointer(E, buf, a, mask, site);
   if (!p.off && p.step == 0) return load_one(E, t, p, mask, floor_level);
   int level = max2(floor_level, max2(p.level, mask ? mask->level : 0));
