@@ -35,6 +35,8 @@ typedef struct Diag {
   const char *msg;
   Note *notes;      /* in the order added */
   const char *help; /* one suggestion, or NULL */
+  bool open;        /* of two sizes, `apart` from each other, that a caller's sizes may make equal */
+  int64_t apart;
   struct Diag *next;
 } Diag;
 

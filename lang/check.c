@@ -3,7 +3,9 @@
  * Sizes must be numbers while elaborating, so each dimension variable gets a trial size of its own, and the whole is
  * tried under several assignments: primes (nothing agrees by accident), growing and falling (a window fits into one of
  * them), highly composite numbers (splits and strides come out even), large ones. Only what fails with the same code at
- * the same place under every assignment is an error of the definition; an assignment that its own `where` refuses, or
+ * the same place under every assignment is an error of the definition; and of two sizes that clash, one of them
+ * computed (N // 3 and M), only if they are always as far apart (N - 1 and N): other arguments could make them equal.
+ * An assignment that its own `where` refuses, or
  * that makes a size negative or too large, does not count. Definitions with parameters that have neither annotation nor
  * default are checked at each call. */
 #include "lang/session.h"
@@ -142,12 +144,18 @@ static Diag *first_error(Diag *g) {
   return g;
 }
 
+void note_clash(Elab *E, Diag *g, Dim a, Dim b) {
+  g->open = E->checking && (!a.sym || !b.sym);
+  g->apart = a.n - b.n;
+}
+
 void def_check(Elab *E, Fun *f) {
   Ast *def = f->ast;
   for (int k = 0; k < def->nkid; k++)
     if (!def->kid[k]->type && !def->kid[k]->a) return;
   Diags *d = E->d;
   Diag *verdict = NULL;
+  int met = 0;
   for (int w = 0; w < NTRIAL; w++) {
     Trial t = {.which = w, .def = def};
     Attempt a = {f, &t};
@@ -163,10 +171,12 @@ void def_check(Elab *E, Fun *f) {
     if (ok || !g) return;
     if (verdict && (verdict->id != g->id || verdict->span.lo != g->span.lo || verdict->span.file != g->span.file))
       return;
+    if (verdict && g->open && verdict->apart != g->apart) return;
     if (!verdict) verdict = g;
+    met++;
     if (def->nkid == 0) break; /* nothing to vary */
   }
-  if (!verdict) return;
+  if (!verdict || (verdict->open && met < 2)) return;
   for (Diag *g = d->first; g; g = g->next)
     if (g->id == verdict->id && g->span.file == verdict->span.file && g->span.lo == verdict->span.lo) return;
   verdict->next = NULL;

@@ -139,6 +139,8 @@ struct Fun {
 };
 /* The definitions being elaborated, innermost first: notes of a diagnostic, and trip over V_RECURSION. In the arena. */
 typedef struct Frame { const char *fname; Span call; const struct Frame *up; } Frame;
+/* Says of a clash of the sizes a and b whether other sizes of the arguments could settle it: one of them is computed. */
+void note_clash(Elab *E, Diag *g, Dim a, Dim b);
 /* Where a fault when the program runs is shown: `at`, or the user's call of the library that `at` is in. */
 Span user_span(Elab *E, Span at);
 Value *call_value(Elab *E, Value *f, Call *c);                    /* any callable; T_TYPE otherwise */

@@ -178,6 +178,7 @@ static _Noreturn void fail_mismatch(Elab *E, Value *const *v, const Span *at, Sp
   Diag *g = diag_add(E->d, S_MISMATCH, op, "`%s` of %s and %s: axis %d is %s%s, axis %d is %s%s", opname,
                      shape_text(E, x->rank, x->dim), shape_text(E, y->rank, y->dim), axis_a,
                      dim_text(E, x->dim[axis_a]), left, axis_b, dim_text(E, y->dim[axis_b]), right);
+  note_clash(E, g, x->dim[axis_a], y->dim[axis_b]);
   note_size(E, g, v[a], x->dim[axis_a], at[a]);
   note_size(E, g, v[b], y->dim[axis_b], at[b]);
   if (transposed_fits(x, y)) diag_help(E->d, g, "transpose one of them: .t swaps the last two axes");

@@ -135,6 +135,7 @@ static _Noreturn void fail_dim(Elab *E, Sig *s, const Later *l, int64_t wanted) 
   Diag *g = diag_add(E->d, S_MISMATCH, l->at, "%s is %s, but `%s` needs %s: axis %d is %s, not %s", l->what,
                      v_type_text(E, l->v), s->fname, type_text(E, l->type), l->axis, got,
                      s->symbolic ? expr_text(E, l->dim) : dim_value_text(E, l->dim, wanted));
+  note_clash(E, g, l->got, (Dim){.n = wanted, .sym = l->dim->kind == AST_NAME ? l->dim->name : NULL});
   note_variables(E, s, g, l->dim);
   note_origin(E, g, l->got);
   if (transpose_fits(E, s, l)) diag_help(E->d, g, "its transpose fits: .t swaps the last two axes");
