@@ -8,6 +8,10 @@
 #define TG_TESTS_CODEGEN_RANDOM_H
 #include "codegen_support.h"
 
+#ifndef GEN_STEPS
+#define GEN_STEPS 14 /* constructions a program, at most */
+#endif
+
 typedef struct Gen {
   Graph *g;
   uint64_t s;
@@ -327,7 +331,7 @@ static inline void gen_prog(Prog *p, uint64_t seed) {
   gen_input(&r, r.t, 1, d + gen_int(&r, 2));
   if (gen_int(&r, 2)) gen_input(&r, r.t, 3, d);
   else gen_input(&r, r.t, 2, d + 1);
-  int n = 1 + gen_int(&r, 14);
+  int n = 1 + gen_int(&r, GEN_STEPS);
   for (int i = 0; i < n; i++) gen_step(&r);
   int nout = 1 + gen_int(&r, 4);
   Node **out = arena_array(p->a, Node *, nout);

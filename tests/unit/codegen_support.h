@@ -12,7 +12,7 @@ typedef struct Prog {
   Graph *g;
   Region r;
   int nin;
-  Tensor in[16];
+  Tensor in[32];
 } Prog;
 
 static inline uint64_t prog_rand(uint64_t *s) { /* xorshift64* */
@@ -36,7 +36,7 @@ static inline void prog_inputs(Prog *p, uint64_t seed) {
   for (int i = 0; i < p->r.nout; i++) root[i] = p->r.out[i];
   int n = graph_topo(p->g, p->r.nout, root, &order);
   for (int i = 0; i < n; i++) {
-    if (order[i]->kind != ND_INPUT || order[i]->slot >= 16) continue;
+    if (order[i]->kind != ND_INPUT || order[i]->slot >= 32) continue;
     Tensor *t = &p->in[order[i]->slot];
     tensor_alloc(t, (DType)order[i]->dtype, order[i]->rank, order[i]->dim);
     prog_fill(t, seed * 16 + (uint64_t)order[i]->slot + 1);
