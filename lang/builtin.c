@@ -3,8 +3,9 @@
 #include "lang/space.h"
 #include <string.h>
 
-static const Builtin *const tables[] = {builtins_core,  builtins_scalar, builtins_files,  builtins_reduce, builtins_make, builtins_shape,
-                                        builtins_order, builtins_random, builtins_derive, builtins_linalg};
+static const Builtin *const tables[] = {builtins_core,   builtins_scalar, builtins_files, builtins_reduce,
+                                        builtins_make,   builtins_shape,  builtins_order, builtins_random,
+                                        builtins_derive, builtins_linalg};
 
 const Builtin *builtin_find(const char *name) {
   for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
@@ -40,15 +41,20 @@ int read_shape(Elab *E, Value *rest, Call *c, Dim *dim) {
     Span sp = arg_span(c, at[k]);
     int64_t i = v_static_int(E, at[k], sp, "a size");
     const Origin *from = at[k]->kind == V_NUM ? at[k]->num.from : NULL;
-    dim[k] = (Dim){.n = i, .from = from ? from : origin_new(E, NULL, c->span, "%lld is axis %d of what is made here", (long long)i, k)};
-    if (i < 0 && !(i == -1 && E->trial)) diag_fail(E->d, S_NEGATIVE, sp, "axis %d would have the size %lld", k, (long long)i);
+    dim[k] = (Dim){
+        .n = i,
+        .from = from ? from : origin_new(E, NULL, c->span, "%lld is axis %d of what is made here", (long long)i, k)};
+    if (i < 0 && !(i == -1 && E->trial))
+      diag_fail(E->d, S_NEGATIVE, sp, "axis %d would have the size %lld", k, (long long)i);
   }
   return n;
 }
 
 int read_axis(Elab *E, Value *v, int rank, const char *what, Span at) {
   int64_t a = v_static_int(E, v, at, "an axis"), k = a < 0 ? a + rank : a;
-  if (k < 0 || k >= rank) diag_fail(E->d, S_RANK, at, "axis %lld of %s, which has %d %s", (long long)a, what, rank, rank == 1 ? "axis" : "axes");
+  if (k < 0 || k >= rank)
+    diag_fail(E->d, S_RANK, at, "axis %lld of %s, which has %d %s", (long long)a, what, rank,
+              rank == 1 ? "axis" : "axes");
   return (int)k;
 }
 
@@ -60,7 +66,8 @@ Value *need_tensor(Elab *E, Value *v, Call *c, const char *what) {
     if (pieces_stack(E, v->agg.n, v->agg.at)) v = join_stack(E, v->agg.n, v->agg.at, 0, sp, at);
   }
   v = tv_harden(E, v, at);
-  if (v->kind != V_TENSOR) diag_fail(E->d, T_TYPE, at, "%s takes a tensor as %s, not %s", c->fname, what, v_type_text(E, v));
+  if (v->kind != V_TENSOR)
+    diag_fail(E->d, T_TYPE, at, "%s takes a tensor as %s, not %s", c->fname, what, v_type_text(E, v));
   return v;
 }
 
@@ -75,8 +82,8 @@ static Value *move_axis(Elab *E, Value *x, int from, int to) {
 Value *axis_last(Elab *E, Value *x, int axis) { return move_axis(E, x, axis, x->t.rank - 1); }
 Value *axis_back(Elab *E, Value *x, int axis) { return move_axis(E, x, x->t.rank - 1, axis); }
 
-Value *call_native(Elab *E, const char *name, int nattr, const Attr *attr, int narg, Value **arg, int nres, const DType *dt, const int *rank,
-                   const Dim (*dim)[TG_MAX_RANK], Span at) {
+Value *call_native(Elab *E, const char *name, int nattr, const Attr *attr, int narg, Value **arg, int nres,
+                   const DType *dt, const int *rank, const Dim (*dim)[TG_MAX_RANK], Span at) {
   const Native *fn = natives_find(E->natives, name);
   if (!fn) diag_fail(E->d, R_NATIVE, at, "this build has no routine `%s`", name);
   Index *free[TG_MAX_RANK];

@@ -19,7 +19,8 @@ Value *scan_last(Elab *E, Value *x, Reduce op, bool reverse, bool exclusive);
 /* The natives sort and argsort along the last own axis. */
 Value *sorted(Elab *E, Value *x, const char *native, bool descending, Span at);
 /* A pure native over leading axes: every argument gets all free indices of all of them in front. Results as values. */
-Value *call_native(Elab *E, const char *name, int nattr, const Attr *attr, int narg, Value **arg, int nres, const DType *dt, const int *rank,
-                   const Dim (*dim)[TG_MAX_RANK], Span at);
-extern const Builtin builtins_random[], builtins_derive[], builtins_make[], builtins_shape[], builtins_reduce[], builtins_order[], builtins_linalg[];
+Value *call_native(Elab *E, const char *name, int nattr, const Attr *attr, int narg, Value **arg, int nres,
+                   const DType *dt, const int *rank, const Dim (*dim)[TG_MAX_RANK], Span at);
+extern const Builtin builtins_random[], builtins_derive[], builtins_make[], builtins_shape[], builtins_reduce[],
+    builtins_order[], builtins_linalg[];
 #endif

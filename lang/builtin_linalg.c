@@ -9,12 +9,14 @@
 static Expr *factor(Elab *E, Value *x, DType t, const int *it, const Dim *all, Span at) {
   Value *v = x->t.dtype == t && !x->t.weak ? x : tv_cast(E, x, t, at);
   Expr *by[TG_MAX_RANK];
-  for (int a = 0; a < v->t.rank; a++) by[a] = v->t.dim[a].n == 1 && all[it[a]].n != 1 ? ex_int(E->g, DT_I64, 0) : ex_iter(E->g, it[a]);
+  for (int a = 0; a < v->t.rank; a++)
+    by[a] = v->t.dim[a].n == 1 && all[it[a]].n != 1 ? ex_int(E->g, DT_I64, 0) : ex_iter(E->g, it[a]);
   return v->t.rank ? ex_subst_iters(E->g, v->t.e, v->t.rank, by) : v->t.e;
 }
 
 /* sum over the last nred of `all` of a * b. */
-static Value *product(Elab *E, Value *a, Value *b, const int *ia, const int *ib, int nout, int nred, const Dim *all, Span sa, Span sb, Span at) {
+static Value *product(Elab *E, Value *a, Value *b, const int *ia, const int *ib, int nout, int nred, const Dim *all,
+                      Span sa, Span sb, Span at) {
   Value *two[2] = {a, b};
   Span sp[2] = {sa, sb};
   DType t = tv_join(E, 2, two, sp, false);
@@ -29,15 +31,19 @@ static Value *product(Elab *E, Value *a, Value *b, const int *ia, const int *ib,
 }
 
 static _Noreturn void fail_matmul(Elab *E, Value *a, Value *b, Span sa, Span sb, Span at, Dim ka, Dim kb, int axis_b) {
-  Diag *g = diag_add(E->d, S_MISMATCH, at, "`@` of %s and %s: the last axis on the left is %lld, axis %d on the right is %lld", v_type_text(E, a), v_type_text(E, b),
-                     (long long)ka.n, axis_b, (long long)kb.n);
+  Diag *g = diag_add(E->d, S_MISMATCH, at,
+                     "`@` of %s and %s: the last axis on the left is %lld, axis %d on the right is %lld",
+                     v_type_text(E, a), v_type_text(E, b), (long long)ka.n, axis_b, (long long)kb.n);
+  note_clash(E, g, ka, kb);
   diag_note(E->d, g, sa, "left: %s", v_type_text(E, a));
   diag_note(E->d, g, sb, "right: %s", v_type_text(E, b));
   note_origin(E, g, ka);
   note_origin(E, g, kb);
   const TensorV *x = &a->t, *y = &b->t;
-  if (y->rank >= 2 && y->dim[y->rank - 1].n == ka.n) diag_help(E->d, g, "transpose the right operand: ... @ b.t");
-  else if (x->rank >= 2 && x->dim[x->rank - 2].n == kb.n) diag_help(E->d, g, "transpose the left operand: a.t @ ...");
+  if (y->rank >= 2 && y->dim[y->rank - 1].n == ka.n)
+    diag_help(E->d, g, "transpose the right operand: ... @ b.t");
+  else if (x->rank >= 2 && x->dim[x->rank - 2].n == kb.n)
+    diag_help(E->d, g, "transpose the left operand: a.t @ ...");
   elab_fail(E, g);
 }
 
@@ -52,7 +58,8 @@ static Value *operand(Elab *E, Value *v, Span at) {
   return v;
 }
 
-/* NumPy's: a vector on the left is a row, on the right a column, whose axis is dropped; axes before the last two are batch axes. */
+/* NumPy's: a vector on the left is a row, on the right a column, whose axis is dropped; axes before the last two are
+ * batch axes. */
 Value *elab_matmul(Elab *E, Value *a, Value *b, Span sa, Span sb, Span at) {
   /* literal lists take the other side's dtype */
   if (a->kind == V_TENSOR && b->kind == V_TENSOR && (a->t.weak || b->t.weak)) {
@@ -64,7 +71,8 @@ Value *elab_matmul(Elab *E, Value *a, Value *b, Span sa, Span sb, Span at) {
   Dim ka = a->t.dim[ra - 1], kb = b->t.dim[rb > 1 ? rb - 2 : 0], all[TG_MAX_RANK + 3];
   if (ka.n >= 0 && kb.n >= 0 && ka.n != kb.n) fail_matmul(E, a, b, sa, sb, at, ka, kb, rb > 1 ? rb - 2 : 0);
   if (nba || nbb) {
-    Value *batch[2] = {v_tensor(E, a->t.dtype, nba, a->t.dim, ex_zero(E, a->t.dtype)), v_tensor(E, b->t.dtype, nbb, b->t.dim, ex_zero(E, b->t.dtype))};
+    Value *batch[2] = {v_tensor(E, a->t.dtype, nba, a->t.dim, ex_zero(E, a->t.dtype)),
+                       v_tensor(E, b->t.dtype, nbb, b->t.dim, ex_zero(E, b->t.dtype))};
     Span sp[2] = {sa, sb};
     tv_broadcast(E, 2, batch, sp, at, "@", all);
   }
@@ -84,7 +92,12 @@ Value *elab_matmul(Elab *E, Value *a, Value *b, Span sa, Span sb, Span at) {
 /* ---- einsum ------------------------------------------------------------------------------------------------------ */
 
 /* The labels of one operand or of the result: letters, and axes of `...` as 128, 129, .. from the right. */
-typedef struct Labels { int n; int at[TG_MAX_RANK]; bool dots; int dots_at; } Labels;
+typedef struct Labels {
+  int n;
+  int at[TG_MAX_RANK];
+  bool dots;
+  int dots_at;
+} Labels;
 
 static const char *read_labels(Elab *E, const char *s, Labels *l, Span at) {
   *l = (Labels){0};
@@ -117,14 +130,18 @@ static bool has_label(const Labels *l, int c) {
   return false;
 }
 
-typedef struct Sizes { Dim dim[160]; bool set[160]; } Sizes;
+typedef struct Sizes {
+  Dim dim[160];
+  bool set[160];
+} Sizes;
 
 static void add_label(Labels *l, int c) {
   if (!has_label(l, c)) l->at[l->n++] = c;
 }
 
 /* Contracts x (labels lx) with y (or alone when y is NULL) to the labels `out`. */
-static Value *contract(Elab *E, Value *x, const Labels *lx, Value *y, const Labels *ly, const Labels *out, const Sizes *size, Span at) {
+static Value *contract(Elab *E, Value *x, const Labels *lx, Value *y, const Labels *ly, const Labels *out,
+                       const Sizes *size, Span at) {
   int place[160];
   Dim dim[3 * TG_MAX_RANK];
   int n = 0;
@@ -163,8 +180,10 @@ static Value *b_einsum(Elab *E, const Builtin *self, Call *c, Value **b) {
   int dots = 0;
   for (int k = 0; k < n; k++) {
     s = read_labels(E, s, &l[k], at);
-    if (*s == ',' && k < n - 1) s++;
-    else if (k < n - 1 || *s == ',') diag_fail(E->d, T_ARGS, at, "einsum: the labels are for another number of tensors than %d", n);
+    if (*s == ',' && k < n - 1)
+      s++;
+    else if (k < n - 1 || *s == ',')
+      diag_fail(E->d, T_ARGS, at, "einsum: the labels are for another number of tensors than %d", n);
     x[k] = need_tensor(E, b[1]->agg.at[k], c, "an operand");
     if (l[k].dots && x[k]->t.rank - l[k].n > dots) dots = x[k]->t.rank - l[k].n;
   }
@@ -176,23 +195,28 @@ static Value *b_einsum(Elab *E, const Builtin *self, Call *c, Value **b) {
   Sizes size = {0};
   for (int k = 0; k < n; k++) {
     int own = x[k]->t.rank - l[k].n;
-    if (own < 0 || (own > 0 && !l[k].dots)) diag_fail(E->d, S_RANK, arg_span(c, b[1]->agg.at[k]), "einsum: %d labels for %s", l[k].n, v_type_text(E, x[k]));
+    if (own < 0 || (own > 0 && !l[k].dots))
+      diag_fail(E->d, S_RANK, arg_span(c, b[1]->agg.at[k]), "einsum: %d labels for %s", l[k].n, v_type_text(E, x[k]));
     expand_dots(E, &l[k], own, at);
     for (int a = 0; a < l[k].n; a++) {
       int q = l[k].at[a];
       Dim d = x[k]->t.dim[a];
       bool stretch = q >= 128;
-      if (!size.set[q] || size.dim[q].n < 0 || (stretch && size.dim[q].n == 1)) size.set[q] = true, size.dim[q] = d;
+      if (!size.set[q] || size.dim[q].n < 0 || (stretch && size.dim[q].n == 1))
+        size.set[q] = true, size.dim[q] = d;
       else if (d.n >= 0 && d.n != size.dim[q].n && !(stretch && d.n == 1)) {
-        Diag *g = q < 128 ? diag_add(E->d, S_MISMATCH, at, "einsum: `%c` is %lld and %lld", q, (long long)size.dim[q].n, (long long)d.n)
-                          : diag_add(E->d, S_MISMATCH, at, "einsum: an axis of `...` is %lld and %lld", (long long)size.dim[q].n, (long long)d.n);
+        Diag *g = q < 128 ? diag_add(E->d, S_MISMATCH, at, "einsum: `%c` is %lld and %lld", q, (long long)size.dim[q].n,
+                                     (long long)d.n)
+                          : diag_add(E->d, S_MISMATCH, at, "einsum: an axis of `...` is %lld and %lld",
+                                     (long long)size.dim[q].n, (long long)d.n);
         note_origin(E, g, size.dim[q]);
         note_origin(E, g, d);
         elab_fail(E, g);
       }
     }
   }
-  if (arrow) expand_dots(E, &out, dots, at);
+  if (arrow)
+    expand_dots(E, &out, dots, at);
   else { /* NumPy's implicit result: `...`, then the labels that occur once, in alphabetical order */
     for (int k = dots; k-- > 0;) add_label(&out, 128 + k);
     for (int q = 'A'; q <= 'z'; q++) {
@@ -213,14 +237,16 @@ static Value *b_einsum(Elab *E, const Builtin *self, Call *c, Value **b) {
   if (n == 1) return contract(E, x[0], &l[0], NULL, NULL, &out, &size, c->span);
   for (int k = 1; k < n; k++) { /* left to right; a label is summed as soon as nothing later needs it */
     Labels keep = {0};
-    if (k == n - 1) keep = out;
+    if (k == n - 1)
+      keep = out;
     else
       for (int side = 0; side < 2; side++) {
         const Labels *from = side ? &l[k] : &l[0];
         for (int a = 0; a < from->n; a++) {
           bool needed = has_label(&out, from->at[a]);
           for (int j = k + 1; j < n; j++) needed |= has_label(&l[j], from->at[a]);
-          if (needed && keep.n == TG_MAX_RANK) diag_fail(E->d, S_RANK, at, "einsum: more than %d labels meet", TG_MAX_RANK);
+          if (needed && keep.n == TG_MAX_RANK)
+            diag_fail(E->d, S_RANK, at, "einsum: more than %d labels meet", TG_MAX_RANK);
           if (needed) add_label(&keep, from->at[a]);
         }
       }
@@ -243,7 +269,9 @@ static Value *la_operand(Elab *E, Value *v, Call *c, int least) {
     diag_help(E->d, g, "f32(...) converts");
     elab_fail(E, g);
   }
-  if (x->t.rank < least) diag_fail(E->d, S_RANK, at, "%s takes %s, not %s", c->fname, least == 2 ? "matrices" : "vectors or matrices", v_type_text(E, x));
+  if (x->t.rank < least)
+    diag_fail(E->d, S_RANK, at, "%s takes %s, not %s", c->fname, least == 2 ? "matrices" : "vectors or matrices",
+              v_type_text(E, x));
   return x;
 }
 
@@ -284,13 +312,14 @@ static Value *b_lapack(Elab *E, const Builtin *self, Call *c, Value **b) {
     int nbb = arg[1]->t.rank - own_b;
     Dim rows = arg[1]->t.dim[nbb];
     if (rows.n >= 0 && m.n >= 0 && rows.n != m.n) {
-      Diag *g = diag_add(E->d, S_MISMATCH, c->span, "%s of %s and %s: %lld rows on the left, %lld on the right", c->fname, v_type_text(E, arg[0]), v_type_text(E, arg[1]),
-                         (long long)m.n, (long long)rows.n);
+      Diag *g = diag_add(E->d, S_MISMATCH, c->span, "%s of %s and %s: %lld rows on the left, %lld on the right",
+                         c->fname, v_type_text(E, arg[0]), v_type_text(E, arg[1]), (long long)m.n, (long long)rows.n);
       note_origin(E, g, m);
       note_origin(E, g, rows);
       elab_fail(E, g);
     }
-    Value *lead[2] = {v_tensor(E, t, nb, arg[0]->t.dim, ex_zero(E, t)), v_tensor(E, t, nbb, arg[1]->t.dim, ex_zero(E, t))};
+    Value *lead[2] = {v_tensor(E, t, nb, arg[0]->t.dim, ex_zero(E, t)),
+                      v_tensor(E, t, nbb, arg[1]->t.dim, ex_zero(E, t))};
     nb = tv_broadcast(E, 2, lead, sp, c->span, c->fname, batch);
     arg[0] = with_batch(E, arg[0], 2, nb, batch), arg[1] = with_batch(E, arg[1], own_b, nb, batch);
   }
@@ -305,12 +334,36 @@ static Value *b_lapack(Elab *E, const Builtin *self, Call *c, Value **b) {
     if (own_b == 2) AXIS(0, arg[1]->t.dim[nb + 1]);
     break;
   case LA_INV:
-  case LA_CHOLESKY: AXIS(0, n); AXIS(0, n); break;
-  case LA_DET: break;
-  case LA_SLOGDET: nres = 2; break;
-  case LA_QR: nres = 2; AXIS(0, m); AXIS(0, k); AXIS(1, k); AXIS(1, n); break;
-  case LA_SVD: nres = 3; AXIS(0, m); AXIS(0, k); AXIS(1, k); AXIS(2, k); AXIS(2, n); break;
-  case LA_EIGH: nres = 2; AXIS(0, n); AXIS(1, n); AXIS(1, n); break;
+  case LA_CHOLESKY:
+    AXIS(0, n);
+    AXIS(0, n);
+    break;
+  case LA_DET:
+    break;
+  case LA_SLOGDET:
+    nres = 2;
+    break;
+  case LA_QR:
+    nres = 2;
+    AXIS(0, m);
+    AXIS(0, k);
+    AXIS(1, k);
+    AXIS(1, n);
+    break;
+  case LA_SVD:
+    nres = 3;
+    AXIS(0, m);
+    AXIS(0, k);
+    AXIS(1, k);
+    AXIS(2, k);
+    AXIS(2, n);
+    break;
+  case LA_EIGH:
+    nres = 2;
+    AXIS(0, n);
+    AXIS(1, n);
+    AXIS(1, n);
+    break;
   }
 #undef AXIS
   DType t = arg[0]->t.dtype, dt[3] = {t, t, t};
@@ -318,14 +371,15 @@ static Value *b_lapack(Elab *E, const Builtin *self, Call *c, Value **b) {
 }
 
 const Builtin builtins_linalg[] = {
-  {"einsum", "labels, *xs", b_einsum, "einsum(\"ij,jk->ik\", a, b): products summed over the labels that the result does not have", 0},
-  {"lapack_solve", "a, b", b_lapack, "the x of a @ x = b", LA_SOLVE},
-  {"lapack_inv", "a", b_lapack, "the inverse of a", LA_INV},
-  {"lapack_det", "a", b_lapack, "the determinant of a", LA_DET},
-  {"lapack_slogdet", "a", b_lapack, "sign and logarithm of the absolute value of the determinant", LA_SLOGDET},
-  {"lapack_cholesky", "a", b_lapack, "the lower triangular l with l @ l.t = a", LA_CHOLESKY},
-  {"lapack_qr", "a", b_lapack, "q, r with q @ r = a", LA_QR},
-  {"lapack_svd", "a", b_lapack, "u, s, vh with (u * s) @ vh = a", LA_SVD},
-  {"lapack_eigh", "a", b_lapack, "eigenvalues, ascending, and eigenvectors (columns) of a symmetric a", LA_EIGH},
-  {"lapack_lstsq", "a, b", b_lapack, "the x of least |a @ x - b|", LA_LSTSQ},
-  {0}};
+    {"einsum", "labels, *xs", b_einsum,
+     "einsum(\"ij,jk->ik\", a, b): products summed over the labels that the result does not have", 0},
+    {"lapack_solve", "a, b", b_lapack, "the x of a @ x = b", LA_SOLVE},
+    {"lapack_inv", "a", b_lapack, "the inverse of a", LA_INV},
+    {"lapack_det", "a", b_lapack, "the determinant of a", LA_DET},
+    {"lapack_slogdet", "a", b_lapack, "sign and logarithm of the absolute value of the determinant", LA_SLOGDET},
+    {"lapack_cholesky", "a", b_lapack, "the lower triangular l with l @ l.t = a", LA_CHOLESKY},
+    {"lapack_qr", "a", b_lapack, "q, r with q @ r = a", LA_QR},
+    {"lapack_svd", "a", b_lapack, "u, s, vh with (u * s) @ vh = a", LA_SVD},
+    {"lapack_eigh", "a", b_lapack, "eigenvalues, ascending, and eigenvectors (columns) of a symmetric a", LA_EIGH},
+    {"lapack_lstsq", "a, b", b_lapack, "the x of least |a @ x - b|", LA_LSTSQ},
+    {0}};

@@ -5,7 +5,8 @@
 
 static DType dtype_arg(Elab *E, Value *v, Call *c, DType otherwise) {
   if (!v) return otherwise;
-  if (v->kind != V_DTYPE) diag_fail(E->d, T_TYPE, arg_span(c, v), "dtype = takes a dtype such as f64, not %s", v_type_text(E, v));
+  if (v->kind != V_DTYPE)
+    diag_fail(E->d, T_TYPE, arg_span(c, v), "dtype = takes a dtype such as f64, not %s", v_type_text(E, v));
   return v->dtype;
 }
 
@@ -48,10 +49,12 @@ static Value *b_full(Elab *E, const Builtin *self, Call *c, Value **b) {
   Num num;
   DType t;
   Value *v = b[1];
-  if (v_num(v, &num)) t = dtype_arg(E, b[2], c, num.is_bool ? DT_BOOL : num.is_float ? DT_F32 : DT_I64);
+  if (v_num(v, &num))
+    t = dtype_arg(E, b[2], c, num.is_bool ? DT_BOOL : num.is_float ? DT_F32 : DT_I64);
   else {
     v = tv_harden(E, v, at);
-    if (v->kind != V_TENSOR || v->t.rank) diag_fail(E->d, T_TYPE, at, "full(size, value) takes a scalar value, not %s", v_type_text(E, v));
+    if (v->kind != V_TENSOR || v->t.rank)
+      diag_fail(E->d, T_TYPE, at, "full(size, value) takes a scalar value, not %s", v_type_text(E, v));
     t = dtype_arg(E, b[2], c, v->t.dtype);
     v = tv_cast(E, v, t, at);
   }
@@ -71,7 +74,8 @@ static Value *b_eye(Elab *E, const Builtin *self, Call *c, Value **b) {
 static Value *b_onehot(Elab *E, const Builtin *self, Call *c, Value **b) {
   Value *x = need_tensor(E, b[0], c, "the positions");
   Dim dim[TG_MAX_RANK + 1], last[TG_MAX_RANK];
-  if (!dt_is_int(x->t.dtype)) diag_fail(E->d, T_TYPE, arg_span(c, b[0]), "onehot takes integers, not %s", v_type_text(E, x));
+  if (!dt_is_int(x->t.dtype))
+    diag_fail(E->d, T_TYPE, arg_span(c, b[0]), "onehot takes integers, not %s", v_type_text(E, x));
   if (x->t.rank == TG_MAX_RANK) diag_fail(E->d, S_RANK, c->span, "more than %d axes", TG_MAX_RANK);
   read_shape(E, b[1], c, last);
   memcpy(dim, x->t.dim, sizeof *dim * (size_t)x->t.rank);
@@ -85,23 +89,26 @@ static Value *b_onehot(Elab *E, const Builtin *self, Call *c, Value **b) {
 static Value *b_linspace(Elab *E, const Builtin *self, Call *c, Value **b) {
   DType t = dtype_arg(E, b[3], c, DT_F32);
   if (!dt_is_float(t)) diag_fail(E->d, T_TYPE, arg_span(c, b[3]), "linspace gives floats, not %s", dt_name(t));
-  double lo = v_static_num(E, b[0], arg_span(c, b[0]), "the first number"), hi = v_static_num(E, b[1], arg_span(c, b[1]), "the last number");
+  double lo = v_static_num(E, b[0], arg_span(c, b[0]), "the first number"),
+         hi = v_static_num(E, b[1], arg_span(c, b[1]), "the last number");
   Dim dim[TG_MAX_RANK];
   read_shape(E, b[2], c, dim);
   Graph *g = E->g;
   double step = dim[0].n > 1 ? (hi - lo) / (double)(dim[0].n - 1) : 0;
-  Expr *i = ex_iter(g, 0), *e = ex_op2(g, OP_ADD, ex_float(g, DT_F64, lo), ex_op2(g, OP_MUL, ex_cast(g, DT_F64, i), ex_float(g, DT_F64, step)));
+  Expr *i = ex_iter(g, 0), *e = ex_op2(g, OP_ADD, ex_float(g, DT_F64, lo),
+                                       ex_op2(g, OP_MUL, ex_cast(g, DT_F64, i), ex_float(g, DT_F64, step)));
   if (dim[0].n > 1) e = ex_select(g, ex_op2(g, OP_EQ, i, ex_int(g, DT_I64, dim[0].n - 1)), ex_float(g, DT_F64, hi), e);
   return made(E, t, 1, dim, ex_cast(g, t, e), c->span);
 }
 
 const Builtin builtins_make[] = {
-  {"zeros", "*size; dtype=", b_zeros, "zeros(2, 3), zeros(x.shape): a tensor of zeros; dtype = f32 by default", 0},
-  {"ones", "*size; dtype=", b_zeros, "ones(2, 3), ones(x.shape): a tensor of ones; dtype = f32 by default", 1},
-  {"full", "size, value; dtype=", b_full, "full((2, 3), value): a tensor whose every element is value", 0},
-  {"zeros_like", "x; dtype=", b_like, "zeros of the shape and dtype of x; records and tuples item by item", 0},
-  {"ones_like", "x; dtype=", b_like, "ones of the shape and dtype of x; records and tuples item by item", 1},
-  {"eye", "n, m=; dtype=", b_eye, "eye(n), eye(n, m): ones on the diagonal, zeros elsewhere", 0},
-  {"onehot", "i, n; dtype=", b_onehot, "onehot(i, n): a new last axis of size n that is 1 at position i, 0 elsewhere", 0},
-  {"linspace", "a, b, n; dtype=", b_linspace, "linspace(a, b, n): n numbers from a to b, both included", 0},
-  {0}};
+    {"zeros", "*size; dtype=", b_zeros, "zeros(2, 3), zeros(x.shape): a tensor of zeros; dtype = f32 by default", 0},
+    {"ones", "*size; dtype=", b_zeros, "ones(2, 3), ones(x.shape): a tensor of ones; dtype = f32 by default", 1},
+    {"full", "size, value; dtype=", b_full, "full((2, 3), value): a tensor whose every element is value", 0},
+    {"zeros_like", "x; dtype=", b_like, "zeros of the shape and dtype of x; records and tuples item by item", 0},
+    {"ones_like", "x; dtype=", b_like, "ones of the shape and dtype of x; records and tuples item by item", 1},
+    {"eye", "n, m=; dtype=", b_eye, "eye(n), eye(n, m): ones on the diagonal, zeros elsewhere", 0},
+    {"onehot", "i, n; dtype=", b_onehot, "onehot(i, n): a new last axis of size n that is 1 at position i, 0 elsewhere",
+     0},
+    {"linspace", "a, b, n; dtype=", b_linspace, "linspace(a, b, n): n numbers from a to b, both included", 0},
+    {0}};

@@ -50,7 +50,10 @@ static Value *b_topk(Elab *E, const Builtin *self, Call *c, Value **b) {
 }
 
 const Builtin builtins_order[] = {
-  {"sort", "x, axis=-1; descending=false", b_sort, "sort(x, axis = -1): in ascending order along an axis, nan last", 0},
-  {"argsort", "x, axis=-1; descending=false", b_sort, "argsort(x, axis = -1): the positions that sort x; equal elements keep their order", 0},
-  {"topk", "x, k; axis=-1", b_topk, "v, i = topk(x, k, axis = -1): the k largest, largest first, and their positions", 0},
-  {0}};
+    {"sort", "x, axis=-1; descending=false", b_sort, "sort(x, axis = -1): in ascending order along an axis, nan last",
+     0},
+    {"argsort", "x, axis=-1; descending=false", b_sort,
+     "argsort(x, axis = -1): the positions that sort x; equal elements keep their order", 0},
+    {"topk", "x, k; axis=-1", b_topk, "v, i = topk(x, k, axis = -1): the k largest, largest first, and their positions",
+     0},
+    {0}};

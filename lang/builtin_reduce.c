@@ -20,7 +20,8 @@ static int read_axes(Elab *E, Value *axis, int rank, const char *what, Call *c, 
       if (seen[a]) diag_fail(E->d, T_ARGS, at, "axis %d is given twice", a);
       seen[a] = true;
     }
-  } else seen[read_axis(E, axis, rank, what, at)] = true;
+  } else
+    seen[read_axis(E, axis, rank, what, at)] = true;
   for (int k = 0; k < rank; k++)
     if (seen[k]) out[n++] = k;
   return n;
@@ -28,7 +29,8 @@ static int read_axes(Elab *E, Value *axis, int rank, const char *what, Call *c, 
 
 /* Items of a tuple: scalars or tensors, element by element. */
 static Value *reduce_items(Elab *E, const Builtin *self, Call *c, Value *x) {
-  static const ScalarOp by[] = {[RED_SUM] = OP_ADD, [RED_PROD] = OP_MUL, [RED_MAX] = OP_MAX, [RED_MIN] = OP_MIN, [RED_ANY] = OP_OR, [RED_ALL] = OP_AND};
+  static const ScalarOp by[] = {[RED_SUM] = OP_ADD, [RED_PROD] = OP_MUL, [RED_MAX] = OP_MAX,
+                                [RED_MIN] = OP_MIN, [RED_ANY] = OP_OR,   [RED_ALL] = OP_AND};
   int n = x->agg.n;
   Reduce op = self->data == MEAN ? RED_SUM : (Reduce)self->data;
   Span at = arg_span(c, x), two[2] = {at, at};
@@ -67,13 +69,16 @@ static Value *reduce_whole(Elab *E, const Builtin *self, Call *c, Value *x, Valu
   return r;
 }
 
-static Value *b_reduce(Elab *E, const Builtin *self, Call *c, Value **b) { return reduce_whole(E, self, c, b[0], b[1], b[2]); }
+static Value *b_reduce(Elab *E, const Builtin *self, Call *c, Value **b) {
+  return reduce_whole(E, self, c, b[0], b[1], b[2]);
+}
 
 /* max(x) reduces; max(a, b) is element by element. */
 static Value *b_extreme(Elab *E, const Builtin *self, Call *c, Value **b) {
   Value *rest = b[1];
   if (!rest->agg.n) return reduce_whole(E, self, c, b[0], b[2], b[3]);
-  if (b[2] || b[3]) diag_fail(E->d, T_ARGS, c->span, "%s of several values is element by element and takes no axis", self->name);
+  if (b[2] || b[3])
+    diag_fail(E->d, T_ARGS, c->span, "%s of several values is element by element and takes no axis", self->name);
   Value *r = b[0];
   for (int k = 0; k < rest->agg.n; k++) {
     Value *two[2] = {r, rest->agg.at[k]};
@@ -86,7 +91,8 @@ static Value *b_extreme(Elab *E, const Builtin *self, Call *c, Value **b) {
 Value *scan_last(Elab *E, Value *x, Reduce op, bool reverse, bool exclusive) {
   Index *free[TG_MAX_RANK];
   int nfree = expr_free_union(E, x->t.e, 0, free), n = nfree + x->t.rank;
-  if (n > TG_MAX_RANK) diag_fail(E->d, S_RANK, E->g->span, "more than %d indices and axes meet in one value", TG_MAX_RANK);
+  if (n > TG_MAX_RANK)
+    diag_fail(E->d, S_RANK, E->g->span, "more than %d indices and axes meet in one value", TG_MAX_RANK);
   int64_t extent[TG_MAX_RANK];
   for (int k = 0; k < n; k++) extent[k] = k < nfree ? free[k]->extent : x->t.dim[k - nfree].n;
   for (int k = 0; k < n; k++)
@@ -111,17 +117,33 @@ static Value *b_scan(Elab *E, const Builtin *self, Call *c, Value **b) {
 }
 
 const Builtin builtins_reduce[] = {
-  {"sum", "x; axis=, keepdims=", b_reduce, "sum(x), sum(x, axis = 0, keepdims = true), sum(e for k if c): the sum; integers and bools give i64; over nothing 0", RED_SUM},
-  {"prod", "x; axis=, keepdims=", b_reduce, "prod(x), prod(x, axis = 0), prod(e for k): the product; over nothing 1", RED_PROD},
-  {"mean", "x; axis=, keepdims=", b_reduce, "mean(x), mean(x, axis = 0), mean(e for k): the arithmetic mean; f32 for integers; over nothing nan", MEAN},
-  {"max", "x, *rest; axis=, keepdims=", b_extreme, "max(x), max(x, axis = 0), max(e for k): the largest; nan if any is; max(a, b): element by element", RED_MAX},
-  {"min", "x, *rest; axis=, keepdims=", b_extreme, "min(x), min(x, axis = 0), min(e for k): the smallest; nan if any is; min(a, b): element by element", RED_MIN},
-  {"any", "x; axis=, keepdims=", b_reduce, "any(x), any(x, axis = 0), any(e for k): is some element true (not 0)?", RED_ANY},
-  {"all", "x; axis=, keepdims=", b_reduce, "all(x), all(x, axis = 0), all(e for k): is every element true (not 0)?", RED_ALL},
-  {"argmax", "x; axis=, keepdims=", b_reduce, "argmax(x, axis = -1), argmax(e for k): the position of the first largest; over several indices a tuple of positions", RED_ARGMAX},
-  {"argmin", "x; axis=, keepdims=", b_reduce, "argmin(x, axis = -1), argmin(e for k): the position of the first smallest; over several indices a tuple of positions", RED_ARGMIN},
-  {"cumsum", "x, axis=-1; reverse=", b_scan, "cumsum(x, axis = -1): running sums along an axis; reverse = true runs from the end", RED_SUM},
-  {"cumprod", "x, axis=-1; reverse=", b_scan, "cumprod(x, axis = -1): running products along an axis", RED_PROD},
-  {"cummax", "x, axis=-1; reverse=", b_scan, "cummax(x, axis = -1): running maxima along an axis", RED_MAX},
-  {"cummin", "x, axis=-1; reverse=", b_scan, "cummin(x, axis = -1): running minima along an axis", RED_MIN},
-  {0}};
+    {"sum", "x; axis=, keepdims=", b_reduce,
+     "sum(x), sum(x, axis = 0, keepdims = true), sum(e for k if c): the sum; integers and bools give i64; over nothing "
+     "0",
+     RED_SUM},
+    {"prod", "x; axis=, keepdims=", b_reduce, "prod(x), prod(x, axis = 0), prod(e for k): the product; over nothing 1",
+     RED_PROD},
+    {"mean", "x; axis=, keepdims=", b_reduce,
+     "mean(x), mean(x, axis = 0), mean(e for k): the arithmetic mean; f32 for integers; over nothing nan", MEAN},
+    {"max", "x, *rest; axis=, keepdims=", b_extreme,
+     "max(x), max(x, axis = 0), max(e for k): the largest; nan if any is; max(a, b): element by element", RED_MAX},
+    {"min", "x, *rest; axis=, keepdims=", b_extreme,
+     "min(x), min(x, axis = 0), min(e for k): the smallest; nan if any is; min(a, b): element by element", RED_MIN},
+    {"any", "x; axis=, keepdims=", b_reduce, "any(x), any(x, axis = 0), any(e for k): is some element true (not 0)?",
+     RED_ANY},
+    {"all", "x; axis=, keepdims=", b_reduce, "all(x), all(x, axis = 0), all(e for k): is every element true (not 0)?",
+     RED_ALL},
+    {"argmax", "x; axis=, keepdims=", b_reduce,
+     "argmax(x, axis = -1), argmax(e for k): the position of the first largest; over several indices a tuple of "
+     "positions",
+     RED_ARGMAX},
+    {"argmin", "x; axis=, keepdims=", b_reduce,
+     "argmin(x, axis = -1), argmin(e for k): the position of the first smallest; over several indices a tuple of "
+     "positions",
+     RED_ARGMIN},
+    {"cumsum", "x, axis=-1; reverse=", b_scan,
+     "cumsum(x, axis = -1): running sums along an axis; reverse = true runs from the end", RED_SUM},
+    {"cumprod", "x, axis=-1; reverse=", b_scan, "cumprod(x, axis = -1): running products along an axis", RED_PROD},
+    {"cummax", "x, axis=-1; reverse=", b_scan, "cummax(x, axis = -1): running maxima along an axis", RED_MAX},
+    {"cummin", "x, axis=-1; reverse=", b_scan, "cummin(x, axis = -1): running minima along an axis", RED_MIN},
+    {0}};

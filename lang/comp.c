@@ -1,13 +1,14 @@
 /* Comprehensions: [e for i, j], sum(e for k), and their two passes.
  *
- *   pass 1  only when some index has no `in`: the body is elaborated once in trial mode, subscripts leave constraints, and
- *           range_solve finds the extents. Nothing else of it is kept.
- *   pass 2  elaborates with known extents; every subscript is proved to stay inside.
+ *   pass 1  only when some index has no `in`: the body is elaborated once in trial mode, subscripts leave constraints,
+ * and range_solve finds the extents. Nothing else of it is kept. pass 2  elaborates with known extents; every subscript
+ * is proved to stay inside.
  *
- * Clauses are taken one inside the other. A clause over n values pushes an index, elaborates what is inside, and turns the
- * index into a leading axis of the result; a clause over a tuple elaborates what is inside for each item and stacks. So the
- * result's axes are the clauses' in order, then the body's own. A reduction reduces the leading axes. A trial inside a trial
- * does not happen: an inner comprehension is elaborated once there, and what its own subscripts say is solved on the way out. */
+ * Clauses are taken one inside the other. A clause over n values pushes an index, elaborates what is inside, and turns
+ * the index into a leading axis of the result; a clause over a tuple elaborates what is inside for each item and
+ * stacks. So the result's axes are the clauses' in order, then the body's own. A reduction reduces the leading axes. A
+ * trial inside a trial does not happen: an inner comprehension is elaborated once there, and what its own subscripts
+ * say is solved on the way out. */
 #include "lang/space.h"
 #include <math.h>
 #include <string.h>
@@ -18,23 +19,29 @@ typedef struct Form {
   Reduce op;
   bool reduces, mean;
   bool nested_trial;
-  VEC(Index *) own;       /* indices without `in`, in order of creation; Dots' too */
+  VEC(Index *) own; /* indices without `in`, in order of creation; Dots' too */
   VEC(Dots *) dots;
-  VEC(int64_t) found;     /* pass 2: their extents from pass 1, in the same order */
+  VEC(int64_t) found; /* pass 2: their extents from pass 1, in the same order */
   VEC(const Origin *) from;
   VEC(const char *) sym;
   VEC(int) ndots;
   int next, next_dots;
-  int depth;              /* leading axes opened so far */
-  VEC(int64_t) lo;        /* of the result's leading axes: what an argmax adds */
+  int depth;       /* leading axes opened so far */
+  VEC(int64_t) lo; /* of the result's leading axes: what an argmax adds */
 } Form;
 
 /* What a clause gives to the one around it. */
-typedef struct Part { Value *v; Expr *guard; int lead; bool done; /* reduced already (inside an unrolled clause) */ } Part;
+typedef struct Part {
+  Value *v;
+  Expr *guard;
+  int lead;
+  bool done; /* reduced already (inside an unrolled clause) */
+} Part;
 
 static Part clause(Form *f, const Env *env, int c, bool unrolled);
 
-/* ---- the innermost: guard and body -------------------------------------------------------------------------------- */
+/* ---- the innermost: guard and body --------------------------------------------------------------------------------
+ */
 
 static Part body(Form *f, const Env *env, bool unrolled) {
   Elab *E = f->E;
@@ -49,11 +56,15 @@ static Part body(Form *f, const Env *env, bool unrolled) {
       E->effects_allowed = allowed;
       return (Part){.v = v_none(E), .guard = ex_bool(E->g, false)};
     }
-    if (g->kind == V_BOOL) p.guard = g->b && unrolled ? NULL : ex_bool(E->g, g->b);
-    else if (g->kind == V_TENSOR && g->t.rank == 0 && g->t.dtype == DT_BOOL) p.guard = g->t.e;
-    else diag_fail(E->d, T_TYPE, ast->b->span, "a guard is a scalar bool, not %s", v_type_text(E, g));
+    if (g->kind == V_BOOL)
+      p.guard = g->b && unrolled ? NULL : ex_bool(E->g, g->b);
+    else if (g->kind == V_TENSOR && g->t.rank == 0 && g->t.dtype == DT_BOOL)
+      p.guard = g->t.e;
+    else
+      diag_fail(E->d, T_TYPE, ast->b->span, "a guard is a scalar bool, not %s", v_type_text(E, g));
     if (!f->reduces && p.guard) {
-      Diag *d = diag_add(E->d, X_GUARD, ast->b->span, "a guard selects a number of elements that is not known before the program runs");
+      Diag *d = diag_add(E->d, X_GUARD, ast->b->span,
+                         "a guard selects a number of elements that is not known before the program runs");
       diag_help(E->d, d, "guards go with reductions (sum(... if c)); `a if c else b` keeps the shape");
       elab_fail(E, d);
     }
@@ -65,7 +76,8 @@ static Part body(Form *f, const Env *env, bool unrolled) {
   return p;
 }
 
-/* ---- clauses ------------------------------------------------------------------------------------------------------ */
+/* ---- clauses ------------------------------------------------------------------------------------------------------
+ */
 
 /* What a fresh index of pass 2 got in pass 1. */
 static Index *own_index(Form *f, Name name, Span at) {
@@ -119,8 +131,10 @@ static Part free_clause(Form *f, const Env *env, int c, bool unrolled) {
     f->depth -= E->trial || d->n < 0 ? 0 : d->n;
     solve_own(f, first, own);
     for (int k = n; k-- > 0;) {
-      if (k < d->n) p = close_index(f, p, d->ix[k], true);
-      else E->index = d->ix[k]->outer; /* trial: one too many */
+      if (k < d->n)
+        p = close_index(f, p, d->ix[k], true);
+      else
+        E->index = d->ix[k]->outer; /* trial: one too many */
     }
     return p;
   }
@@ -134,7 +148,8 @@ static Part free_clause(Form *f, const Env *env, int c, bool unrolled) {
 }
 
 static Value *combine(Elab *E, Reduce op, Value *a, Value *b, Span at) {
-  static const ScalarOp by[] = {[RED_SUM] = OP_ADD, [RED_PROD] = OP_MUL, [RED_MAX] = OP_MAX, [RED_MIN] = OP_MIN, [RED_ANY] = OP_OR, [RED_ALL] = OP_AND};
+  static const ScalarOp by[] = {[RED_SUM] = OP_ADD, [RED_PROD] = OP_MUL, [RED_MAX] = OP_MAX,
+                                [RED_MIN] = OP_MIN, [RED_ANY] = OP_OR,   [RED_ALL] = OP_AND};
   Span two[2] = {at, at};
   return tv_elementwise(E, by[op], 2, (Value *[]){a, b}, two, at);
 }
@@ -143,11 +158,16 @@ static Value *combine(Elab *E, Reduce op, Value *a, Value *b, Span at) {
 static Value *neutral(Elab *E, Reduce op, bool is_float, Span at) {
   if (is_float && (op == RED_MAX || op == RED_MIN)) return v_float(E, op == RED_MAX ? -INFINITY : INFINITY);
   switch (op) {
-  case RED_SUM: return v_int(E, 0, NULL);
-  case RED_PROD: return v_int(E, 1, NULL);
-  case RED_ANY: return v_bool(E, false);
-  case RED_ALL: return v_bool(E, true);
-  default: diag_fail(E->d, V_EMPTY, at, "%s over an empty tuple", red_name(op));
+  case RED_SUM:
+    return v_int(E, 0, NULL);
+  case RED_PROD:
+    return v_int(E, 1, NULL);
+  case RED_ANY:
+    return v_bool(E, false);
+  case RED_ALL:
+    return v_bool(E, true);
+  default:
+    diag_fail(E->d, V_EMPTY, at, "%s over an empty tuple", red_name(op));
   }
 }
 
@@ -166,10 +186,16 @@ static Part unroll_clause(Form *f, const Env *env, int c, const Walk *w, bool un
   E->unrolled++;
   for (int k = 0; k < n; k++) {
     Part p = clause(f, elab_bind(E, env, 1, &cl->a, walk_item(E, w, k)), c + 1, unrolled);
-    if (p.guard && p.guard->kind == EX_CONST && !p.guard->num.i && p.lead == 0 && !p.done) continue; /* a static guard that is false */
-    if (piecewise && !p.done) p.v = reduce_lead(E, f->op, false, p.v, p.lead, p.guard && p.lead == 0 ? NULL : p.guard, f->ast->span), p.done = true;
+    if (p.guard && p.guard->kind == EX_CONST && !p.guard->num.i && p.lead == 0 && !p.done)
+      continue; /* a static guard that is false */
+    if (piecewise && !p.done)
+      p.v = reduce_lead(E, f->op, false, p.v, p.lead, p.guard && p.lead == 0 ? NULL : p.guard, f->ast->span),
+      p.done = true;
     if (piecewise && p.guard && p.lead == 0)
-      p.v = tv_select(E, v_scalar(E, p.guard), p.v, neutral(E, f->op, p.v->kind == V_TENSOR && dt_is_float(p.v->t.dtype), f->ast->span), f->ast->span), p.guard = NULL;
+      p.v =
+          tv_select(E, v_scalar(E, p.guard), p.v,
+                    neutral(E, f->op, p.v->kind == V_TENSOR && dt_is_float(p.v->t.dtype), f->ast->span), f->ast->span),
+      p.guard = NULL;
     lead = p.lead, guard[m] = p.guard, guarded |= p.guard != NULL, at[m] = f->ast->a->span, v[m++] = p.v;
   }
   E->unrolled--, f->depth--;
@@ -180,7 +206,8 @@ static Part unroll_clause(Form *f, const Env *env, int c, const Walk *w, bool un
     return p;
   }
   if (m == 0) {
-    if (f->reduces) diag_fail(E->d, V_EMPTY, f->ast->span, "%s over an empty tuple", f->mean ? "mean" : red_name(f->op));
+    if (f->reduces)
+      diag_fail(E->d, V_EMPTY, f->ast->span, "%s over an empty tuple", f->mean ? "mean" : red_name(f->op));
     p.v = v_tuple(E, 0, v);
     return p;
   }
@@ -230,7 +257,8 @@ static Part clause(Form *f, const Env *env, int c, bool unrolled) {
   return close_index(f, p, i, true);
 }
 
-/* ---- the two passes ------------------------------------------------------------------------------------------------ */
+/* ---- the two passes ------------------------------------------------------------------------------------------------
+ */
 
 static bool needs_trial(const Ast *ast) {
   for (int c = 0; c < ast->nkid; c++)
@@ -245,7 +273,8 @@ static bool all_found(const Form *f) {
   for (int k = 0; k < f->own.n; k++) {
     bool spare = false;
     for (int d = 0; d < f->dots.n; d++)
-      for (int j = f->dots.at[d]->n < 0 ? 0 : f->dots.at[d]->n; j < TG_MAX_RANK; j++) spare |= f->dots.at[d]->ix[j] == f->own.at[k];
+      for (int j = f->dots.at[d]->n < 0 ? 0 : f->dots.at[d]->n; j < TG_MAX_RANK; j++)
+        spare |= f->dots.at[d]->ix[j] == f->own.at[k];
     if (!spare && f->own.at[k]->extent < 0) return false;
   }
   return true;
@@ -264,13 +293,17 @@ static void try_once(Elab *E, const Env *env, Form *f, bool loud) {
   bool was_quiet = E->d->quiet;
   E->trial = true, E->constraint.n = E->constraint.cap = 0, E->constraint.at = NULL;
   E->tried.n = E->tried.cap = 0, E->tried.at = NULL;
-  if (loud) clause(f, env, 0, true);
+  if (loud)
+    clause(f, env, 0, true);
   else {
     E->d->quiet = true;
-    DIAG_TRY(E->d) { clause(f, env, 0, true); } DIAG_CAUGHT(E->d) { E->trial = true; } DIAG_END(E->d);
+    DIAG_TRY(E->d) { clause(f, env, 0, true); }
+    DIAG_CAUGHT(E->d) { E->trial = true; }
+    DIAG_END(E->d);
     E->d->quiet = was_quiet;
   }
-  saved.constraint.at = E->constraint.at, saved.constraint.n = E->constraint.n, saved.constraint.cap = E->constraint.cap;
+  saved.constraint.at = E->constraint.at, saved.constraint.n = E->constraint.n,
+  saved.constraint.cap = E->constraint.cap;
   saved.tried.at = E->tried.at, saved.tried.n = E->tried.n, saved.tried.cap = E->tried.cap;
   *E = saved;
 }
@@ -295,7 +328,8 @@ static void find_ranges(Elab *E, const Env *env, Form *f) {
     try_once(E, env, &t, true);
     solve_all(E, &t);
     for (int d = 0; d < t.dots.n; d++)
-      if (t.dots.at[d]->n < 0) diag_fail(E->d, X_RANGE, t.dots.at[d]->span, "no subscript says how many axes `...` stands for");
+      if (t.dots.at[d]->n < 0)
+        diag_fail(E->d, X_RANGE, t.dots.at[d]->span, "no subscript says how many axes `...` stands for");
     for (int k = 0; k < t.own.n; k++)
       if (t.own.at[k]->extent < 0 && !is_spare(&t, t.own.at[k])) range_fail(E, t.own.at[k]);
     bug("a trial that found its ranges the second time only");
@@ -368,5 +402,7 @@ static Value *elab_form(Elab *E, const Env *env, Ast *ast, Reduce op, bool mean)
   return op == RED_ARGMAX || op == RED_ARGMIN ? positions(E, &f, r, p.lead, dim, ast->span) : r;
 }
 
-Value *elab_comp(Elab *E, const Env *env, Ast *comp, Reduce op, const Call *red) { return elab_form(E, env, comp, op, false); }
+Value *elab_comp(Elab *E, const Env *env, Ast *comp, Reduce op, const Call *red) {
+  return elab_form(E, env, comp, op, false);
+}
 Value *elab_mean_comp(Elab *E, const Env *env, Ast *comp) { return elab_form(E, env, comp, RED_NONE, true); }

@@ -2,12 +2,15 @@
  *
  *   static condition        only the branch taken is elaborated
  *   scalar, nothing free    a COND node: lazy; effects of a branch are its own. Cheap scalars become a select instead
- *   inside comprehensions   a select; the condition joins the guard of each arm, so loads of the arm not taken are masked
- *   tensor                  a select for each element */
+ *   inside comprehensions   a select; the condition joins the guard of each arm, so loads of the arm not taken are
+ * masked tensor                  a select for each element */
 #include "lang/space.h"
 #include <string.h>
 
-typedef struct Arm { Value *v; VEC(Node *) effect; } Arm;
+typedef struct Arm {
+  Value *v;
+  VEC(Node *) effect;
+} Arm;
 
 /* Elaborates one branch where `guard` holds. Own region of effects when `region`, else effects are an error. */
 static Arm elab_arm(Elab *E, const Env *env, Ast *e, Expr *guard, bool region) {
@@ -25,13 +28,17 @@ static Arm elab_arm(Elab *E, const Env *env, Ast *e, Expr *guard, bool region) {
 }
 
 static _Noreturn void fail_structure(Elab *E, Value *a, Value *b, Span sa, Span sb, Span at) {
-  Diag *g = diag_add(E->d, T_TYPE, at, "the branches give %s and %s; which one is decided at run time, so they must have one structure", v_type_text(E, a), v_type_text(E, b));
+  Diag *g = diag_add(E->d, T_TYPE, at,
+                     "the branches give %s and %s; which one is decided at run time, so they must have one structure",
+                     v_type_text(E, a), v_type_text(E, b));
   diag_note(E->d, g, sa, "this is %s", v_type_text(E, a));
   diag_note(E->d, g, sb, "this is %s", v_type_text(E, b));
   elab_fail(E, g);
 }
 
-static bool number_like(const Value *v) { return v->kind == V_TENSOR || v->kind == V_NUM || v->kind == V_BOOL || v->kind == V_RANGE; }
+static bool number_like(const Value *v) {
+  return v->kind == V_TENSOR || v->kind == V_NUM || v->kind == V_BOOL || v->kind == V_RANGE;
+}
 
 Value *select_value(Elab *E, Value *c, Value *a, Value *b, Span at) {
   if (value_same(a, b)) return a;
@@ -44,14 +51,21 @@ Value *select_value(Elab *E, Value *c, Value *a, Value *b, Span at) {
 
 /* Costs next to nothing and can't fault: element-wise work on inputs, a few steps deep. */
 enum { CHEAP_DEPTH = 3 };
-typedef struct Cost { int depth; bool cheap; } Cost;
+typedef struct Cost {
+  int depth;
+  bool cheap;
+} Cost;
 static void costs(void *ctx, Expr *e) {
   Cost *c = ctx;
-  if (e->kind == EX_OP && (e->op == OP_FLOORDIV || e->op == OP_MOD) && !dt_is_float(e->dtype) && e->arg[1]->kind != EX_CONST) c->cheap = false;
+  if (e->kind == EX_OP && (e->op == OP_FLOORDIV || e->op == OP_MOD) && !dt_is_float(e->dtype) &&
+      e->arg[1]->kind != EX_CONST)
+    c->cheap = false;
   if (e->kind != EX_LOAD || !c->cheap) return;
   const Node *n = e->node;
-  if (n->kind == ND_INPUT || n->kind == ND_CONST || n->kind == ND_PARAM) c->cheap = !e->checked;
-  else if (n->kind != ND_COMP || n->comp.nred || e->checked || c->depth == CHEAP_DEPTH) c->cheap = false;
+  if (n->kind == ND_INPUT || n->kind == ND_CONST || n->kind == ND_PARAM)
+    c->cheap = !e->checked;
+  else if (n->kind != ND_COMP || n->comp.nred || e->checked || c->depth == CHEAP_DEPTH)
+    c->cheap = false;
   else {
     Cost below = {c->depth + 1, true};
     ex_visit(n->comp.body, costs, &below);
@@ -89,7 +103,8 @@ static Value *lazy(Elab *E, Value *c, Arm *yes, Arm *no, Span sy, Span sn, Span 
     Dim dim[TG_MAX_RANK];
     int rank = tv_broadcast(E, 2, two, sp, at, "if", dim);
     Node **to[2] = {ya, na};
-    for (int s = 0; s < 2; s++) to[s][m] = tv_closed(E, v_tensor(E, t, rank, dim, tv_at(E, two[s], t, rank, dim, sp[s])));
+    for (int s = 0; s < 2; s++)
+      to[s][m] = tv_closed(E, v_tensor(E, t, rank, dim, tv_at(E, two[s], t, rank, dim, sp[s])));
     out[k] = v_tensor(E, t, rank, dim, NULL);
     which[k] = m++;
   }

@@ -11,9 +11,12 @@
 
 /* ---- proofs ------------------------------------------------------------------------------------------------------ */
 
-typedef struct Sight { bool data, other; } Sight;
+typedef struct Sight {
+  bool data, other;
+} Sight;
 static bool is_counter(const Expr *e) {
-  return e->kind == EX_LOAD && e->node->kind == ND_PARAM && e->node->rank == 0 && e->node->dtype == DT_I64 && e->node->param.lo <= e->node->param.hi;
+  return e->kind == EX_LOAD && e->node->kind == ND_PARAM && e->node->rank == 0 && e->node->dtype == DT_I64 &&
+         e->node->param.lo <= e->node->param.hi;
 }
 static void sight(void *ctx, Expr *e) {
   Sight *s = ctx;
@@ -65,7 +68,8 @@ static Expr *needed_guard(Elab *E, Expr *sub, int64_t n, const Box *box) {
 }
 
 /* "i = 2, k = 0 gives x[3]": the corner of the box where the affine sub is least or largest. */
-static _Noreturn void fail_bounds(Elab *E, Expr *sub, Dim dim, int nown, const Interval *own, Span at, Ast *base, int axis) {
+static _Noreturn void fail_bounds(Elab *E, Expr *sub, Dim dim, int nown, const Interval *own, Span at, Ast *base,
+                                  int axis) {
   Box box = space_box(E, nown, own);
   Interval all = ex_interval(E->g, sub, &box, NULL);
   bool low = all.lo < 0;
@@ -83,10 +87,15 @@ static _Noreturn void fail_bounds(Elab *E, Expr *sub, Dim dim, int nown, const I
   }
   int64_t value = low ? all.lo : all.hi;
   Diag *g;
-  if (*text) g = diag_add(E->d, X_BOUNDS, at, "this subscript can leave axis %d of `%s`: %s gives %lld, but its size is %lld", axis, name, text, (long long)value, (long long)dim.n);
-  else g = diag_add(E->d, X_BOUNDS, at, "this subscript leaves axis %d of `%s`: %lld of size %lld", axis, name, (long long)value, (long long)dim.n);
+  if (*text)
+    g = diag_add(E->d, X_BOUNDS, at, "this subscript can leave axis %d of `%s`: %s gives %lld, but its size is %lld",
+                 axis, name, text, (long long)value, (long long)dim.n);
+  else
+    g = diag_add(E->d, X_BOUNDS, at, "this subscript leaves axis %d of `%s`: %lld of size %lld", axis, name,
+                 (long long)value, (long long)dim.n);
   note_origin(E, g, dim);
-  if (sub->kind != EX_CONST) diag_help(E->d, g, "pad the tensor first, give a smaller range by `in`, or guard it: `... if c else 0`");
+  if (sub->kind != EX_CONST)
+    diag_help(E->d, g, "pad the tensor first, give a smaller range by `in`, or guard it: `... if c else 0`");
   elab_fail(E, g);
 }
 
@@ -126,15 +135,22 @@ Proof prove_inside(Elab *E, Expr *sub, Dim dim, int nown, const Interval *own, S
 typedef struct Item {
   enum { ITEM_AT, ITEM_SLICE, ITEM_NEW, ITEM_GATHER } kind;
   Span at;
-  Expr *lo;          /* AT: the subscript; SLICE: first element */
-  bool inside;       /* known to be inside */
-  int64_t n, step;   /* SLICE: elements (-1 unknown, trial) */
-  Dim dim;           /* SLICE: the same as a size */
-  Value *data;       /* GATHER */
-  int axis;          /* of x */
+  Expr *lo;        /* AT: the subscript; SLICE: first element */
+  bool inside;     /* known to be inside */
+  int64_t n, step; /* SLICE: elements (-1 unknown, trial) */
+  Dim dim;         /* SLICE: the same as a size */
+  Value *data;     /* GATHER */
+  int axis;        /* of x */
 } Item;
 
-typedef struct Subs { Elab *E; const TensorV *x; Ast *base; int n; Item at[2 * TG_MAX_RANK]; int axis; } Subs;
+typedef struct Subs {
+  Elab *E;
+  const TensorV *x;
+  Ast *base;
+  int n;
+  Item at[2 * TG_MAX_RANK];
+  int axis;
+} Subs;
 
 static Item *add_item(Subs *s, int kind, Span at) {
   if (s->n == 2 * TG_MAX_RANK) diag_fail(s->E->d, S_RANK, at, "too many subscripts");
@@ -159,7 +175,8 @@ static void add_static(Subs *s, int64_t v, Span at) {
   int64_t k = v < 0 && d.n >= 0 ? v + d.n : v;
   i->inside = true;
   if (d.n >= 0 && (k < 0 || k >= d.n)) {
-    Diag *g = diag_add(E->d, X_BOUNDS, at, "%lld is outside axis %d of `%s`, whose size is %lld", (long long)v, i->axis, expr_text(E, s->base), (long long)d.n);
+    Diag *g = diag_add(E->d, X_BOUNDS, at, "%lld is outside axis %d of `%s`, whose size is %lld", (long long)v, i->axis,
+                       expr_text(E, s->base), (long long)d.n);
     note_origin(E, g, d);
     elab_fail(E, g);
   }
@@ -205,7 +222,10 @@ static void add_slice(Subs *s, const Env *env, Ast *e) {
       if (hi) to = clamp(b, d.n, step > 0 ? 0 : -1, step > 0 ? d.n : d.n - 1);
       i->n = slice_count(from, to, step), i->lo = ex_int(E->g, DT_I64, i->n ? from : 0);
     }
-    i->dim = i->n == d.n && step == 1 ? d : (Dim){.n = i->n, .from = origin_new(E, d.from, e->span, "this slice takes %lld of %lld", (long long)i->n, (long long)d.n)};
+    i->dim = i->n == d.n && step == 1 ? d
+                                      : (Dim){.n = i->n,
+                                              .from = origin_new(E, d.from, e->span, "this slice takes %lld of %lld",
+                                                                 (long long)i->n, (long long)d.n)};
     return;
   }
   Expr *x = lo ? end_expr(E, lo, e->a->span) : ex_int(E->g, DT_I64, 0);
@@ -217,7 +237,8 @@ static void add_slice(Subs *s, const Env *env, Ast *e) {
   Expr *len = ex_op2(E->g, OP_SUB, y, x);
   if (len->kind != EX_CONST || step < 0) {
     Diag *g = diag_add(E->d, T_STATIC, e->span, "the length of a slice must be known before anything runs");
-    diag_help(E->d, g, "x[i:i+8] has a static length; a sum over part of an axis is a guarded one: sum(x[k] for k if k < n)");
+    diag_help(E->d, g,
+              "x[i:i+8] has a static length; a sum over part of an axis is a guarded one: sum(x[k] for k if k < n)");
     elab_fail(E, g);
   }
   i->lo = x, i->n = slice_count(0, len->num.i, step);
@@ -240,11 +261,16 @@ static void add_value(Subs *s, Value *v, Span at) {
     return;
   }
   switch (v->kind) {
-  case V_NONE: add_item(s, ITEM_NEW, at); return;
-  case V_RANGE: add_range(s, v, at); return;
+  case V_NONE:
+    add_item(s, ITEM_NEW, at);
+    return;
+  case V_RANGE:
+    add_range(s, v, at);
+    return;
   case V_TENSOR:
     if (v->t.dtype == DT_BOOL) {
-      Diag *g = diag_add(E->d, v->t.rank ? X_MASK : T_TYPE, at, "a subscript of bools selects a number of elements that is not static");
+      Diag *g = diag_add(E->d, v->t.rank ? X_MASK : T_TYPE, at,
+                         "a subscript of bools selects a number of elements that is not static");
       diag_help(E->d, g, "where(c, a, b) keeps the shape; sum(x[i] for i if c[i]) reduces what is selected");
       elab_fail(E, g);
     }
@@ -253,10 +279,14 @@ static void add_value(Subs *s, Value *v, Span at) {
       diag_help(E->d, g, "i64(...) converts, towards zero");
       elab_fail(E, g);
     }
-    if (v->t.rank == 0) add_at(s, ex_cast(E->g, DT_I64, v->t.e), at);
-    else add_item(s, ITEM_GATHER, at)->data = v;
+    if (v->t.rank == 0)
+      add_at(s, ex_cast(E->g, DT_I64, v->t.e), at);
+    else
+      add_item(s, ITEM_GATHER, at)->data = v;
     return;
-  default: diag_fail(E->d, T_TYPE, at, "a subscript is an integer, a slice, a range, none or a tensor of integers, not %s", v_type_text(E, v));
+  default:
+    diag_fail(E->d, T_TYPE, at, "a subscript is an integer, a slice, a range, none or a tensor of integers, not %s",
+              v_type_text(E, v));
   }
 }
 
@@ -284,10 +314,17 @@ static void read_subs(Subs *s, const Env *env, Ast *e) {
   if (d && d->n < 0 && rank >= used) d->n = rank - used;
   if (used > rank || (d && used + d->n != rank)) {
     Diag *g;
-    if (d) g = diag_add(E->d, S_RANK, e->at, "`%s` has %d axes; `...` is %d of them here, and %d are subscripted", expr_text(E, e->a), rank, d->n, used);
-    else g = diag_add(E->d, S_RANK, e->at, "`%s` is %s: %d subscripts for %d %s", expr_text(E, e->a), v_type_text(E, &(Value){.kind = V_TENSOR, .t = *s->x}), used, rank, rank == 1 ? "axis" : "axes");
+    if (d)
+      g = diag_add(E->d, S_RANK, e->at, "`%s` has %d axes; `...` is %d of them here, and %d are subscripted",
+                   expr_text(E, e->a), rank, d->n, used);
+    else
+      g = diag_add(E->d, S_RANK, e->at, "`%s` is %s: %d subscripts for %d %s", expr_text(E, e->a),
+                   v_type_text(E, &(Value){.kind = V_TENSOR, .t = *s->x}), used, rank, rank == 1 ? "axis" : "axes");
     for (int k = 0; k < rank; k++)
-      if (s->x->dim[k].from) { note_origin(E, g, s->x->dim[k]); break; }
+      if (s->x->dim[k].from) {
+        note_origin(E, g, s->x->dim[k]);
+        break;
+      }
     elab_fail(E, g);
   }
   for (int k = 0; k < e->nkid; k++) {
@@ -297,8 +334,10 @@ static void read_subs(Subs *s, const Env *env, Ast *e) {
         for (int j = 0; j < d->n; j++) add_at(s, d->ix[j]->var, sub->span);
       else
         for (int j = 0; j < rank - used; j++) add_full(s, sub->span);
-    } else if (sub->kind == AST_SLICE) add_slice(s, env, sub);
-    else add_value(s, val[k], sub->span);
+    } else if (sub->kind == AST_SLICE)
+      add_slice(s, env, sub);
+    else
+      add_value(s, val[k], sub->span);
   }
   while (s->axis < rank) add_full(s, e->at);
 }
@@ -311,9 +350,11 @@ static int join_shapes(Elab *E, int n, Value *const *v, const Span *at, Span who
   for (int k = 0; k < n; k++)
     for (int b = 0; b < v[k]->t.rank; b++) {
       Dim d = v[k]->t.dim[b], *o = &out[b + rank - v[k]->t.rank];
-      if (o->n == 1 || (o->n < 0 && d.n > 1)) *o = d;
+      if (o->n == 1 || (o->n < 0 && d.n > 1))
+        *o = d;
       else if (d.n != 1 && d.n != o->n && d.n >= 0 && o->n >= 0) {
-        Diag *g = diag_add(E->d, S_MISMATCH, whole, "these subscripts do not go together: sizes %lld and %lld", (long long)o->n, (long long)d.n);
+        Diag *g = diag_add(E->d, S_MISMATCH, whole, "these subscripts do not go together: sizes %lld and %lld",
+                           (long long)o->n, (long long)d.n);
         for (int j = 0; j < n; j++) diag_note(E->d, g, at[j], "this is %s", v_type_text(E, v[j]));
         elab_fail(E, g);
       }
@@ -321,8 +362,8 @@ static int join_shapes(Elab *E, int n, Value *const *v, const Span *at, Span who
   return rank;
 }
 
-/* Where NumPy puts the axes of the tensors that subscript: in the first one's place when they are adjacent (scalars count when there
- * is a tensor), else in front. */
+/* Where NumPy puts the axes of the tensors that subscript: in the first one's place when they are adjacent (scalars
+ * count when there is a tensor), else in front. */
 static int gather_place(const Subs *s) {
   int first = -1, last = -1, runs = 0;
   for (int k = 0; k < s->n; k++) {
@@ -349,7 +390,8 @@ Place place_of(Elab *E, const Env *env, const TensorV *x, Ast *index) {
   int where = ndata ? gather_place(&s) : -2, first = 0; /* -1: in front */
   int64_t count = 0;
   for (int k = 0; k < s.n; k++) count += s.at[k].kind == ITEM_SLICE || s.at[k].kind == ITEM_NEW;
-  if (count + rank > TG_MAX_RANK) diag_fail(E->d, S_RANK, index->at, "the result would have more than %d axes", TG_MAX_RANK);
+  if (count + rank > TG_MAX_RANK)
+    diag_fail(E->d, S_RANK, index->at, "the result would have more than %d axes", TG_MAX_RANK);
   if (where == -1) {
     first = 0, p.rank = rank;
     memcpy(p.dim, shape, sizeof *shape * (size_t)rank);
@@ -374,7 +416,9 @@ Place place_of(Elab *E, const Env *env, const TensorV *x, Ast *index) {
   for (int k = 0; k < rank; k++) by[k] = ex_iter(E->g, first + k);
   for (int k = 0; k < s.n; k++) {
     if (s.at[k].kind != ITEM_GATHER) continue;
-    Expr *e = ex_cast(E->g, DT_I64, tv_at(E, s.at[k].data, s.at[k].data->t.weak ? DT_I64 : s.at[k].data->t.dtype, rank, shape, s.at[k].at));
+    Expr *e =
+        ex_cast(E->g, DT_I64,
+                tv_at(E, s.at[k].data, s.at[k].data->t.weak ? DT_I64 : s.at[k].data->t.dtype, rank, shape, s.at[k].at));
     p.idx[s.at[k].axis] = ex_subst_iters(E->g, e, rank, by);
   }
   Interval own[TG_MAX_RANK];
@@ -391,8 +435,8 @@ Place place_of(Elab *E, const Env *env, const TensorV *x, Ast *index) {
 
 /* ---- reading a place --------------------------------------------------------------------------------------------- */
 
-/* May the back end's check of node axes stand for a check of own axis a? Then some subscript is a itself, over the same size, and
- * nothing else holds a. */
+/* May the back end's check of node axes stand for a check of own axis a? Then some subscript is a itself, over the same
+ * size, and nothing else holds a. */
 static bool axis_is_bare(const TensorV *x, int a) {
   Expr *e = x->e;
   if (e->kind != EX_LOAD || (e->mask && ex_uses_iter(e->mask, a))) return false;
@@ -417,7 +461,9 @@ Value *place_read(Elab *E, Value *v, const Place *p, Span at) {
   }
   const TensorV *x = &v->t;
   Expr *e = x->rank ? ex_subst_iters(E->g, x->e, x->rank, p->idx) : x->e;
-  if (e->kind == EX_LOAD && (p->mask || p->checked)) e = ex_load(E->g, e->node, e->n, e->arg, ex_and(E->g, p->mask, e->mask), e->checked || p->checked, user_span(E, at));
+  if (e->kind == EX_LOAD && (p->mask || p->checked))
+    e = ex_load(E->g, e->node, e->n, e->arg, ex_and(E->g, p->mask, e->mask), e->checked || p->checked,
+                user_span(E, at));
   Value *r = v_tensor(E, x->dtype, p->rank, p->dim, e);
   r->t.weak = x->weak;
   return r;
@@ -426,7 +472,10 @@ Value *place_read(Elab *E, Value *v, const Place *p, Span at) {
 Value *index_axis(Elab *E, Value *x, int axis, Expr *at, Span span) {
   Place p = {.naxis = x->t.rank};
   for (int a = 0; a < x->t.rank; a++) {
-    if (a == axis) { p.idx[a] = at; continue; }
+    if (a == axis) {
+      p.idx[a] = at;
+      continue;
+    }
     p.dim[p.rank] = x->t.dim[a], p.idx[a] = ex_iter(E->g, p.rank++);
   }
   Proof f = prove_inside(E, at, x->t.dim[axis], 0, NULL, span, NULL, axis);
@@ -448,7 +497,8 @@ static Value *index_tuple(Elab *E, const Env *env, Value *v, Ast *e) {
     return v_tuple(E, (int)s.at[0].n, at);
   }
   int64_t i = v_static_int(E, elab_expr(E, env, sub), sub->span, "a subscript of a tuple"), k = i < 0 ? i + n : i;
-  if (k < 0 || k >= n) diag_fail(E->d, X_BOUNDS, sub->span, "%lld is outside a tuple of %lld", (long long)i, (long long)n);
+  if (k < 0 || k >= n)
+    diag_fail(E->d, X_BOUNDS, sub->span, "%lld is outside a tuple of %lld", (long long)i, (long long)n);
   return v->agg.at[k];
 }
 
@@ -499,7 +549,8 @@ Value *elab_at_update(Elab *E, const Env *env, Ast *call) {
       ok = a == 1 || a == b || a < 0 || b < 0;
     }
     if (!ok) {
-      Diag *g = diag_add(E->d, S_MISMATCH, vs, "the place has the shape %s, the value is %s", shape_text(E, p.rank, p.dim), v_type_text(E, v));
+      Diag *g = diag_add(E->d, S_MISMATCH, vs, "the place has the shape %s, the value is %s",
+                         shape_text(E, p.rank, p.dim), v_type_text(E, v));
       for (int k = 0; k < t->rank; k++) note_origin(E, g, t->dim[k]);
       elab_fail(E, g);
     }
@@ -512,7 +563,8 @@ Value *elab_at_update(Elab *E, const Env *env, Ast *call) {
   nfree = expr_free_union(E, body, nfree, free), nfree = expr_free_union(E, guard, nfree, free);
   for (int a = 0; a < p.naxis; a++) nfree = expr_free_union(E, p.idx[a], nfree, free);
   int rank = nfree + x->t.rank, nsrc = nfree + p.rank;
-  if (rank > TG_MAX_RANK || nsrc > TG_MAX_RANK) diag_fail(E->d, S_RANK, call->span, "more than %d indices and axes meet in one value", TG_MAX_RANK);
+  if (rank > TG_MAX_RANK || nsrc > TG_MAX_RANK)
+    diag_fail(E->d, S_RANK, call->span, "more than %d indices and axes meet in one value", TG_MAX_RANK);
   Node *base = node_over(E, x, nfree, free);
   int64_t dim[TG_MAX_RANK], extent[TG_MAX_RANK];
   Expr *idx[TG_MAX_RANK];
@@ -520,6 +572,7 @@ Value *elab_at_update(Elab *E, const Env *env, Ast *call) {
   for (int k = 0; k < nfree; k++) extent[k] = free[k]->extent < 0 ? 1 : free[k]->extent, idx[k] = ex_iter(g, k);
   for (int k = 0; k < p.rank; k++) extent[nfree + k] = p.dim[k].n < 0 ? 1 : p.dim[k].n;
   for (int a = 0; a < p.naxis; a++) idx[nfree + a] = expr_over(E, p.idx[a], nfree, free);
-  Node *n = nd_scatter(g, x->t.dtype, rank, dim, base, nsrc, extent, idx, expr_over(E, body, nfree, free), expr_over(E, guard, nfree, free), add ? SC_ADD : SC_SET, p.checked);
+  Node *n = nd_scatter(g, x->t.dtype, rank, dim, base, nsrc, extent, idx, expr_over(E, body, nfree, free),
+                       expr_over(E, guard, nfree, free), add ? SC_ADD : SC_SET, p.checked);
   return load_over(E, n, nfree, free, x->t.dim);
 }

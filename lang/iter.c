@@ -26,7 +26,8 @@ static Walk walk_range(Elab *E, Value *v, Span at) {
     if (__builtin_sub_overflow(h, lo, &w.n)) diag_fail(E->d, V_OVERFLOW, at, "this range is too long");
     if (w.n < 0) w.n = 0;
     w.dim.from = v->range.hi->num.from;
-  } else if (n->kind == EX_CONST) w.n = n->num.i < 0 ? 0 : n->num.i;
+  } else if (n->kind == EX_CONST)
+    w.n = n->num.i < 0 ? 0 : n->num.i;
   w.dim.n = w.n;
   if (!w.dim.from && w.n >= 0) w.dim.from = origin_new(E, NULL, at, "%lld steps in this range", (long long)w.n);
   return w;
@@ -41,13 +42,16 @@ static bool has_tuple(const Value *z) {
 Walk walk_open(Elab *E, Value *v, Span at) {
   Walk w = {.v = v};
   switch (v->kind) {
-  case V_RANGE: return walk_range(E, v, at);
+  case V_RANGE:
+    return walk_range(E, v, at);
   case V_TUPLE:
     w.kind = WALK_UNROLL, w.n = v->agg.n, w.dim.n = w.n;
     return w;
   case V_TENSOR:
     if (v->t.rank == 0)
-      diag_fail(E->d, T_TYPE, at, "`in` walks over a range, a tensor's rows or a tuple, not over the scalar %s; 0..n is a range", v_type_text(E, v));
+      diag_fail(E->d, T_TYPE, at,
+                "`in` walks over a range, a tensor's rows or a tuple, not over the scalar %s; 0..n is a range",
+                v_type_text(E, v));
     w.kind = WALK_ROWS, w.n = v->t.dim[0].n, w.dim = v->t.dim[0];
     return w;
   case V_ZIP: {
@@ -56,14 +60,17 @@ Walk walk_open(Elab *E, Value *v, Span at) {
       Walk part = walk_open(E, v->agg.at[k], at);
       if (part.kind == WALK_RANGE && part.n < 0 && !E->trial)
         diag_fail(E->d, T_STATIC, at, "the length of a range in zip must be static");
-      if (k == 0) w.n = part.n, w.dim = part.dim;
+      if (k == 0)
+        w.n = part.n, w.dim = part.dim;
       else if (part.n >= 0 && w.n >= 0 && part.n != w.n) {
-        Diag *g = diag_add(E->d, S_MISMATCH, at, "zip walks over things of one length: the first has %lld, number %d has %lld",
+        Diag *g = diag_add(E->d, S_MISMATCH, at,
+                           "zip walks over things of one length: the first has %lld, number %d has %lld",
                            (long long)w.n, k + 1, (long long)part.n);
         note_origin(E, g, w.dim);
         note_origin(E, g, part.dim);
         elab_fail(E, g);
-      } else if (w.n < 0) w.n = part.n, w.dim = part.dim;
+      } else if (w.n < 0)
+        w.n = part.n, w.dim = part.dim;
     }
     return w;
   }
@@ -73,14 +80,17 @@ Walk walk_open(Elab *E, Value *v, Span at) {
       diag_help(E->d, g, "0..%lld is the range of that length", (long long)v->num.i);
       elab_fail(E, g);
     } /* fall through */
-  default: diag_fail(E->d, T_TYPE, at, "`in` walks over a range, a tensor's rows or a tuple, not over %s", v_type_text(E, v));
+  default:
+    diag_fail(E->d, T_TYPE, at, "`in` walks over a range, a tensor's rows or a tuple, not over %s", v_type_text(E, v));
   }
 }
 
 Value *walk_at(Elab *E, const Walk *w, Expr *k) {
   switch (w->kind) {
-  case WALK_RANGE: return v_scalar(E, ex_op2(E->g, OP_ADD, k, w->lo));
-  case WALK_ROWS: return view_index(E, w->v, 0, k);
+  case WALK_RANGE:
+    return v_scalar(E, ex_op2(E->g, OP_ADD, k, w->lo));
+  case WALK_ROWS:
+    return view_index(E, w->v, 0, k);
   case WALK_ZIP: {
     Value **at = arena_array(E->a, Value *, w->v->agg.n);
     for (int i = 0; i < w->v->agg.n; i++) {
@@ -89,7 +99,8 @@ Value *walk_at(Elab *E, const Walk *w, Expr *k) {
     }
     return v_tuple(E, w->v->agg.n, at);
   }
-  default: bug("walk_at over an unrolled walk");
+  default:
+    bug("walk_at over an unrolled walk");
   }
 }
 
@@ -110,7 +121,10 @@ Value *walk_item(Elab *E, const Walk *w, int64_t k) {
 
 /* ---- free indices to axes and back ------------------------------------------------------------------------------- */
 
-typedef struct Shift { Graph *g; int64_t uid; } Shift;
+typedef struct Shift {
+  Graph *g;
+  int64_t uid;
+} Shift;
 static Expr *shift_leaf(void *ctx, Expr *e) {
   Shift *s = ctx;
   if (e->kind == EX_ITER) return ex_iter(s->g, (int)e->num.i + 1);
@@ -127,7 +141,10 @@ Value *abstract_index(Elab *E, Value *v, const Index *i, Span at) {
   Num num;
   if (v_num(v, &num)) {
     DType t = num.is_bool ? DT_BOOL : num.is_float ? DT_F64 : DT_I64;
-    Value *r = v_tensor(E, t, 1, &lead, num.is_bool ? ex_bool(E->g, num.i != 0) : num.is_float ? ex_float(E->g, t, num.f) : ex_int(E->g, t, num.i));
+    Value *r = v_tensor(E, t, 1, &lead,
+                        num.is_bool    ? ex_bool(E->g, num.i != 0)
+                        : num.is_float ? ex_float(E->g, t, num.f)
+                                       : ex_int(E->g, t, num.i));
     r->t.weak = !num.is_bool;
     return r;
   }
@@ -151,11 +168,17 @@ Value *abstract_index(Elab *E, Value *v, const Index *i, Span at) {
     r->t.weak = v->t.weak;
     return r;
   }
-  default: diag_fail(E->d, T_TYPE, at, "a comprehension builds tensors; its body here is %s", v_type_text(E, v));
+  default:
+    diag_fail(E->d, T_TYPE, at, "a comprehension builds tensors; its body here is %s", v_type_text(E, v));
   }
 }
 
-typedef struct Union { Elab *E; int n; Index **set; Index *over; /* one too many: reported after the walk, which must not be left */ } Union;
+typedef struct Union {
+  Elab *E;
+  int n;
+  Index **set;
+  Index *over; /* one too many: reported after the walk, which must not be left */
+} Union;
 static int depth_of(const Index *i) {
   int n = 0;
   for (; i->outer; i = i->outer) n++;
@@ -192,7 +215,11 @@ int free_union(Elab *E, Value *v, int n, Index **set) {
   return n;
 }
 
-typedef struct Over { Graph *g; int n; Index *const *idx; } Over;
+typedef struct Over {
+  Graph *g;
+  int n;
+  Index *const *idx;
+} Over;
 static Expr *over_leaf(void *ctx, Expr *e) {
   Over *o = ctx;
   if (e->kind == EX_ITER) return ex_iter(o->g, (int)e->num.i + o->n);
@@ -210,7 +237,8 @@ Node *node_over(Elab *E, Value *v, int n, Index *const *idx) {
   v = tv_harden(E, v, E->g->span);
   if (v->kind != V_TENSOR) bug("node of %s", value_kind_text[v->kind]);
   int rank = n + v->t.rank;
-  if (rank > TG_MAX_RANK) diag_fail(E->d, S_RANK, E->g->span, "%d indices and axes meet in one value; %d is the most", rank, TG_MAX_RANK);
+  if (rank > TG_MAX_RANK)
+    diag_fail(E->d, S_RANK, E->g->span, "%d indices and axes meet in one value; %d is the most", rank, TG_MAX_RANK);
   Dim dim[TG_MAX_RANK];
   int64_t extent[TG_MAX_RANK];
   for (int k = 0; k < n; k++) dim[k] = dim_of(idx[k]->extent);
@@ -225,12 +253,15 @@ Value *load_over(Elab *E, Node *node, int n, Index *const *idx, const Dim *dim) 
   Expr *at[TG_MAX_RANK];
   for (int k = 0; k < n; k++) at[k] = idx[k]->var;
   for (int k = n; k < node->rank; k++) at[k] = ex_iter(E->g, k - n);
-  return v_tensor(E, (DType)node->dtype, node->rank - n, dim, ex_load(E->g, node, node->rank, at, NULL, false, E->g->span));
+  return v_tensor(E, (DType)node->dtype, node->rank - n, dim,
+                  ex_load(E->g, node, node->rank, at, NULL, false, E->g->span));
 }
 
 /* ---- structure --------------------------------------------------------------------------------------------------- */
 
-static bool is_number(const Value *v) { return v->kind == V_NUM || v->kind == V_BOOL || v->kind == V_TENSOR || v->kind == V_RANGE; }
+static bool is_number(const Value *v) {
+  return v->kind == V_NUM || v->kind == V_BOOL || v->kind == V_TENSOR || v->kind == V_RANGE;
+}
 
 bool same_structure(const Value *a, const Value *b) {
   if (is_number(a) || is_number(b)) return is_number(a) && is_number(b);
@@ -248,33 +279,49 @@ bool value_same(const Value *a, const Value *b) {
   if (a == b) return true;
   if (a->kind != b->kind) return false;
   switch (a->kind) {
-  case V_NONE: return a->ext == b->ext;
-  case V_NUM: return a->num.is_float == b->num.is_float && a->num.i == b->num.i && (a->num.f == b->num.f || (a->num.f != a->num.f && b->num.f != b->num.f));
-  case V_BOOL: return a->b == b->b;
-  case V_STR: return a->str.narg == 0 && b->str.narg == 0 && a->str.n == b->str.n && memcmp(a->str.s, b->str.s, a->str.n) == 0;
-  case V_FUN: return a->fun == b->fun;
-  case V_DTYPE: return a->dtype == b->dtype;
-  case V_MODULE: return a->module == b->module;
+  case V_NONE:
+    return a->ext == b->ext;
+  case V_NUM:
+    return a->num.is_float == b->num.is_float && a->num.i == b->num.i &&
+           (a->num.f == b->num.f || (a->num.f != a->num.f && b->num.f != b->num.f));
+  case V_BOOL:
+    return a->b == b->b;
+  case V_STR:
+    return a->str.narg == 0 && b->str.narg == 0 && a->str.n == b->str.n && memcmp(a->str.s, b->str.s, a->str.n) == 0;
+  case V_FUN:
+    return a->fun == b->fun;
+  case V_DTYPE:
+    return a->dtype == b->dtype;
+  case V_MODULE:
+    return a->module == b->module;
   case V_TENSOR:
     if (a->t.e != b->t.e || a->t.weak != b->t.weak || a->t.rank != b->t.rank) return false;
     for (int k = 0; k < a->t.rank; k++)
       if (a->t.dim[k].n != b->t.dim[k].n) return false;
     return true;
-  case V_RANGE: return value_same(a->range.lo, b->range.lo) && value_same(a->range.hi, b->range.hi);
+  case V_RANGE:
+    return value_same(a->range.lo, b->range.lo) && value_same(a->range.hi, b->range.hi);
   case V_TUPLE:
   case V_RECORD:
   case V_ZIP:
     if (a->agg.n != b->agg.n) return false;
     for (int k = 0; k < a->agg.n; k++)
-      if ((a->kind == V_RECORD && a->agg.key[k] != b->agg.key[k]) || !value_same(a->agg.at[k], b->agg.at[k])) return false;
+      if ((a->kind == V_RECORD && a->agg.key[k] != b->agg.key[k]) || !value_same(a->agg.at[k], b->agg.at[k]))
+        return false;
     return true;
-  default: return a->ext == b->ext;
+  default:
+    return a->ext == b->ext;
   }
 }
 
 /* ---- leaves ------------------------------------------------------------------------------------------------------ */
 
-typedef struct Leaves { Elab *E; VEC(Value *) at; int next; Value *const *with; } Leaves;
+typedef struct Leaves {
+  Elab *E;
+  VEC(Value *) at;
+  int next;
+  Value *const *with;
+} Leaves;
 static bool is_leaf(const Value *v) { return v->kind == V_TENSOR || v->kind == V_NUM || v->kind == V_BOOL; }
 static void collect_leaves(Leaves *l, Value *v) {
   if (is_leaf(v)) vec_push(l->E->a, &l->at, v);

@@ -1,11 +1,15 @@
-/* Joining: pieces stacked along a new axis or concatenated along an old one, as one comprehension that selects the piece.
+/* Joining: pieces stacked along a new axis or concatenated along an old one, as one comprehension that selects the
+ * piece.
  *
- * The choice is a balanced tree of comparisons on the axis's iterator, so n pieces cost log n selects an element. Loads of a
- * concatenated piece are masked to its part of the axis, outside of which their subscripts leave the piece. */
+ * The choice is a balanced tree of comparisons on the axis's iterator, so n pieces cost log n selects an element. Loads
+ * of a concatenated piece are masked to its part of the axis, outside of which their subscripts leave the piece. */
 #include "lang/space.h"
 #include <string.h>
 
-typedef struct MaskCtx { Graph *g; Expr *mask; } MaskCtx;
+typedef struct MaskCtx {
+  Graph *g;
+  Expr *mask;
+} MaskCtx;
 static Expr *mask_leaf(void *ctx, Expr *e) {
   MaskCtx *m = ctx;
   if (e->kind != EX_LOAD) return NULL;
@@ -41,7 +45,8 @@ static Value *join_agg(Elab *E, int n, Value **piece, int axis, const Span *at, 
   Value **kid = arena_array(E->a, Value *, first->agg.n), **row = arena_array(E->a, Value *, n);
   for (int k = 1; k < n; k++)
     if (!same_structure(first, piece[k]))
-      diag_fail(E->d, T_TYPE, at[k], "%s can't be joined with %s: another structure", v_type_text(E, piece[k]), v_type_text(E, first));
+      diag_fail(E->d, T_TYPE, at[k], "%s can't be joined with %s: another structure", v_type_text(E, piece[k]),
+                v_type_text(E, first));
   for (int j = 0; j < first->agg.n; j++) {
     for (int k = 0; k < n; k++) row[k] = piece[k]->agg.at[j];
     kid[j] = join(E, n, row, axis, at, whole);
@@ -98,7 +103,8 @@ static DType join_dtype(Elab *E, int n, Value **piece, const Span *at) {
 
 Value *join_stack(Elab *E, int n, Value **piece, int axis, const Span *at, Span whole) {
   if (n == 0) diag_fail(E->d, T_TYPE, whole, "nothing to stack: the shape and dtype of an empty stack are unknown");
-  if (piece[0]->kind == V_TUPLE || piece[0]->kind == V_RECORD) return join_agg(E, n, piece, axis, at, whole, join_stack);
+  if (piece[0]->kind == V_TUPLE || piece[0]->kind == V_RECORD)
+    return join_agg(E, n, piece, axis, at, whole, join_stack);
   piece = arena_copy(E->a, piece, sizeof *piece * (size_t)n);
   as_tensors(E, n, piece, at, "a stacked value");
   int rank = rank_of(piece[0]);
@@ -121,7 +127,8 @@ Value *join_stack(Elab *E, int n, Value **piece, int axis, const Span *at, Span 
       ok = d.n < 0 || d.n == to->n;
     }
     if (ok) continue;
-    Diag *g = diag_add(E->d, S_MISMATCH, at[k], "stacked tensors have one shape: %s is not %s", v_type_text(E, piece[k]), v_type_text(E, piece[0]));
+    Diag *g = diag_add(E->d, S_MISMATCH, at[k], "stacked tensors have one shape: %s is not %s",
+                       v_type_text(E, piece[k]), v_type_text(E, piece[0]));
     diag_note(E->d, g, at[0], "this is %s", v_type_text(E, piece[0]));
     elab_fail(E, g);
   }
@@ -142,7 +149,8 @@ Value *join_stack(Elab *E, int n, Value **piece, int axis, const Span *at, Span 
 
 Value *join_concat(Elab *E, int n, Value **piece, int axis, const Span *at, Span whole) {
   if (n == 0) diag_fail(E->d, T_TYPE, whole, "nothing to concatenate");
-  if (piece[0]->kind == V_TUPLE || piece[0]->kind == V_RECORD) return join_agg(E, n, piece, axis, at, whole, join_concat);
+  if (piece[0]->kind == V_TUPLE || piece[0]->kind == V_RECORD)
+    return join_agg(E, n, piece, axis, at, whole, join_concat);
   piece = arena_copy(E->a, piece, sizeof *piece * (size_t)n);
   as_tensors(E, n, piece, at, "a concatenated value");
   int rank = rank_of(piece[0]);
@@ -166,7 +174,8 @@ Value *join_concat(Elab *E, int n, Value **piece, int axis, const Span *at, Span
       ok = d.n < 0 || d.n == dim[a].n;
     }
     if (!ok) {
-      Diag *g = diag_add(E->d, S_MISMATCH, at[k], "concatenated tensors agree in all axes but axis %d: %s does not go with %s", axis,
+      Diag *g = diag_add(E->d, S_MISMATCH, at[k],
+                         "concatenated tensors agree in all axes but axis %d: %s does not go with %s", axis,
                          v_type_text(E, piece[k]), v_type_text(E, piece[0]));
       diag_note(E->d, g, at[0], "this is %s", v_type_text(E, piece[0]));
       elab_fail(E, g);
@@ -174,17 +183,20 @@ Value *join_concat(Elab *E, int n, Value **piece, int axis, const Span *at, Span
     int64_t d = piece[k]->t.dim[axis].n;
     unknown |= d < 0;
     start[k] = total;
-    if (!unknown && __builtin_add_overflow(total, d, &total)) diag_fail(E->d, S_OVERFLOW, whole, "the result is too large");
+    if (!unknown && __builtin_add_overflow(total, d, &total))
+      diag_fail(E->d, S_OVERFLOW, whole, "the result is too large");
   }
   start[n] = total;
-  dim[axis] = (Dim){.n = unknown ? -1 : total, .from = origin_new(E, NULL, whole, "%lld after concatenating here", (long long)total)};
+  dim[axis] = (Dim){.n = unknown ? -1 : total,
+                    .from = origin_new(E, NULL, whole, "%lld after concatenating here", (long long)total)};
   bool weak = all_weak(n, piece);
   DType t = join_dtype(E, n, piece, at);
   Expr **e = arena_array(E->a, Expr *, n), *by[TG_MAX_RANK];
   int64_t *from = arena_array(E->a, int64_t, n + 1);
   int m = 0;
   for (int k = 0; k < n; k++) {
-    if (piece[k]->t.dim[axis].n == 0 && n > 1 && !(m == 0 && k == n - 1)) continue; /* an empty piece answers for nothing */
+    if (piece[k]->t.dim[axis].n == 0 && n > 1 && !(m == 0 && k == n - 1))
+      continue; /* an empty piece answers for nothing */
     Expr *x = tv_at(E, piece[k], t, rank, piece[k]->t.dim, at[k]);
     for (int a = 0; a < rank; a++) by[a] = ex_iter(E->g, a);
     int64_t one = 1;

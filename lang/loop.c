@@ -1,35 +1,42 @@
 /* Loops: fold, scan and for become one LOOP node; over a tuple they are unrolled.
  *
- * The state is a value; its tensors and numbers are the loop's PARAMs. The body is elaborated with the PARAMs in their place,
- * again if needed, until nothing changes:
- *   dtype   a weak state (0, [1, 2]) is weak in the body first, takes the dtype of the next state, and is joined with it
- *   shape   must not change
- *   free    the indices of enclosing comprehensions that the next state depends on become leading axes of the state
- * `while` inside a comprehension differs between elements: a hidden bool state says which go on, the others keep their value. */
+ * The state is a value; its tensors and numbers are the loop's PARAMs. The body is elaborated with the PARAMs in their
+ * place, again if needed, until nothing changes: dtype   a weak state (0, [1, 2]) is weak in the body first, takes the
+ * dtype of the next state, and is joined with it shape   must not change free    the indices of enclosing
+ * comprehensions that the next state depends on become leading axes of the state `while` inside a comprehension differs
+ * between elements: a hidden bool state says which go on, the others keep their value. */
 #include "lang/space.h"
 #include <string.h>
 
-typedef struct StateLeaf { DType dtype; bool weak; int rank; Dim dim[TG_MAX_RANK]; Value *init; Node *param; Value *load; } StateLeaf;
+typedef struct StateLeaf {
+  DType dtype;
+  bool weak;
+  int rank;
+  Dim dim[TG_MAX_RANK];
+  Value *init;
+  Node *param;
+  Value *load;
+} StateLeaf;
 
 typedef struct LoopForm {
   Elab *E;
   const Env *env;
   Ast *ast, *clause;
   bool scan;
-  int nt;                       /* state targets */
-  Value *init;                  /* one value, or the tuple of nt */
+  int nt;      /* state targets */
+  Value *init; /* one value, or the tuple of nt */
   int nleaf;
   StateLeaf *leaf;
   Walk walk;
-  int64_t trip;                 /* static, or the upper bound */
-  Expr *steps;                  /* number of steps known at run time only, or NULL */
+  int64_t trip; /* static, or the upper bound */
+  Expr *steps;  /* number of steps known at run time only, or NULL */
   int nfree;
   Index *free[TG_MAX_RANK];
   /* of the last attempt */
   Node *counter, *alive;
-  Expr *count, *go;             /* go: the element takes this step (while, and steps); NULL: always */
-  Value *next;                  /* of the structure of init */
-  Value **stack;                /* scan: stacked values: nt states, then the extras */
+  Expr *count, *go; /* go: the element takes this step (while, and steps); NULL: always */
+  Value *next;      /* of the structure of init */
+  Value **stack;    /* scan: stacked values: nt states, then the extras */
   int nstack;
   VEC(Node *) effect;
 } LoopForm;
@@ -53,7 +60,8 @@ static void read_init(LoopForm *f) {
   Ast *e = f->ast;
   f->init = elab_expr(E, f->env, e->b);
   if (f->nt > 1 && (f->init->kind != V_TUPLE || f->init->agg.n != f->nt))
-    diag_fail(E->d, T_TYPE, e->b->span, "%d states need %d first values, not %s", f->nt, f->nt, v_type_text(E, f->init));
+    diag_fail(E->d, T_TYPE, e->b->span, "%d states need %d first values, not %s", f->nt, f->nt,
+              v_type_text(E, f->init));
   Value **l;
   f->nleaf = v_leaves(E, f->init, &l);
   f->leaf = arena_array(E->a, StateLeaf, f->nleaf);
@@ -61,7 +69,8 @@ static void read_init(LoopForm *f) {
     StateLeaf *s = &f->leaf[k];
     s->init = l[k];
     Num num;
-    if (v_num(l[k], &num)) s->dtype = num.is_bool ? DT_BOOL : num.is_float ? DT_F64 : DT_I64, s->weak = !num.is_bool;
+    if (v_num(l[k], &num))
+      s->dtype = num.is_bool ? DT_BOOL : num.is_float ? DT_F64 : DT_I64, s->weak = !num.is_bool;
     else {
       s->dtype = l[k]->t.dtype, s->weak = l[k]->t.weak, s->rank = l[k]->t.rank;
       memcpy(s->dim, l[k]->t.dim, sizeof s->dim);
@@ -69,7 +78,8 @@ static void read_init(LoopForm *f) {
   }
 }
 
-/* ---- the block's value --------------------------------------------------------------------------------------------- */
+/* ---- the block's value ---------------------------------------------------------------------------------------------
+ */
 
 /* Splits the block's value into the next state and what a scan stacks. */
 static void split_value(LoopForm *f, Value *state, Value *v, bool strict) {
@@ -83,15 +93,18 @@ static void split_value(LoopForm *f, Value *state, Value *v, bool strict) {
   Value **rest = NULL;
   if (f->nt == 1) {
     bool tuple_state = state->kind == V_TUPLE && (!strict || same_structure(state, v));
-    if (f->scan && v->kind == V_TUPLE && !tuple_state && v->agg.n >= 1) f->next = v->agg.at[0], extra = v->agg.n - 1, rest = v->agg.at + 1;
-    else f->next = v;
+    if (f->scan && v->kind == V_TUPLE && !tuple_state && v->agg.n >= 1)
+      f->next = v->agg.at[0], extra = v->agg.n - 1, rest = v->agg.at + 1;
+    else
+      f->next = v;
   } else {
     if (v->kind != V_TUPLE || v->agg.n < f->nt || (!f->scan && v->agg.n > f->nt))
       diag_fail(E->d, T_TYPE, at, "the block gives the next %d states; this gives %s", f->nt, v_type_text(E, v));
     f->next = v_tuple(E, f->nt, v->agg.at), extra = v->agg.n - f->nt, rest = v->agg.at + f->nt;
   }
   if (strict && !same_structure(f->init, f->next)) {
-    Diag *g = diag_add(E->d, T_TYPE, at, "the state is %s before a step and %s after it", v_type_text(E, f->init), v_type_text(E, f->next));
+    Diag *g = diag_add(E->d, T_TYPE, at, "the state is %s before a step and %s after it", v_type_text(E, f->init),
+                       v_type_text(E, f->next));
     diag_note(E->d, g, f->ast->b->span, "the first state");
     elab_fail(E, g);
   }
@@ -115,10 +128,13 @@ static bool adapt(LoopForm *f, int k, Value *n) {
   }
   if (!ok) {
     Value *before = v_tensor(E, tv_hard_dtype(&(TensorV){.dtype = s->dtype, .weak = s->weak}), s->rank, s->dim, NULL);
-    Diag *g = diag_add(E->d, S_MISMATCH, at, "the state `%s` is %s before a step and %s after it: its shape must stay", state_name(f, k), v_type_text(E, before), v_type_text(E, n));
+    Diag *g = diag_add(E->d, S_MISMATCH, at, "the state `%s` is %s before a step and %s after it: its shape must stay",
+                       state_name(f, k), v_type_text(E, before), v_type_text(E, n));
     diag_note(E->d, g, f->ast->b->span, "the first state");
     for (int a = 0; a < rank; a++) note_origin(E, g, n->t.dim[a]);
-    if (s->rank == 0 && rank > 0) diag_help(E->d, g, "begin with zeros%s", rank == 1 ? arena_printf(E->a, "(%lld)", (long long)n->t.dim[0].n) : " of that shape");
+    if (s->rank == 0 && rank > 0)
+      diag_help(E->d, g, "begin with zeros%s",
+                rank == 1 ? arena_printf(E->a, "(%lld)", (long long)n->t.dim[0].n) : " of that shape");
     elab_fail(E, g);
   }
   Num num;
@@ -126,8 +142,10 @@ static bool adapt(LoopForm *f, int k, Value *n) {
   DType t = n->kind == V_TENSOR ? n->t.dtype : v_num(n, &num) && num.is_bool ? DT_BOOL : num.is_float ? DT_F64 : DT_I64;
   if (s->weak) {
     bool flt = dt_is_float(s->dtype);
-    if (weak_next) s->dtype = dt_is_float(t) || flt ? DT_F32 : DT_I64;
-    else s->dtype = flt && !dt_is_float(t) ? DT_F32 : !flt && t == DT_BOOL ? DT_I64 : t;
+    if (weak_next)
+      s->dtype = dt_is_float(t) || flt ? DT_F32 : DT_I64;
+    else
+      s->dtype = flt && !dt_is_float(t) ? DT_F32 : !flt && t == DT_BOOL ? DT_I64 : t;
     s->weak = false;
     return true;
   }
@@ -140,7 +158,8 @@ static bool adapt(LoopForm *f, int k, Value *n) {
   if (t == s->dtype) return false;
   DType j;
   if (!dt_join(t, s->dtype, &j)) {
-    Diag *g = diag_add(E->d, T_DTYPE, at, "the state `%s` is %s before a step and %s after it", state_name(f, k), dt_name(s->dtype), v_type_text(E, n));
+    Diag *g = diag_add(E->d, T_DTYPE, at, "the state `%s` is %s before a step and %s after it", state_name(f, k),
+                       dt_name(s->dtype), v_type_text(E, n));
     diag_note(E->d, g, f->ast->b->span, "the first state");
     diag_help(E->d, g, "%s(...) around the next state converts it", dt_name(s->dtype));
     elab_fail(E, g);
@@ -150,12 +169,14 @@ static bool adapt(LoopForm *f, int k, Value *n) {
   return changed;
 }
 
-/* ---- one attempt --------------------------------------------------------------------------------------------------- */
+/* ---- one attempt ---------------------------------------------------------------------------------------------------
+ */
 
 static Value *param_value(LoopForm *f, StateLeaf *s, const char *name) {
   Elab *E = f->E;
   int64_t dim[TG_MAX_RANK];
-  if (f->nfree + s->rank > TG_MAX_RANK) diag_fail(E->d, S_RANK, f->ast->span, "more than %d indices and axes meet in one state", TG_MAX_RANK);
+  if (f->nfree + s->rank > TG_MAX_RANK)
+    diag_fail(E->d, S_RANK, f->ast->span, "more than %d indices and axes meet in one state", TG_MAX_RANK);
   for (int k = 0; k < f->nfree; k++) dim[k] = f->free[k]->extent < 0 ? 1 : f->free[k]->extent;
   for (int k = 0; k < s->rank; k++) dim[f->nfree + k] = s->dim[k].n < 0 ? 1 : s->dim[k].n;
   s->param = nd_param(E->g, s->dtype, f->nfree + s->rank, dim, name);
@@ -176,8 +197,10 @@ static void attempt(LoopForm *f) {
   for (int k = 0; k < f->nleaf; k++) at[k] = f->leaf[k].load = param_value(f, &f->leaf[k], state_name(f, k));
   Value *state = v_with_leaves(E, f->init, at);
   const Env *env = f->env;
-  if (f->nt == 1) env = elab_bind(E, env, 1, f->ast->kid2, state);
-  else if (f->nt) env = elab_bind(E, env, f->nt, f->ast->kid2, state);
+  if (f->nt == 1)
+    env = elab_bind(E, env, 1, f->ast->kid2, state);
+  else if (f->nt)
+    env = elab_bind(E, env, f->nt, f->ast->kid2, state);
   Expr *guard = E->guard, *go = NULL;
   f->alive = NULL;
   env = elab_bind(E, env, 1, &f->clause->a, walk_at(E, &f->walk, f->count));
@@ -187,7 +210,8 @@ static void attempt(LoopForm *f) {
     Value *c = elab_expr(E, env, f->ast->c);
     E->guard = guard;
     if (c->kind == V_BOOL) c = v_scalar(E, ex_bool(g, c->b));
-    if (c->kind != V_TENSOR || c->t.rank || c->t.dtype != DT_BOOL) diag_fail(E->d, T_TYPE, f->ast->c->span, "`while` takes a scalar bool, not %s", v_type_text(E, c));
+    if (c->kind != V_TENSOR || c->t.rank || c->t.dtype != DT_BOOL)
+      diag_fail(E->d, T_TYPE, f->ast->c->span, "`while` takes a scalar bool, not %s", v_type_text(E, c));
     go = ex_and(g, go, c->t.e);
     if (f->nfree) { /* elements stop one by one */
       int64_t dim[TG_MAX_RANK];
@@ -217,7 +241,9 @@ static bool settle(LoopForm *f) {
   bool changed = false;
   Value **n;
   int m = v_leaves(E, f->next, &n);
-  if (m != f->nleaf) diag_fail(E->d, T_TYPE, f->ast->a->span, "the state is %s before a step and %s after it", v_type_text(E, f->init), v_type_text(E, f->next));
+  if (m != f->nleaf)
+    diag_fail(E->d, T_TYPE, f->ast->a->span, "the state is %s before a step and %s after it", v_type_text(E, f->init),
+              v_type_text(E, f->next));
   for (int k = 0; k < m; k++) changed |= adapt(f, k, n[k]);
   int before = f->nfree;
   for (int k = 0; k < m; k++)
@@ -227,12 +253,14 @@ static bool settle(LoopForm *f) {
   return !changed && f->nfree == before;
 }
 
-/* ---- building the node --------------------------------------------------------------------------------------------- */
+/* ---- building the node ---------------------------------------------------------------------------------------------
+ */
 
 static Node *state_node(LoopForm *f, Value *v, const StateLeaf *s) {
   Elab *E = f->E;
   Span at = f->ast->a->span;
-  return node_over(E, v_tensor(E, s->dtype, s->rank, s->dim, tv_at(E, v, s->dtype, s->rank, s->dim, at)), f->nfree, f->free);
+  return node_over(E, v_tensor(E, s->dtype, s->rank, s->dim, tv_at(E, v, s->dtype, s->rank, s->dim, at)), f->nfree,
+                   f->free);
 }
 
 /* A stacked leaf: GET of [trip, free..., own...] as a value with the axes (trip, own). */
@@ -245,7 +273,8 @@ static Value *stacked(LoopForm *f, Node *get, const TensorV *like) {
   dim[0].n = f->trip;
   for (int k = 0; k < f->nfree; k++) idx[1 + k] = f->free[k]->var;
   for (int k = 0; k < like->rank; k++) idx[1 + f->nfree + k] = ex_iter(E->g, 1 + k), dim[1 + k] = like->dim[k];
-  return v_tensor(E, (DType)get->dtype, like->rank + 1, dim, ex_load(E->g, get, 1 + f->nfree + like->rank, idx, NULL, false, E->g->span));
+  return v_tensor(E, (DType)get->dtype, like->rank + 1, dim,
+                  ex_load(E->g, get, 1 + f->nfree + like->rank, idx, NULL, false, E->g->span));
 }
 
 static Node *trip_node(LoopForm *f) {
@@ -257,7 +286,8 @@ static Node *trip_node(LoopForm *f) {
   if (!nfree) return nd_scalar(E->g, n);
   Node *all = node_over(E, v, nfree, free);
   Node *most = nd_comp(E->g, 0, nfree, all->dim, RED_MAX, ex_load_full(E->g, all, 0), NULL);
-  return nd_scalar(E->g, ex_op2(E->g, OP_MAX, ex_load(E->g, most, 0, NULL, NULL, false, E->g->span), ex_int(E->g, DT_I64, 0)));
+  return nd_scalar(
+      E->g, ex_op2(E->g, OP_MAX, ex_load(E->g, most, 0, NULL, NULL, false, E->g->span), ex_int(E->g, DT_I64, 0)));
 }
 
 static Value *build(LoopForm *f) {
@@ -268,7 +298,8 @@ static Value *build(LoopForm *f) {
   int n = f->nleaf + (f->alive != NULL), nstack = 0, cap = f->nleaf;
   v_leaves(E, f->next, &next);
   for (int k = 0; k < f->nstack; k++) cap += v_leaves(E, f->stack[k], &leaf);
-  Node **init = arena_array(E->a, Node *, n), **param = arena_array(E->a, Node *, n), **out = arena_array(E->a, Node *, n + cap);
+  Node **init = arena_array(E->a, Node *, n), **param = arena_array(E->a, Node *, n),
+       **out = arena_array(E->a, Node *, n + cap);
   Value *go = f->go ? v_scalar(E, f->go) : NULL;
   bool select = go && (f->alive || (f->steps && f->steps->nvar));
   for (int k = 0; k < f->nleaf; k++) {
@@ -282,7 +313,8 @@ static Value *build(LoopForm *f) {
     init[f->nleaf] = node_over(E, v_scalar(E, ex_bool(g, true)), f->nfree, f->free);
     param[f->nleaf] = f->alive, out[f->nleaf] = node_over(E, go, f->nfree, f->free);
     cond = nd_comp(g, 0, f->nfree, f->alive->dim, RED_ANY, ex_load_full(g, out[f->nleaf], 0), NULL);
-  } else if (f->ast->c && go) cond = nd_scalar(g, f->go);
+  } else if (f->ast->c && go)
+    cond = nd_scalar(g, f->go);
   for (int k = 0; k < f->nstack; k++) {
     int m = v_leaves(E, f->stack[k], &leaf);
     for (int j = 0; j < m; j++) {
@@ -297,7 +329,13 @@ static Value *build(LoopForm *f) {
     }
     f->stack[k] = v_with_leaves(E, f->stack[k], leaf);
   }
-  Loop l = {.nstate = n, .init = init, .param = param, .counter = f->counter, .trip = f->trip, .cond = cond, .nstack = nstack,
+  Loop l = {.nstate = n,
+            .init = init,
+            .param = param,
+            .counter = f->counter,
+            .trip = f->trip,
+            .cond = cond,
+            .nstack = nstack,
             .trip_node = f->steps ? trip_node(f) : NULL,
             .body = {.nout = n + nstack, .out = out, .neffect = f->effect.n, .effect = f->effect.at}};
   Node *node = nd_loop(g, &l);
@@ -326,7 +364,8 @@ static Value *no_steps(LoopForm *f) {
     Value **got = arena_array(E->a, Value *, f->nleaf);
     for (int k = 0; k < f->nleaf; k++) {
       StateLeaf *s = &f->leaf[k];
-      got[k] = tv_seal(E, v_tensor(E, s->dtype, s->rank, s->dim, tv_at(E, s->init, s->dtype, s->rank, s->dim, f->ast->span)));
+      got[k] = tv_seal(
+          E, v_tensor(E, s->dtype, s->rank, s->dim, tv_at(E, s->init, s->dtype, s->rank, s->dim, f->ast->span)));
     }
     return v_with_leaves(E, f->init, got);
   }
@@ -347,7 +386,8 @@ static Value *no_steps(LoopForm *f) {
   return f->nstack == 1 ? f->stack[0] : v_tuple(E, f->nstack, f->stack);
 }
 
-/* ---- loops over tuples ---------------------------------------------------------------------------------------------- */
+/* ---- loops over tuples ----------------------------------------------------------------------------------------------
+ */
 
 static Value *unrolled(LoopForm *f) {
   Elab *E = f->E;
@@ -363,7 +403,8 @@ static Value *unrolled(LoopForm *f) {
       Value *c = elab_expr(E, env, f->ast->c);
       if (c->kind == V_BOOL && !c->b && !alive) break;
       if (c->kind != V_BOOL) {
-        if (c->kind != V_TENSOR || c->t.rank || c->t.dtype != DT_BOOL) diag_fail(E->d, T_TYPE, f->ast->c->span, "`while` takes a scalar bool, not %s", v_type_text(E, c));
+        if (c->kind != V_TENSOR || c->t.rank || c->t.dtype != DT_BOOL)
+          diag_fail(E->d, T_TYPE, f->ast->c->span, "`while` takes a scalar bool, not %s", v_type_text(E, c));
       }
       if (alive || c->kind != V_BOOL) {
         Span two[2] = {f->ast->c->span, f->ast->c->span};
@@ -399,7 +440,8 @@ static Value *unrolled(LoopForm *f) {
   return f->nstack == 1 ? out[0] : v_tuple(E, f->nstack, out);
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------------------ */
+/* ---- the loop ------------------------------------------------------------------------------------------------------
+ */
 
 /* Number of steps: static, or an expression and a bound for it. */
 static void read_steps(LoopForm *f) {
@@ -413,7 +455,8 @@ static void read_steps(LoopForm *f) {
   Interval in = ex_interval(E->g, f->steps, &box, E->guard);
   f->trip = in.lo > in.hi || in.hi < 0 ? 0 : in.hi;
   if (f->scan && f->trip > ((int64_t)1 << 40)) {
-    Diag *g = diag_add(E->d, T_STATIC, f->clause->b->span, "a scan stacks one row a step, so the number of steps must have a static bound");
+    Diag *g = diag_add(E->d, T_STATIC, f->clause->b->span,
+                       "a scan stacks one row a step, so the number of steps must have a static bound");
     diag_help(E->d, g, "scan ... for t in 0..n while t < m");
     elab_fail(E, g);
   }
@@ -422,7 +465,8 @@ static void read_steps(LoopForm *f) {
 
 Value *elab_loop(Elab *E, const Env *env, Ast *e) {
   LoopForm *f = arena_new_of(E->a, LoopForm);
-  *f = (LoopForm){.E = E, .env = env, .ast = e, .clause = e->kid[0], .scan = strcmp(e->name, "scan") == 0, .nt = e->nkid2};
+  *f = (LoopForm){
+      .E = E, .env = env, .ast = e, .clause = e->kid[0], .scan = strcmp(e->name, "scan") == 0, .nt = e->nkid2};
   read_init(f);
   Value *in = elab_expr(E, env, f->clause->b);
   f->walk = walk_open(E, in, f->clause->b->span);

@@ -1,10 +1,10 @@
 /* Random draws: Philox bits in expressions.
  *
- *   key      PHILOX(dyn, k). k: the chain of calls and the draw's ordinal, mixed while checking. dyn: the seed, and inside loops
- *            their counters, PHILOX(PHILOX(dyn, the loop's k), counter); a constant outside of loops
- *   counter  the element's row-major number over the indices in force and the draw's own axes
- * So a draw is a pure function of where it stands: the same on any device, thread count and order of evaluation. An index
- * without a name (jacobian's) takes no part: every row of a jacobian sees the same draws. */
+ *   key      PHILOX(dyn, k). k: the chain of calls and the draw's ordinal, mixed while checking. dyn: the seed, and
+ * inside loops their counters, PHILOX(PHILOX(dyn, the loop's k), counter); a constant outside of loops counter  the
+ * element's row-major number over the indices in force and the draw's own axes So a draw is a pure function of where it
+ * stands: the same on any device, thread count and order of evaluation. An index without a name (jacobian's) takes no
+ * part: every row of a jacobian sees the same draws. */
 #include "lang/builtin.h"
 #include "lang/space.h"
 #include <math.h>
@@ -18,7 +18,9 @@ static uint64_t mix(uint64_t a, uint64_t b) { /* splitmix64's finaliser */
 
 static Expr *key_const(Elab *E, uint64_t k) { return ex_int(E->g, DT_I64, (int64_t)k); }
 
-static Expr *seed_expr(Elab *E, Expr *seed) { return ex_op2(E->g, OP_PHILOX, key_const(E, UINT64_C(0x73656564)), seed); }
+static Expr *seed_expr(Elab *E, Expr *seed) {
+  return ex_op2(E->g, OP_PHILOX, key_const(E, UINT64_C(0x73656564)), seed);
+}
 
 /* What the chain so far is keyed by at run time: a seed and loop counters; a program begins with seed 0. */
 static Expr *dynamic_key(Elab *E) { return E->stream.dyn ? E->stream.dyn : seed_expr(E, ex_int(E->g, DT_I64, 0)); }
@@ -49,7 +51,9 @@ static Expr *draw_bits(Elab *E, int rank, const Dim *dim) {
   return ex_op2(E->g, OP_PHILOX, key, ex_lin(E->g, 0, atom.n, coef.at, atom.at));
 }
 
-static Expr *bits_field(Elab *E, Expr *bits, int shift) { return ex_op2(E->g, OP_SHR, bits, ex_int(E->g, DT_I64, shift)); }
+static Expr *bits_field(Elab *E, Expr *bits, int shift) {
+  return ex_op2(E->g, OP_SHR, bits, ex_int(E->g, DT_I64, shift));
+}
 
 /* Uniform in [0, 1): multiples of 2^-24, or of 2^-53 for f64. */
 static Expr *uniform01(Elab *E, Expr *bits, DType t) {
@@ -60,7 +64,8 @@ static Expr *uniform01(Elab *E, Expr *bits, DType t) {
 /* Box-Muller: the upper half gives the radius (never log 0), the lower the angle. */
 static Expr *normal01(Elab *E, Expr *bits, DType t) {
   Graph *g = E->g;
-  Expr *hi = ex_cast(g, t, bits_field(E, bits, 32)), *lo = ex_cast(g, t, ex_op2(g, OP_BAND, bits, ex_int(g, DT_I64, 0xFFFFFFFF)));
+  Expr *hi = ex_cast(g, t, bits_field(E, bits, 32)),
+       *lo = ex_cast(g, t, ex_op2(g, OP_BAND, bits, ex_int(g, DT_I64, 0xFFFFFFFF)));
   Expr *u = ex_op2(g, OP_MUL, ex_op2(g, OP_ADD, hi, ex_float(g, t, 0.5)), ex_float(g, t, 0x1p-32));
   Expr *r = ex_op1(g, OP_SQRT, ex_op2(g, OP_MUL, ex_float(g, t, -2), ex_op1(g, OP_LOG, u)));
   Expr *angle = ex_op2(g, OP_MUL, lo, ex_float(g, t, 2 * M_PI * 0x1p-32));
@@ -75,7 +80,8 @@ static Value *finish(Elab *E, Expr *e, DType t, int rank, const Dim *dim, Span a
 
 static DType float_arg(Elab *E, Value *v, Call *c, const char *what) {
   if (!v) return DT_F32;
-  if (v->kind != V_DTYPE || !dt_is_float(v->dtype)) diag_fail(E->d, T_TYPE, arg_span(c, v), "%s draws f16, bf16, f32 or f64, not %s", what, v_type_text(E, v));
+  if (v->kind != V_DTYPE || !dt_is_float(v->dtype))
+    diag_fail(E->d, T_TYPE, arg_span(c, v), "%s draws f16, bf16, f32 or f64, not %s", what, v_type_text(E, v));
   return v->dtype;
 }
 
@@ -85,7 +91,8 @@ static Value *b_draw(Elab *E, const Builtin *self, Call *c, Value **b) {
   int rank = read_shape(E, b[0], c, dim);
   DType t = float_arg(E, b[1], c, self->name), work = t == DT_F64 ? DT_F64 : DT_F32;
   Expr *bits = draw_bits(E, rank, dim);
-  return finish(E, self->data == DRAW_NORMAL ? normal01(E, bits, work) : uniform01(E, bits, work), t, rank, dim, c->span);
+  return finish(E, self->data == DRAW_NORMAL ? normal01(E, bits, work) : uniform01(E, bits, work), t, rank, dim,
+                c->span);
 }
 
 /* bernoulli(p): a bool for each element of p; bernoulli(p, 3, 4): of that shape. */
@@ -138,9 +145,12 @@ static Value *b_permutation(Elab *E, const Builtin *self, Call *c, Value **b) {
   int64_t n;
   Dim dim = {0};
   Value *rows = NULL;
-  if (v_is_static_int(b[0], &n)) dim.n = n, dim.from = b[0]->kind == V_NUM ? b[0]->num.from : NULL;
-  else if (b[0]->kind == V_TENSOR && b[0]->t.rank) rows = b[0], dim = rows->t.dim[0];
-  else dim.n = v_static_int(E, b[0], arg_span(c, b[0]), "the length of a permutation");
+  if (v_is_static_int(b[0], &n))
+    dim.n = n, dim.from = b[0]->kind == V_NUM ? b[0]->num.from : NULL;
+  else if (b[0]->kind == V_TENSOR && b[0]->t.rank)
+    rows = b[0], dim = rows->t.dim[0];
+  else
+    dim.n = v_static_int(E, b[0], arg_span(c, b[0]), "the length of a permutation");
   tv_check_size(E, DT_I64, 1, &dim, c->span);
   Value *key = finish(E, draw_bits(E, 1, &dim), DT_I64, 1, &dim, c->span);
   Value *perm = sorted(E, key, "argsort", false, c->span);
@@ -157,16 +167,22 @@ static Value *b_permutation(Elab *E, const Builtin *self, Call *c, Value **b) {
 static Expr *seed_key(Elab *E, Value *v, Call *c) {
   int64_t k;
   Expr *e;
-  if (v_is_static_int(v, &k)) e = ex_int(E->g, DT_I64, k);
-  else if (v->kind == V_TENSOR && v->t.rank == 0 && dt_is_int(v->t.dtype)) e = ex_cast(E->g, DT_I64, v->t.e);
-  else diag_fail(E->d, T_TYPE, arg_span(c, v), "a seed is an integer, not %s", v_type_text(E, v));
+  if (v_is_static_int(v, &k))
+    e = ex_int(E->g, DT_I64, k);
+  else if (v->kind == V_TENSOR && v->t.rank == 0 && dt_is_int(v->t.dtype))
+    e = ex_cast(E->g, DT_I64, v->t.e);
+  else
+    diag_fail(E->d, T_TYPE, arg_span(c, v), "a seed is an integer, not %s", v_type_text(E, v));
   return seed_expr(E, e);
 }
 
 static Value *b_seed(Elab *E, const Builtin *self, Call *c, Value **b) {
   Expr *key = seed_key(E, b[0], c);
-  if (key->kind != EX_CONST) diag_fail(E->d, T_STATIC, arg_span(c, b[0]), "seed takes a static integer; seeded(k, () -> e) takes any");
-  if (E->frame || E->index) diag_fail(E->d, T_EFFECT, c->span, "seed(n) stands at top level; inside, seeded(k, () -> e) draws from its own seed");
+  if (key->kind != EX_CONST)
+    diag_fail(E->d, T_STATIC, arg_span(c, b[0]), "seed takes a static integer; seeded(k, () -> e) takes any");
+  if (E->frame || E->index)
+    diag_fail(E->d, T_EFFECT, c->span,
+              "seed(n) stands at top level; inside, seeded(k, () -> e) draws from its own seed");
   E->stream = (Stream){.dyn = key};
   return v_none(E);
 }
@@ -180,11 +196,15 @@ static Value *b_seeded(Elab *E, const Builtin *self, Call *c, Value **b) {
 }
 
 const Builtin builtins_random[] = {
-  {"rand", "*size; dtype=", b_draw, "rand(2, 3), rand(x.shape): uniform draws in [0, 1); dtype = f32 by default", DRAW_UNIFORM},
-  {"randn", "*size; dtype=", b_draw, "randn(2, 3), randn(x.shape): standard normal draws; dtype = f32 by default", DRAW_NORMAL},
-  {"bernoulli", "p, *size", b_bernoulli, "bernoulli(p): true with probability p, for each element of p; bernoulli(p, 2, 3): of that shape", 0},
-  {"choice", "p", b_choice, "choice(p): an index drawn along the last axis with probabilities proportional to p", 0},
-  {"permutation", "n", b_permutation, "permutation(n): the integers 0..n in random order; permutation(x): the rows of x in random order", 0},
-  {"seed", "n", b_seed, "seed(n): draws that follow are keyed by n (0 at the beginning); at top level", 0},
-  {"seeded", "k, f", b_seeded, "seeded(k, () -> e): e, with draws keyed by k", 0},
-  {0}};
+    {"rand", "*size; dtype=", b_draw, "rand(2, 3), rand(x.shape): uniform draws in [0, 1); dtype = f32 by default",
+     DRAW_UNIFORM},
+    {"randn", "*size; dtype=", b_draw, "randn(2, 3), randn(x.shape): standard normal draws; dtype = f32 by default",
+     DRAW_NORMAL},
+    {"bernoulli", "p, *size", b_bernoulli,
+     "bernoulli(p): true with probability p, for each element of p; bernoulli(p, 2, 3): of that shape", 0},
+    {"choice", "p", b_choice, "choice(p): an index drawn along the last axis with probabilities proportional to p", 0},
+    {"permutation", "n", b_permutation,
+     "permutation(n): the integers 0..n in random order; permutation(x): the rows of x in random order", 0},
+    {"seed", "n", b_seed, "seed(n): draws that follow are keyed by n (0 at the beginning); at top level", 0},
+    {"seeded", "k, f", b_seeded, "seeded(k, () -> e): e, with draws keyed by k", 0},
+    {0}};

@@ -1,16 +1,22 @@
 /* Ranges: what each index runs over when the program does not say.
  *
- * Trial elaboration records a constraint 0 <= sub < n for every subscript that holds a free index. A bare subscript fixes its
- * index. Then, round by round, affine subscripts with one index unknown give "from 0, the largest that stays inside":
- *   a > 0   extent = floor((n - 1 - c - max(rest)) / a) + 1
- *   a < 0   extent = floor((c + min(rest)) / -a) + 1
- * and the smallest over a round's constraints wins. Whether subscripts then stay inside is proved afterwards (index.c). */
+ * Trial elaboration records a constraint 0 <= sub < n for every subscript that holds a free index. A bare subscript
+ * fixes its index. Then, round by round, affine subscripts with one index unknown give "from 0, the largest that stays
+ * inside": a > 0   extent = floor((n - 1 - c - max(rest)) / a) + 1 a < 0   extent = floor((c + min(rest)) / -a) + 1 and
+ * the smallest over a round's constraints wins. Whether subscripts then stay inside is proved afterwards (index.c). */
 #include "lang/space.h"
 #include "graph/scalar_eval.h"
 
 Index *index_push(Elab *E, Name name, Span at, int64_t extent, int64_t lo, const Origin *from, const char *sym) {
   Index *i = arena_new_of(E->a, Index);
-  *i = (Index){.uid = names_next_id(E->names), .name = name, .span = at, .extent = extent, .lo = lo, .from = from, .sym = sym, .outer = E->index};
+  *i = (Index){.uid = names_next_id(E->names),
+               .name = name,
+               .span = at,
+               .extent = extent,
+               .lo = lo,
+               .from = from,
+               .sym = sym,
+               .outer = E->index};
   i->var = ex_var(E->g, i->uid);
   E->index = i;
   if (E->trial) vec_push(E->a, &E->tried, i);
@@ -33,7 +39,8 @@ Box space_box(Elab *E, int nown, const Interval *own) {
   return (Box){.niter = nown, .iter = own, .var = var_interval, .ctx = E};
 }
 
-/* While solving, an index without values counts as 0: what it subscripts with is never read, but others need a range. */
+/* While solving, an index without values counts as 0: what it subscripts with is never read, but others need a range.
+ */
 static Interval solve_interval(void *ctx, int64_t uid) {
   Interval in = var_interval(ctx, uid);
   return in.lo > in.hi ? (Interval){0, 0} : in;
@@ -75,16 +82,21 @@ static bool among(const Index *i, int n, Index *const *idx) {
 
 static void take_dim(Elab *E, Index *i, const Constraint *c) {
   i->extent = c->dim.n, i->sym = c->dim.sym;
-  i->from = c->dim.from ? c->dim.from : origin_new(E, NULL, c->span, "`%s` runs over an axis of size %lld here", i->name, (long long)c->dim.n);
+  i->from = c->dim.from ? c->dim.from
+                        : origin_new(E, NULL, c->span, "`%s` runs over an axis of size %lld here", i->name,
+                                     (long long)c->dim.n);
 }
 
 static _Noreturn void two_sizes(Elab *E, const Index *i, const Constraint *a, const Constraint *b) {
-  Diag *g = diag_add(E->d, X_SIZES, b->span, "index `%s` subscripts an axis of size %lld here and one of size %lld elsewhere", i->name,
-                     (long long)b->dim.n, (long long)a->dim.n);
+  Diag *g =
+      diag_add(E->d, X_SIZES, b->span, "index `%s` subscripts an axis of size %lld here and one of size %lld elsewhere",
+               i->name, (long long)b->dim.n, (long long)a->dim.n);
+  note_clash(E, g, a->dim, b->dim);
   diag_note(E->d, g, a->span, "`%s` runs over %lld here", i->name, (long long)a->dim.n);
   note_origin(E, g, a->dim);
   note_origin(E, g, b->dim);
-  diag_help(E->d, g, "give the range: `%s in 0..%lld`", i->name, (long long)(a->dim.n < b->dim.n ? a->dim.n : b->dim.n));
+  diag_help(E->d, g, "give the range: `%s in 0..%lld`", i->name,
+            (long long)(a->dim.n < b->dim.n ? a->dim.n : b->dim.n));
   elab_fail(E, g);
 }
 
@@ -95,8 +107,10 @@ void range_solve(Elab *E, int first, int n, Index *const *idx, bool report) {
     if (k->sub->kind != EX_VAR || k->dim.n < 0 || k->part) continue;
     for (int j = 0; j < n; j++) {
       if (idx[j]->uid != k->sub->num.i) continue;
-      if (idx[j]->extent < 0) take_dim(E, idx[j], k), by[j] = k;
-      else if (by[j] && report && idx[j]->extent != k->dim.n) two_sizes(E, idx[j], by[j], k);
+      if (idx[j]->extent < 0)
+        take_dim(E, idx[j], k), by[j] = k;
+      else if (by[j] && report && idx[j]->extent != k->dim.n)
+        two_sizes(E, idx[j], by[j], k);
     }
   }
   for (bool progress = true; progress;) {
@@ -124,14 +138,18 @@ void range_solve(Elab *E, int first, int n, Index *const *idx, bool report) {
       if (!why[j]) continue;
       if (best[j] < 0) {
         if (!report) continue;
-        Diag *g = diag_add(E->d, S_NEGATIVE, why[j]->span, "no value of `%s` keeps this subscript inside the axis of size %lld", idx[j]->name, (long long)why[j]->dim.n);
+        Diag *g = diag_add(E->d, S_NEGATIVE, why[j]->span,
+                           "no value of `%s` keeps this subscript inside the axis of size %lld", idx[j]->name,
+                           (long long)why[j]->dim.n);
         note_origin(E, g, why[j]->dim);
         diag_help(E->d, g, "pad the tensor first");
         elab_fail(E, g);
       }
       idx[j]->extent = best[j];
-      idx[j]->from = origin_new(E, why[j]->dim.from, why[j]->span, "`%s` takes %lld values: the most that keep this subscript inside its axis of size %lld",
-                                idx[j]->name, (long long)best[j], (long long)why[j]->dim.n);
+      idx[j]->from =
+          origin_new(E, why[j]->dim.from, why[j]->span,
+                     "`%s` takes %lld values: the most that keep this subscript inside its axis of size %lld",
+                     idx[j]->name, (long long)best[j], (long long)why[j]->dim.n);
       progress = true;
     }
   }
@@ -147,8 +165,10 @@ void range_fail(Elab *E, const Index *i) {
     for (int j = 0; j < k->sub->n; j++) {
       if (k->sub->arg[j]->kind != EX_VAR) continue;
       const Index *v = index_find(E, k->sub->arg[j]->num.i);
-      if (v == i) mine = true;
-      else if (v && v->extent < 0) other = v;
+      if (v == i)
+        mine = true;
+      else if (v && v->extent < 0)
+        other = v;
     }
     if (!mine || !other) continue;
     diag_note(E->d, g, k->span, "this subscript has two unknown indices, `%s` and `%s`", i->name, other->name);

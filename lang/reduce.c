@@ -1,15 +1,17 @@
 /* Reductions of leading axes: the common end of `sum(e for k)` and `sum(x, axis = 0)`.
  *
- * dtypes: integer and bool sums and products are i64; any and all are bool; positions are i64; means of integers are f32,
- * and means of f16 and bf16 are summed and divided in f32. */
+ * dtypes: integer and bool sums and products are i64; any and all are bool; positions are i64; means of integers are
+ * f32, and means of f16 and bf16 are summed and divided in f32. */
 #include "lang/space.h"
 #include <math.h>
 #include <string.h>
 
 bool reduce_by_name(Name n, Reduce *op) {
-  static const struct { const char *name; Reduce op; } row[] = {
-    {"sum", RED_SUM}, {"prod", RED_PROD}, {"max", RED_MAX}, {"min", RED_MIN}, {"any", RED_ANY}, {"all", RED_ALL},
-    {"argmax", RED_ARGMAX}, {"argmin", RED_ARGMIN}};
+  static const struct {
+    const char *name;
+    Reduce op;
+  } row[] = {{"sum", RED_SUM}, {"prod", RED_PROD}, {"max", RED_MAX},       {"min", RED_MIN},
+             {"any", RED_ANY}, {"all", RED_ALL},   {"argmax", RED_ARGMAX}, {"argmin", RED_ARGMIN}};
   for (size_t k = 0; k < sizeof row / sizeof *row; k++)
     if (strcmp(n, row[k].name) == 0) {
       *op = row[k].op;
@@ -23,14 +25,17 @@ static DType work_dtype(Reduce *op, bool mean, DType t) {
   if (mean) return dt_is_float(t) && dt_bytes(t) >= 4 ? t : DT_F32;
   switch (*op) {
   case RED_SUM:
-  case RED_PROD: return dt_is_float(t) ? t : DT_I64;
+  case RED_PROD:
+    return dt_is_float(t) ? t : DT_I64;
   case RED_ANY:
-  case RED_ALL: return DT_BOOL;
+  case RED_ALL:
+    return DT_BOOL;
   case RED_MAX:
   case RED_MIN:
     if (t == DT_BOOL) *op = *op == RED_MAX ? RED_ANY : RED_ALL;
     return t;
-  default: return t == DT_BOOL ? DT_U8 : t;
+  default:
+    return t == DT_BOOL ? DT_U8 : t;
   }
 }
 
@@ -41,13 +46,14 @@ static Expr *lead_last_leaf(Elab *E, Expr *e, int nlead, int nown) {
   return ex_subst_iters(E->g, e, nlead + nown, by);
 }
 
-/* A guard may leave nothing, which an integer maximum or a position can't stand for: an assertion looks when the program runs. Points
- * that an outer guard leaves out do not count. */
+/* A guard may leave nothing, which an integer maximum or a position can't stand for: an assertion looks when the
+ * program runs. Points that an outer guard leaves out do not count. */
 static void assert_some(Elab *E, Reduce op, int nred, const int64_t *red, Expr *guard, Span at) {
   const Native *fn = natives_find(E->natives, "assert");
   if (!fn) bug("no native `assert`");
   Value *count = segment_reduce(E, RED_SUM, 0, NULL, nred, red, ex_int(E->g, DT_I64, 1), guard, DT_I64);
-  Expr *ok = count ? ex_op2(E->g, OP_GT, count->t.e, ex_int(E->g, DT_I64, 0)) : tv_reduce(E, RED_ANY, 0, NULL, nred, red, guard, NULL, DT_BOOL)->t.e;
+  Expr *ok = count ? ex_op2(E->g, OP_GT, count->t.e, ex_int(E->g, DT_I64, 0))
+                   : tv_reduce(E, RED_ANY, 0, NULL, nred, red, guard, NULL, DT_BOOL)->t.e;
   if (E->guard) ok = ex_op2(E->g, OP_OR, ok, ex_op1(E->g, OP_NOT, E->guard));
   Index *free[TG_MAX_RANK];
   int n = expr_free_union(E, ok, 0, free);
@@ -65,7 +71,8 @@ static Value *reduce_tensor(Elab *E, Reduce op, bool mean, TensorV *x, int nlead
   for (int k = 0; k < nlead; k++) {
     red[k] = x->dim[k].n;
     unknown |= red[k] < 0;
-    if (!unknown && __builtin_mul_overflow(count, red[k], &count)) diag_fail(E->d, S_OVERFLOW, at, "this reduction runs over too many elements");
+    if (!unknown && __builtin_mul_overflow(count, red[k], &count))
+      diag_fail(E->d, S_OVERFLOW, at, "this reduction runs over too many elements");
   }
   bool no_identity = op == RED_ARGMAX || op == RED_ARGMIN || ((op == RED_MAX || op == RED_MIN) && !dt_is_float(t));
   if (!unknown && count == 0 && no_identity && !mean) {
@@ -99,7 +106,8 @@ static Value *reduce_tensor(Elab *E, Reduce op, bool mean, TensorV *x, int nlead
     Expr *alone = ex_subst_iters(E->g, guard, nown + nlead, by);
     n = segment_reduce(E, RED_SUM, 0, NULL, nlead, red, one, alone, t);
     if (!n) n = tv_reduce(E, RED_SUM, 0, NULL, nlead, red, one, alone, t);
-  } else n = v_scalar(E, ex_num(E->g, t, unknown ? 1 : (double)count));
+  } else
+    n = v_scalar(E, ex_num(E->g, t, unknown ? 1 : (double)count));
   Span two[2] = {at, at};
   r = tv_elementwise(E, OP_DIV, 2, (Value *[]){r, n}, two, at);
   return dt_is_float(x->dtype) && x->dtype != t && !x->weak ? tv_cast(E, r, x->dtype, at) : r;

@@ -1,8 +1,9 @@
-/* Segmented reductions: `[sum(x[n, d] for n if a[n] == k) for k, d]` is one pass that adds x[n, d] at row a[n], not one pass
- * for each k.
+/* Segmented reductions: `[sum(x[n, d] for n if a[n] == k) for k, d]` is one pass that adds x[n, d] at row a[n], not one
+ * pass for each k.
  *
- * A guard conjunct `data == k`, with k a free index and data depending on the reduction's iterators, fixes k: put data for k
- * everywhere and store at data. Points whose data is no k take no part, and neither do other conjuncts' false points. */
+ * A guard conjunct `data == k`, with k a free index and data depending on the reduction's iterators, fixes k: put data
+ * for k everywhere and store at data. Points whose data is no k take no part, and neither do other conjuncts' false
+ * points. */
 #include "lang/space.h"
 #include <math.h>
 
@@ -13,7 +14,11 @@ static int conjuncts(Expr *e, Expr **out, int n) {
   return n + 1;
 }
 
-typedef struct Look { int first; int64_t uid; bool load, red, var; } Look;
+typedef struct Look {
+  int first;
+  int64_t uid;
+  bool load, red, var;
+} Look;
 static void look(void *ctx, Expr *e) {
   Look *l = ctx;
   if (e->kind == EX_LOAD) l->load = true;
@@ -34,9 +39,9 @@ static Index *shifted_index(Elab *E, const Expr *e, int64_t *c) {
 
 typedef struct Put {
   Graph *g;
-  Index *key;              /* replaced by data, which is over the old iterators */
-  Expr *data, *inside;     /* over the new iterators; inside: data is some k */
-  int nfree;               /* free indices before the iterators */
+  Index *key;          /* replaced by data, which is over the old iterators */
+  Expr *data, *inside; /* over the new iterators; inside: data is some k */
+  int nfree;           /* free indices before the iterators */
   Index **free;
 } Put;
 /* Old iterators and free indices to the source's; first pass, for everything that does not hold the key. */
@@ -49,7 +54,8 @@ static Expr *put_leaf(void *ctx, Expr *e) {
       if (p->free[k]->uid == e->num.i) return ex_iter(p->g, k);
     bug("index %lld is not free here", (long long)e->num.i);
   }
-  if (e->kind == EX_LOAD && p->key && e->nvar) { /* a load at k becomes one at data: read it only where data is some k */
+  if (e->kind == EX_LOAD && p->key &&
+      e->nvar) { /* a load at k becomes one at data: read it only where data is some k */
     Look l = {.uid = p->key->uid, .first = 0};
     ex_visit(e, look, &l);
     if (!l.var) return NULL;
@@ -61,7 +67,8 @@ static Expr *put_leaf(void *ctx, Expr *e) {
   return NULL;
 }
 
-Value *segment_reduce(Elab *E, Reduce op, int nout, const Dim *out, int nred, const int64_t *red, Expr *e, Expr *guard, DType t) {
+Value *segment_reduce(Elab *E, Reduce op, int nout, const Dim *out, int nred, const int64_t *red, Expr *e, Expr *guard,
+                      DType t) {
   if (E->trial || (op != RED_SUM && op != RED_MAX && op != RED_MIN)) return NULL;
   Expr *conj[MAX_CONJUNCT];
   int n = conjuncts(guard, conj, 0), hit = -1;
@@ -98,7 +105,8 @@ Value *segment_reduce(Elab *E, Reduce op, int nout, const Dim *out, int nred, co
   for (int k = 0; k < nred; k++) extent[nfree + nout + k] = red[k];
   Put p = {.g = g, .nfree = nfree, .free = free};
   p.data = ex_op2(g, OP_SUB, ex_map(g, data, put_leaf, &p), ex_int(g, DT_I64, c));
-  p.inside = ex_and(g, ex_op2(g, OP_GE, p.data, ex_int(g, DT_I64, 0)), ex_op2(g, OP_LT, p.data, ex_int(g, DT_I64, key->extent)));
+  p.inside = ex_and(g, ex_op2(g, OP_GE, p.data, ex_int(g, DT_I64, 0)),
+                    ex_op2(g, OP_LT, p.data, ex_int(g, DT_I64, key->extent)));
   p.key = key;
   Expr *where = p.inside;
   for (int k = 0; k < n; k++)
@@ -109,11 +117,15 @@ Value *segment_reduce(Elab *E, Reduce op, int nout, const Dim *out, int nred, co
   Node *base = NULL;
   if (op != RED_SUM) {
     bool max = op == RED_MAX;
-    Expr *id = dt_is_float(work) ? ex_float(g, work, max ? -INFINITY : INFINITY) : ex_int(g, work, max ? dt_int_min(work) : dt_int_max(work));
+    Expr *id = dt_is_float(work) ? ex_float(g, work, max ? -INFINITY : INFINITY)
+                                 : ex_int(g, work, max ? dt_int_min(work) : dt_int_max(work));
     base = nd_comp(g, nall + nout, 0, dim, RED_NONE, id, NULL);
   }
   Node *s = nd_scatter(g, work, nall + nout, dim, base, nfree + nout + nred, extent, idx, body, where,
-                       op == RED_SUM ? SC_ADD : op == RED_MAX ? SC_MAX : SC_MIN, false);
+                       op == RED_SUM   ? SC_ADD
+                       : op == RED_MAX ? SC_MAX
+                                       : SC_MIN,
+                       false);
   for (int k = 0; k < nall; k++) at[k] = all[k]->var;
   for (int k = 0; k < nout; k++) at[nall + k] = ex_iter(g, k);
   Value *v = v_tensor(E, work, nout, out, ex_load(g, s, nall + nout, at, NULL, false, g->span));

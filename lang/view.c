@@ -21,7 +21,10 @@ Value *view_index(Elab *E, Value *x, int axis, Expr *at) {
   Dim dim[TG_MAX_RANK];
   int n = 0;
   for (int k = 0; k < t->rank; k++) {
-    if (k == axis) { by[k] = at; continue; }
+    if (k == axis) {
+      by[k] = at;
+      continue;
+    }
     dim[n] = t->dim[k];
     by[k] = ex_iter(E->g, n++);
   }
@@ -54,7 +57,10 @@ Value *view_expand(Elab *E, Value *x, int axis, Dim d) {
   Dim dim[TG_MAX_RANK];
   if (t->rank == TG_MAX_RANK) diag_fail(E->d, S_RANK, E->g->span, "more than %d axes", TG_MAX_RANK);
   for (int k = 0, n = 0; k <= t->rank; k++) {
-    if (k == axis) { dim[k] = d; continue; }
+    if (k == axis) {
+      dim[k] = d;
+      continue;
+    }
     dim[k] = t->dim[n];
     by[n++] = ex_iter(E->g, k);
   }
@@ -75,7 +81,10 @@ static void regroup(Elab *E, const TensorV *t, int a0, int a1, const Dim *dim, i
   stride = 1;
   for (int a = a1; a-- > a0;) {
     int64_t d = t->dim[a].n;
-    if (d == 1) { by[a] = ex_int(E->g, DT_I64, 0); continue; }
+    if (d == 1) {
+      by[a] = ex_int(E->g, DT_I64, 0);
+      continue;
+    }
     Expr *q = stride == 1 ? linear : ex_op2(E->g, OP_FLOORDIV, linear, ex_int(E->g, DT_I64, stride));
     stride *= d;
     by[a] = stride == size ? q : ex_op2(E->g, OP_MOD, q, ex_int(E->g, DT_I64, d));
