@@ -181,6 +181,7 @@ struct Elab {
   bool effects_allowed;         /* false inside a comprehension that is not unrolled */
   int depth;                    /* calls; V_RECURSION at 1,000 */
   const Frame *frame;
+  volatile int *interrupt;      /* may be NULL */
   const char *stack_low;        /* elaboration below this address would overflow the C stack: P_DEPTH or V_RECURSION */
   Stream stream;
   bool checking;                /* a definition by itself, on stand-in arguments (check.c) */

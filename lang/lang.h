@@ -30,6 +30,7 @@ typedef struct SessionOptions {
   Diags *diags;
   Arena *arena;              /* session lifetime */
   int narg; const char *const *arg; /* `--NAME value` pairs for `arg` declarations: name, value, name, value... */
+  volatile int *interrupt;   /* non-zero: elaboration stops with R005; may be NULL */
 } SessionOptions;
 
 Session *session_new(const SessionOptions *o);

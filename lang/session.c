@@ -11,7 +11,7 @@ Session *session_new(const SessionOptions *o) {
   E->session = s, E->d = o->diags, E->a = o->arena;
   E->g = graph_new(o->arena, o->diags);
   E->names = names_new(o->arena);
-  E->hooks = o->hooks, E->natives = o->natives;
+  E->hooks = o->hooks, E->natives = o->natives, E->interrupt = o->interrupt;
   E->effects_allowed = true;
   s->main = module_new(s, name_of(E->names, "main", 4), "", false);
   E->module = s->main;

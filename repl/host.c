@@ -73,7 +73,8 @@ Host *host_new(const HostOptions *o) {
   static const Hooks template = {.vjp = ad_vjp, .jvp = ad_jvp, .run = hook_run, .keep = hook_keep, .library = library_module};
   Hooks *hooks = arena_copy(arena, &template, sizeof template);
   hooks->ctx = h;
-  SessionOptions so = {.hooks = hooks, .natives = &h->natives, .diags = h->diags, .arena = arena, .narg = o->narg, .arg = o->arg};
+  SessionOptions so = {.hooks = hooks, .natives = &h->natives, .diags = h->diags, .arena = arena, .narg = o->narg, .arg = o->arg,
+                      .interrupt = &host_interrupt};
   h->session = session_new(&so);
   return h;
 }
@@ -200,6 +201,12 @@ static int run_entry(Host *h, const Region *unit) {
   return ok ? EXIT_OK : fault_exit(&fault);
 }
 
+/* What a failed check exits with, by its last error: a wrong --argument is a matter of usage. */
+static int check_exit(const Diags *d) {
+  if (d->last && d->last->id == U_USAGE) return EXIT_USAGE;
+  return d->last && d->last->id == R_INTERRUPT ? EXIT_INTERRUPT : EXIT_COMPILE;
+}
+
 int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind kind) {
   uint32_t file = diag_source(h->diags, name, text, len);
   Region unit = {0};
@@ -208,8 +215,9 @@ int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind 
   double t0 = now();
   bool ok = session_unit(h->session, file, kind, &unit);
   h->times.check = now() - t0;
+  int failed = check_exit(h->diags);
   host_report(h);
-  if (!ok) return EXIT_COMPILE;
+  if (!ok) return failed;
   int code = EXIT_OK;
   if (kind == UNIT_ENTRY) code = run_entry(h, &unit);
   else if (unit.neffect || unit.nout || wants(h, PASS_GRAPH, PASS_COUNT - 1)) {
