@@ -373,16 +373,18 @@ static void check_item(Elab *E, void *ctx) {
   if (v && v->kind == V_FUN && v->fun->ast == def) def_check(E, v->fun);
 }
 
+static bool interrupted(const Elab *E) { return E->interrupt && *E->interrupt; }
+
 bool module_run(Elab *E, Module *m, Ast *file, bool show) {
   int errors = E->d->nerror;
   m->file = file;
   E->module = m;
   for (int k = 0; k < file->nkid; k++)
     if (!defined_twice(E, file, k)) hoist(E, m, file->kid[k]);
-  for (int k = 0; k < file->nkid; k++) {
+  for (int k = 0; k < file->nkid && !interrupted(E); k++) {
     Run r = {m, file->kid[k], show && k == file->nkid - 1, show};
     if (!elab_guarded(E, run_item, &r)) poison_item(E, m, file->kid[k]);
   }
-  for (int k = 0; k < file->nkid && !m->library; k++) elab_guarded(E, check_item, file->kid[k]);
+  for (int k = 0; k < file->nkid && !m->library && !interrupted(E); k++) elab_guarded(E, check_item, file->kid[k]);
   return E->d->nerror == errors;
 }

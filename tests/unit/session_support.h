@@ -44,7 +44,8 @@ static Prompt *prompt_new(int narg, const char *const *arg) {
   p->arena = a, p->diags = diags_new(a), p->natives.arena = a;
   native_register_all(&p->natives);
   p->hooks = (Hooks){ad_vjp, ad_jvp, prompt_run, prompt_keep, prompt_library, p};
-  SessionOptions o = {&p->hooks, &p->natives, p->diags, a, narg, arg};
+  SessionOptions o = {
+      .hooks = &p->hooks, .natives = &p->natives, .diags = p->diags, .arena = a, .narg = narg, .arg = arg};
   p->session = session_new(&o);
   return p;
 }
