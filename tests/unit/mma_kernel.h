@@ -97,49 +97,75 @@ static inline bool mma_run_code(const Code *code, MmaCase *c, Node *n, Tensor *o
   return fault.kind == KF_NONE;
 }
 
+/* A factor at all points of the iterators that it depends on, by the oracle, and its step along each iterator (0: not dependent). */
+typedef struct MmaFactor { Node *node; int64_t step[CONTRACT_MAX_ITER]; } MmaFactor;
+static inline MmaFactor mma_factor(MmaCase *c, const Comp *q, Expr *e, DType acc) {
+  MmaFactor f = {0};
+  int nit = q->nout + q->nred, n = 0;
+  int64_t ext[CONTRACT_MAX_ITER], size = 1;
+  Expr *by[CONTRACT_MAX_ITER];
+  for (int k = 0; k < nit; k++) {
+    by[k] = ex_int(c->g, DT_I64, 0);
+    if (!ex_uses_iter(e, k)) continue;
+    ext[n] = q->extent[k];
+    by[k] = ex_iter(c->g, n++);
+  }
+  for (int k = nit - 1; k >= 0; k--)
+    if (ex_uses_iter(e, k)) f.step[k] = size, size *= q->extent[k];
+  e = ex_subst_iters(c->g, e, nit, by);
+  f.node = nd_comp(c->g, n, 0, ext, RED_NONE, e->dtype == acc ? e : ex_cast(c->g, acc, e), NULL);
+  return f;
+}
+static inline int64_t mma_at(const MmaFactor *f, const Comp *q, int lo, int hi, int64_t flat) { /* offset of a flat point of iterators lo.. */
+  int64_t at = 0;
+  for (int k = hi - 1; k >= lo; k--) at += flat % q->extent[k] * f->step[k], flat /= q->extent[k];
+  return at;
+}
+
+typedef union { double d; int64_t i; } MmaSum;
+static inline MmaSum mma_add(DType acc, MmaSum x, MmaSum y) {
+  if (acc == DT_I64) return (MmaSum){.i = (int64_t)((uint64_t)x.i + (uint64_t)y.i)};
+  return (MmaSum){.d = acc == DT_F32 ? (float)x.d + (float)y.d : x.d + y.d};
+}
+static inline MmaSum mma_fma(const Contract *con, const void *a, int64_t i, const void *b, int64_t j, MmaSum s) {
+  if (con->acc == DT_F32) return (MmaSum){.d = fmaf(((const float *)a)[i], ((const float *)b)[j], (float)s.d)};
+  if (con->acc == DT_F64) return (MmaSum){.d = fma(((const double *)a)[i], ((const double *)b)[j], s.d)};
+  int64_t p = (int64_t)((uint64_t)((const int64_t *)a)[i] * (uint64_t)((const int64_t *)b)[j]);
+  return mma_add(DT_I64, s, (MmaSum){.i = con->prod == DT_I32 ? (int32_t)p : p});
+}
+
 /* The contract's own arithmetic: factors by the oracle, then chains of fused multiply-adds in chunks of 4096 and the tree. */
 static inline bool mma_reference(MmaCase *c, Node *n, Tensor *out) {
   const Comp *q = &n->comp;
   Contract con;
   if (!contract_find_node(n, &con)) return false;
-  int nit = q->nout + q->nred;
-  DType acc = con.acc;
-  Node *f[2];
-  for (int i = 0; i < 2; i++) {
-    Expr *e = i ? con.b : con.a;
-    if (e->dtype != acc) e = ex_cast(c->g, acc, e);
-    f[i] = nd_comp(c->g, nit, 0, q->extent, RED_NONE, e, NULL);
-  }
+  MmaFactor a = mma_factor(c, q, con.a, con.acc), b = mma_factor(c, q, con.b, con.acc);
   Tensor v[2];
   Fault fault = {0};
-  if (!graph_eval(c->g, &(Region){2, f, 0, NULL}, c->nin, c->t, v, &(EvalOptions){0}, &fault)) return false;
+  Region r = {2, (Node *[]){a.node, b.node}, 0, NULL};
+  if (!graph_eval(c->g, &r, c->nin, c->t, v, &(EvalOptions){0}, &fault)) return false;
   if (!tensor_alloc(out, n->dtype, n->rank, n->dim)) return false;
-  int64_t K = con.nK;
+  int64_t K = con.nK, *ka = malloc(sizeof *ka * (size_t)(K + 1)), *kb = malloc(sizeof *kb * (size_t)(K + 1));
+  for (int64_t k = 0; k < K; k++) {
+    ka[k] = mma_at(&a, q, q->nout, q->nout + q->nred, k);
+    kb[k] = mma_at(&b, q, q->nout, q->nout + q->nred, k);
+  }
   for (int64_t i = 0, e = tensor_count(out); i < e; i++) {
-    double slot[64], done = 0;
-    int64_t islot = 0;
+    int64_t ia = mma_at(&a, q, 0, q->nout, i), ib = mma_at(&b, q, 0, q->nout, i);
+    MmaSum slot[64] = {{0}};
     int used = 0;
     for (int64_t k0 = 0, chunk = 0; k0 < K; k0 += 4096, chunk++) {
-      double s = 0;
-      for (int64_t k = k0; k < K && k < k0 + 4096; k++) {
-        int64_t at = i * K + k;
-        if (acc == DT_F32) s = fmaf(((float *)v[0].data)[at], ((float *)v[1].data)[at], (float)s);
-        else if (acc == DT_F64) s = fma(((double *)v[0].data)[at], ((double *)v[1].data)[at], s);
-        else {
-          int64_t p = (int64_t)((uint64_t)((int64_t *)v[0].data)[at] * (uint64_t)((int64_t *)v[1].data)[at]);
-          islot = (int64_t)((uint64_t)islot + (uint64_t)(con.prod == DT_I32 ? (int32_t)p : p));
-        }
-      }
+      MmaSum s = con.acc == DT_I64 ? (MmaSum){.i = 0} : (MmaSum){.d = 0};
+      for (int64_t k = k0; k < K && k < k0 + 4096; k++) s = mma_fma(&con, v[0].data, ia + ka[k], v[1].data, ib + kb[k], s);
       slot[used++] = s;
-      for (int64_t m = chunk + 1; m % 2 == 0; m /= 2, used--)
-        slot[used - 2] = acc == DT_F32 ? (float)slot[used - 2] + (float)slot[used - 1] : slot[used - 2] + slot[used - 1];
+      for (int64_t m = chunk + 1; m % 2 == 0; m /= 2, used--) slot[used - 2] = mma_add(con.acc, slot[used - 2], slot[used - 1]);
     }
-    for (; used > 1; used--)
-      slot[used - 2] = acc == DT_F32 ? (float)slot[used - 2] + (float)slot[used - 1] : slot[used - 2] + slot[used - 1];
-    if (used) done = slot[0];
-    if (acc == DT_I64) dt_put_i(n->dtype, out->data, i, islot);
-    else dt_put_f(n->dtype, out->data, i, done);
+    for (; used > 1; used--) slot[used - 2] = mma_add(con.acc, slot[used - 2], slot[used - 1]);
+    if (con.acc == DT_I64) dt_put_i(n->dtype, out->data, i, slot[0].i);
+    else dt_put_f(n->dtype, out->data, i, slot[0].d);
   }
+  free(ka);
+  free(kb);
   tensor_drop(&v[0]);
   tensor_drop(&v[1]);
   return true;
