@@ -63,7 +63,7 @@ Test(session, redefinition_reaches_callers) {
   SHOWS(p, "f(1)", "2\n");
   SHOWS(p, "def g(x) = x + 100", "");
   SHOWS(p, "h(1)", "101\n");
-  FAILS(p, "def g(x: [N]) = x + [1, 2] + [1, 2, 3]", "S001");
+  FAILS(p, "def g(x: [N], y: [M]) = x + y", "S001");
   SHOWS(p, "f(1)", "101\n");
   prompt_free(p);
 }
@@ -74,6 +74,12 @@ Test(session, modules_from_the_library) {
   SHOWS(p, "import lib as l", "");
   SHOWS(p, "l.more(1) + l.step", "3\n");
   FAILS(p, "l.mor(1)", "N003");
+  FAILS(p, "x = 1\nl.more(l)", "T001");
+  const char *file;
+  int line, col;
+  span_position(p->diags, p->diags->first->span, &file, &line, &col);
+  cr_expect_str_eq(file, "test", "a mistake inside the library is shown at the call of it");
+  cr_expect_eq(line, 2);
   prompt_free(p);
 }
 
