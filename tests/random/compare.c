@@ -93,7 +93,7 @@ static void check(Compare *c, const char *text) {
   } else {
     Node **pending;
     int n = session_pending(h->session, &pending);
-    if (n == 0) ok = fail(c, "binds no tensor");
+    if (n == 0) ok = true; /* all static */
     else ok = compare(c, h, session_graph(h->session), n, arena_copy(h->arena, pending, sizeof *pending * (size_t)n));
     session_abandon(h->session);
   }
