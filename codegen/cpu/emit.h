@@ -176,6 +176,7 @@ LLVMValueRef em_binary(Em *E, ScalarOp op, DType t, LLVMValueRef x, LLVMValueRef
 LLVMValueRef em_fma(Em *E, LLVMValueRef x, LLVMValueRef y, LLVMValueRef z);
 LLVMValueRef em_to_mem(Em *E, DType t, LLVMValueRef x); /* register -> memory form and back, of any width */
 LLVMValueRef em_from_mem(Em *E, DType t, LLVMValueRef x);
+LLVMValueRef em_int_of(Em *E, LLVMTypeRef t, int64_t v); /* constant of an integer type or a vector of them */
 LLVMValueRef em_num(Em *E, DType t, double v);          /* register constant of the width E->vec */
 /* ---- emit_vmath.c -------------------------------------------------------------------------------------------------- */
 LLVMValueRef em_vmath(Em *E, ScalarOp op, bool wide, LLVMValueRef x, LLVMValueRef y, int level);

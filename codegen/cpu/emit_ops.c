@@ -29,12 +29,14 @@ static LLVMTypeRef like(Em *E, LLVMValueRef x, LLVMTypeRef elem) {
   return LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMVectorType(elem, LLVMGetVectorSize(t)) : elem;
 }
 static LLVMValueRef konst(LLVMTypeRef t, uint64_t v) {
-  if (LLVMGetTypeKind(t) != LLVMVectorTypeKind) return LLVMConstInt(t, v, 0);
-  LLVMValueRef all[64], c = LLVMConstInt(LLVMGetElementType(t), v, 0);
+  if (LLVMGetTypeKind(t) != LLVMVectorTypeKind) return LLVMConstInt(t, v, 1);
+  LLVMValueRef all[64], c = LLVMConstInt(LLVMGetElementType(t), v, 1);
   unsigned n = LLVMGetVectorSize(t);
   for (unsigned i = 0; i < n; i++) all[i] = c;
   return LLVMConstVector(all, n);
 }
+LLVMValueRef em_int_of(Em *E, LLVMTypeRef t, int64_t v) { return konst(t, (uint64_t)v); }
+
 /* f32 -> bf16 bits, to nearest even; nan stays nan. */
 static LLVMValueRef bf16_bits(Em *E, LLVMValueRef x) {
   LLVMTypeRef it = like(E, x, E->i32);

@@ -9,6 +9,34 @@ static LLVMValueRef call(Em *E, const char *name, int n, LLVMValueRef *a) {
   LLVMTypeRef t = LLVMTypeOf(a[0]);
   return em_call(E, name, 1, &t, n, a);
 }
+/* 2^n as a float, by its exponent field. */
+static LLVMValueRef pow2(Em *E, bool wide, LLVMValueRef n) {
+  LLVMTypeRef t = LLVMTypeOf(n), ft = em_wide(E, wide ? E->f64 : E->f32);
+  LLVMValueRef bias = em_int_of(E, t, wide ? 1023 : 127), shift = em_int_of(E, t, wide ? 52 : 23);
+  return LLVMBuildBitCast(E->b, LLVMBuildShl(E->b, LLVMBuildAdd(E->b, n, bias, ""), shift, ""), ft, "");
+}
+/* x * 2^n with one rounding: an instruction of AVX-512, elsewhere two factors, of which the first is exact (x is about 1). */
+static LLVMValueRef scale(Em *E, bool wide, LLVMValueRef x, LLVMValueRef f, LLVMValueRef n) {
+  LLVMBuilderRef b = E->b;
+  if (!E->vec || E->isa->vector_bits < 512 || E->width != 16) {
+    LLVMValueRef half = LLVMBuildAShr(b, n, em_int_of(E, LLVMTypeOf(n), 1), ""), rest = LLVMBuildSub(b, n, half, "");
+    return LLVMBuildFMul(b, LLVMBuildFMul(b, x, pow2(E, wide, half), ""), pow2(E, wide, rest), "");
+  }
+  LLVMValueRef now = LLVMConstInt(E->i32, 4, 0); /* the current rounding mode */
+  if (!wide) {
+    LLVMValueRef all = LLVMConstInt(E->i16, 0xffff, 0);
+    return em_call(E, "llvm.x86.avx512.mask.scalef.ps.512", 0, NULL, 5, (LLVMValueRef[]){x, f, x, all, now});
+  }
+  LLVMValueRef half[2], all = LLVMConstInt(E->i8, 0xff, 0);
+  int lane[16];
+  for (int h = 0; h < 2; h++) {
+    for (int i = 0; i < 8; i++) lane[i] = 8 * h + i;
+    LLVMValueRef xh = em_shuffle(E, x, NULL, 8, lane), fh = em_shuffle(E, f, NULL, 8, lane);
+    half[h] = em_call(E, "llvm.x86.avx512.mask.scalef.pd.512", 0, NULL, 5, (LLVMValueRef[]){xh, fh, xh, all, now});
+  }
+  for (int i = 0; i < 16; i++) lane[i] = i;
+  return em_shuffle(E, half[0], half[1], 16, lane);
+}
 static VmV op(void *ctx, VmOp o, bool wide, VmV va, VmV vb, VmV vc) {
   Em *E = ((Build *)ctx)->E;
   LLVMBuilderRef b = E->b;
@@ -43,6 +71,7 @@ static VmV op(void *ctx, VmOp o, bool wide, VmV va, VmV vb, VmV vc) {
   case VM_ISHR: r = LLVMBuildLShr(b, x, y, ""); break;
   case VM_ISAR: r = LLVMBuildAShr(b, x, y, ""); break;
   case VM_ITOF: r = LLVMBuildSIToFP(b, x, ft, ""); break;
+  case VM_SCALE: r = scale(E, wide, x, y, z); break;
   case VM_INE0: r = LLVMBuildICmp(b, LLVMIntNE, x, LLVMConstNull(LLVMTypeOf(x)), ""); break;
   case VM_WIDEN: r = LLVMBuildFPExt(b, x, em_wide(E, E->f64), ""); break;
   case VM_NARROW: r = LLVMBuildFPTrunc(b, x, em_wide(E, E->f32), ""); break;
@@ -56,8 +85,7 @@ static VmV num(void *ctx, bool wide, double v) {
 }
 static VmV bits(void *ctx, bool wide, int64_t v) {
   Em *E = ((Build *)ctx)->E;
-  LLVMValueRef c = LLVMConstInt(wide ? E->i64 : E->i32, (uint64_t)v, 1);
-  return (VmV){.p = E->vec ? em_splat_const(E, c) : c};
+  return (VmV){.p = em_int_of(E, em_wide(E, wide ? E->i64 : E->i32), v)};
 }
 /* All lanes take libm's value when one needs it, and the select keeps it where it is needed. */
 static VmV slow(void *ctx, ScalarOp o, VmV vx, VmV where, VmV fast) {

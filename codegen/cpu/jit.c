@@ -134,7 +134,7 @@ static bool failed(Jit *j, LLVMErrorRef e, const char **why) {
 static LLVMTargetMachineRef machine(Jit *j, int level) {
   if (!j->machine[level])
     j->machine[level] = LLVMCreateTargetMachine(j->target, j->triple, j->cpu, j->features, (LLVMCodeGenOptLevel)level,
-                                                LLVMRelocPIC, LLVMCodeModelJITDefault);
+                                                LLVMRelocPIC, LLVMCodeModelSmall);
   return j->machine[level];
 }
 
@@ -156,7 +156,7 @@ static bool start(Jit *j, const char **why) {
   j->layout = LLVMCopyStringRepOfTargetData(td);
   LLVMDisposeTargetData(td);
   LLVMTargetMachineRef mine = LLVMCreateTargetMachine(j->target, j->triple, j->cpu, j->features, LLVMCodeGenLevelLess,
-                                                      LLVMRelocPIC, LLVMCodeModelJITDefault);
+                                                      LLVMRelocPIC, LLVMCodeModelSmall);
   LLVMOrcLLJITBuilderRef b = LLVMOrcCreateLLJITBuilder();
   LLVMOrcLLJITBuilderSetJITTargetMachineBuilder(b, LLVMOrcJITTargetMachineBuilderCreateFromTargetMachine(mine));
   if (failed(j, LLVMOrcCreateLLJIT(&j->lljit, b), why)) return false;

@@ -1,7 +1,7 @@
 /* Elementary functions (vmath.h). Polynomials are minimax fits (Remez exchange at 50 digits, coefficients rounded one by one in f32);
  * reductions use that n * c + x is one rounding: with c the float nearest to ln 2 (pi/2), x - n * c is exact.
  *
- *   exp     x = n ln2 + r, |r| <= ln2 / 2; e^r = 1 + r + r^2 q(r); 2^n in two factors, so that subnormals round once
+ *   exp     x = n ln2 + r, |r| <= ln2 / 2; e^r = 1 + r + r^2 q(r); scaled by 2^n with one rounding, also of subnormals
  *   expm1   2^n (e^r - 1) + (2^n - 1), which cancels nowhere
  *   log     x = 2^k m, m in [sqrt 1/2, sqrt 2); f32: polynomial in m - 1; f64: in ((m - 1) / (m + 1))^2
  *   sin     x = n pi/2 + r; f32 is evaluated in f64; f64 carries r in two parts
@@ -73,14 +73,14 @@ static VmV at_least(const VmB *B, bool W, VmV x, double lo) { return OP3(SEL, OP
 static VmV at_most(const VmB *B, bool W, VmV x, double hi) { return OP3(SEL, OP2(LT, N(hi), x), N(hi), x); }
 
 /* ---- exp and its kin -------------------------------------------------------------------------------------------- */
-typedef struct Split { VmV n, r; } Split; /* x = n ln2 + r; n as an integer */
+typedef struct Split { VmV n, f, r; } Split; /* x = n ln2 + r; n as an integer, and as a float f */
 
 static Split split_exp(const VmB *B, bool W, VmV x) {
   double magic = W ? 0x1.8p52 : 0x1.8p23;
   VmV t = OP3(FMA, x, N(LOG2E), N(magic)), nf = OP2(SUB, t, N(magic));
   VmV n = OP2(ISUB, OP1(BITS, t), I(W ? 0x4338000000000000 : 0x4b400000));
   VmV r = OP3(FMA, nf, N(W ? -LN2_HI_D : -LN2_HI_F), x);
-  return (Split){n, OP3(FMA, nf, N(W ? -LN2_LO_D : -LN2_LO_F), r)};
+  return (Split){n, nf, OP3(FMA, nf, N(W ? -LN2_LO_D : -LN2_LO_F), r)};
 }
 /* 2^n as a float; n within the normal exponents. */
 static VmV pow2(const VmB *B, bool W, VmV n) {
@@ -93,9 +93,7 @@ static VmV expm1_small(const VmB *B, bool W, VmV r) {
 /* e^x, |x| within twice the range of exponents. */
 static VmV exp_core(const VmB *B, bool W, VmV x) {
   Split s = split_exp(B, W, x);
-  VmV e = OP2(ADD, expm1_small(B, W, s.r), N(1));
-  VmV half = OP2(ISAR, s.n, I(1));
-  return OP2(MUL, OP2(MUL, e, pow2(B, W, half)), pow2(B, W, OP2(ISUB, s.n, half)));
+  return OP3(SCALE, OP2(ADD, expm1_small(B, W, s.r), N(1)), s.f, s.n);
 }
 /* e^x where the result is normal: one scaling. */
 static VmV exp_normal(const VmB *B, bool W, VmV x) {

@@ -24,6 +24,7 @@ typedef enum {
   VM_ITOF,                                     /* integer -> float, value */
   VM_INE0,                                     /* integer != 0 -> truth */
   VM_ISEL,                                     /* truth ? b : c (integers) */
+  VM_SCALE,                                    /* a * 2^b with one rounding; b a whole float, c the same as an integer; |b| < 2^12 */
   VM_WIDEN, VM_NARROW                          /* f32 -> f64 (wide = true), f64 -> f32 (wide = false) */
 } VmOp;
 

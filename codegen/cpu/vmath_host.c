@@ -58,6 +58,7 @@ static VmV host_op(void *ctx, VmOp op, bool wide, VmV a, VmV b, VmV c) {
   case VM_ISHR: return of_u(wide, a.u >> b.u);
   case VM_ISAR: return wide ? of_u(true, (uint64_t)((int64_t)a.u >> b.u)) : of_u(false, (uint64_t)((int32_t)a.u >> b.u));
   case VM_ITOF: return wide ? of_d((double)(int64_t)a.u) : of_f((float)(int32_t)a.u);
+  case VM_SCALE: return wide ? of_d(ldexp(as_d(a.u), (int)(int64_t)c.u)) : of_f(ldexpf(as_f(a.u), (int32_t)(uint32_t)c.u));
   case VM_INE0: return (VmV){.u = a.u != 0};
   case VM_WIDEN: return of_d((double)as_f(a.u));
   case VM_NARROW: return of_f((float)as_d(a.u));
