@@ -19,7 +19,10 @@ struct Codegen {
   RtPool *pool;
   CodeEntry **table; /* open addressing by hash; cap is a power of two */
   int n, cap;
+  double below;      /* work of kernels that are walked */
 };
+
+static const double WALK_MANY = 1500, WALK_ONCE = 60000;
 
 Codegen *codegen_new(const CodegenOptions *o) {
   Codegen *c = calloc(1, sizeof *c);
@@ -28,7 +31,12 @@ Codegen *codegen_new(const CodegenOptions *o) {
   c->o = *o;
   if (o->cache_dir) c->o.cache_dir = arena_strdup(c->mem, o->cache_dir);
   if (c->o.threads < 1) c->o.threads = 1;
+  c->below = o->interpret_below == 0 ? WALK_MANY : o->interpret_below;
   return c;
+}
+
+void codegen_expect_runs(Codegen *c, int runs) {
+  if (c->o.interpret_below == 0) c->below = runs == 1 ? WALK_ONCE : WALK_MANY;
 }
 
 void codegen_free(Codegen *c) {
@@ -96,8 +104,7 @@ static CodeEntry *add(Codegen *c, CodeEntry **at, const char *text, uint64_t has
 
 CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, double work, Fault *fault) {
   Arena *tmp = arena_new();
-  double below = c->o.interpret_below == 0 ? 1500 : c->o.interpret_below;
-  bool small = work < below;
+  bool small = work < c->below;
   const char *text = kernel_print(k, tmp), *why = "the compiler refused the kernel";
   if (small) text = arena_printf(tmp, "# small\n%s", text);
   uint64_t hash = hash_text(text);

@@ -24,6 +24,9 @@ typedef struct CodegenStats { int64_t kernels_compiled, kernels_from_memory, ker
 Codegen *codegen_new(const CodegenOptions *o); /* cheap: LLVM starts with the first kernel */
 void codegen_free(Codegen *c);
 CodegenStats codegen_stats(const Codegen *c);
+/* How often a plan made from now on will be run, as far as the caller knows: 1 lets much larger kernels run without machine
+ * code, since compiling one costs as much as walking some 100,000 operations. 0: unknown. Not with interpret_below set. */
+void codegen_expect_runs(Codegen *c, int runs);
 
 /* Compiles. The region has been simplified and holds no CUSTOM. NULL with *fault on failure (memory). */
 Plan *codegen_plan(Codegen *c, Graph *g, const Region *r, Fault *fault);

@@ -80,7 +80,35 @@ static inline Expr *gen_value(Gen *r, int rank, const int64_t *dim, int depth) {
 
 static inline Node *gen_map(Gen *r) {
   Node *like = gen_pick(r);
-  return nd_comp(r->g, like->rank, 0, like->dim, RED_NONE, gen_value(r, like->rank, like->dim, 1 + gen_int(r, 3)), NULL);
+  Expr *guard = NULL;
+  if (like->rank && gen_int(r, 6) == 0) {
+    Expr *i = ex_iter(r->g, gen_int(r, like->rank)), *two = ex_int(r->g, DT_I64, 2);
+    guard = ex_op2(r->g, OP_EQ, ex_op2(r->g, OP_MOD, i, two), ex_int(r->g, DT_I64, gen_int(r, 2)));
+  }
+  return nd_comp(r->g, like->rank, 0, like->dim, RED_NONE, gen_value(r, like->rank, like->dim, 1 + gen_int(r, 3)), guard);
+}
+
+/* Integers and bools: keys compared, counted, divided, reduced; back to floats at the end. */
+static inline Node *gen_ints(Gen *r) {
+  static const Reduce op[] = {RED_SUM, RED_PROD, RED_MAX, RED_MIN, RED_ARGMAX, RED_ARGMIN};
+  Graph *g = r->g;
+  int64_t extent[] = {1 + gen_dim(r), 1 + gen_dim(r)};
+  Node *k = gen_input(r, gen_int(r, 2) ? DT_I64 : DT_I32, 2, extent);
+  DType t = (DType)k->dtype;
+  Expr *i = ex_load_full(g, k, 0), *three = ex_int(g, t, 3);
+  Expr *e = ex_op2(g, OP_SUB, ex_op2(g, gen_int(r, 2) ? OP_FLOORDIV : OP_MOD, ex_op2(g, OP_SUB, i, ex_int(g, t, 4)), three), ex_op2(g, OP_MUL, i, three));
+  if (gen_int(r, 2)) e = ex_op2(g, OP_FLOORDIV, e, ex_op2(g, OP_ADD, i, ex_int(g, t, 1)));
+  Node *n;
+  if (gen_int(r, 3) == 0) {
+    n = nd_comp(g, 1, 1, extent, gen_int(r, 2) ? RED_ANY : RED_ALL, ex_op2(g, OP_GT, e, ex_int(g, t, -9)), NULL);
+  } else {
+    Reduce o = op[gen_int(r, 6)];
+    if (o == RED_PROD) e = ex_op2(g, OP_MOD, e, three);
+    if (o == RED_SUM && t == DT_I32) e = ex_cast(g, DT_I64, e);
+    n = nd_comp(g, 1, 1, extent, o, e, NULL);
+  }
+  Node *f = nd_comp(g, 1, 0, extent, RED_NONE, ex_cast(g, r->t, ex_load_full(g, n, 0)), NULL);
+  return nd_comp(g, 1, 0, extent, RED_NONE, ex_op1(g, OP_TANH, ex_load_full(g, f, 0)), NULL);
 }
 
 /* Bounded again: what grew by a sum. */
@@ -302,7 +330,7 @@ static inline void gen_step(Gen *r) {
   Node *n;
   if (r->nin > 12) n = gen_map(r);
   else
-    switch (gen_int(r, 18)) {
+    switch (gen_int(r, 19)) {
     case 0: case 1: case 2: case 3: n = gen_map(r); break;
     case 4: case 5: case 6: n = gen_reduce(r); break;
     case 7: case 8: n = gen_matmul(r); break;
@@ -313,6 +341,7 @@ static inline void gen_step(Gen *r) {
     case 14: n = gen_scan(r); break;
     case 15: n = r->depth ? gen_map(r) : gen_argmax(r); break;
     case 16: n = gen_loop(r); break;
+    case 17: n = gen_ints(r); break;
     default: n = gen_cond(r); break;
     }
   if (nd_size(n) <= 4000 && n->rank <= 6) vec_push(r->g->arena, &r->pool, n);
