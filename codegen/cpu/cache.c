@@ -12,12 +12,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef struct Header { char magic[4]; uint32_t version; uint64_t nkey, nmeta, nobject, sum_a, sum_b; } Header;
+typedef struct Header {
+  char magic[4];
+  uint32_t version;
+  uint64_t nkey, nmeta, nobject, sum_a, sum_b;
+} Header;
 enum { CACHE_VERSION = 2, CACHE_PATH = 4096 };
 
 static uint64_t mix(uint64_t x) { /* finaliser of MurmurHash3 */
-  x ^= x >> 33; x *= 0xff51afd7ed558ccdu;
-  x ^= x >> 33; x *= 0xc4ceb9fe1a85ec53u;
+  x ^= x >> 33;
+  x *= 0xff51afd7ed558ccdu;
+  x ^= x >> 33;
+  x *= 0xc4ceb9fe1a85ec53u;
   return x ^ (x >> 33);
 }
 
@@ -74,7 +80,8 @@ bool cache_get(const char *dir, const char *key, CacheEntry *out) {
   struct stat st;
   char *block = NULL;
   bool good = false;
-  if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= (off_t)sizeof(Header) && st.st_size < (off_t)1 << 30) {
+  if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= (off_t)sizeof(Header) &&
+      st.st_size < (off_t)1 << 30) {
     size_t n = (size_t)st.st_size, body = n - sizeof(Header), nkey = strlen(key);
     block = malloc(n);
     Header h;
@@ -87,8 +94,7 @@ bool cache_get(const char *dir, const char *key, CacheEntry *out) {
         CacheHash sum = cache_hash(at, body);
         good = sum.a == h.sum_a && sum.b == h.sum_b;
       }
-      if (good)
-        *out = (CacheEntry){block, at + nkey, at + nkey + h.nmeta, (size_t)h.nmeta, (size_t)h.nobject};
+      if (good) *out = (CacheEntry){block, at + nkey, at + nkey + h.nmeta, (size_t)h.nmeta, (size_t)h.nobject};
     }
   }
   close(fd);
@@ -143,7 +149,10 @@ bool cache_put(const char *dir, const char *key, const void *meta, size_t nmeta,
   return true;
 }
 
-typedef struct Aged { struct timespec when; char name[48]; } Aged;
+typedef struct Aged {
+  struct timespec when;
+  char name[48];
+} Aged;
 static int by_age(const void *x, const void *y) {
   const struct timespec *a = &((const Aged *)x)->when, *b = &((const Aged *)y)->when;
   if (a->tv_sec != b->tv_sec) return a->tv_sec < b->tv_sec ? -1 : 1;

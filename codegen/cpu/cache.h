@@ -10,11 +10,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct { uint64_t a, b; } CacheHash;
+typedef struct {
+  uint64_t a, b;
+} CacheHash;
 CacheHash cache_hash(const void *p, size_t n);
 
 /* Two byte strings: what the kernel needs besides its code (meta), and the object file. */
-typedef struct CacheEntry { void *block; const void *meta, *object; size_t nmeta, nobject; } CacheEntry;
+typedef struct CacheEntry {
+  void *block;
+  const void *meta, *object;
+  size_t nmeta, nobject;
+} CacheEntry;
 
 /* True: *out is filled and the caller frees out->block. */
 bool cache_get(const char *dir, const char *key, CacheEntry *out);

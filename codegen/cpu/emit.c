@@ -9,7 +9,8 @@ void em_init(Em *E, Graph *g, const Kernel *k, Arena *a, const Isa *isa, LLVMMod
   E->b = LLVMCreateBuilderInContext(E->cx);
   E->i1 = LLVMInt1TypeInContext(E->cx), E->i8 = LLVMInt8TypeInContext(E->cx), E->i16 = LLVMInt16TypeInContext(E->cx);
   E->i32 = LLVMInt32TypeInContext(E->cx), E->i64 = LLVMInt64TypeInContext(E->cx);
-  E->f16 = LLVMHalfTypeInContext(E->cx), E->f32 = LLVMFloatTypeInContext(E->cx), E->f64 = LLVMDoubleTypeInContext(E->cx);
+  E->f16 = LLVMHalfTypeInContext(E->cx), E->f32 = LLVMFloatTypeInContext(E->cx),
+  E->f64 = LLVMDoubleTypeInContext(E->cx);
   E->ptr = LLVMPointerTypeInContext(E->cx, 0);
   E->buf = arena_array(a, EmBuf, k ? k->nbuf : 0);
   E->memo.arena = a;
@@ -17,8 +18,9 @@ void em_init(Em *E, Graph *g, const Kernel *k, Arena *a, const Isa *isa, LLVMMod
 void em_drop(Em *E) { LLVMDisposeBuilder(E->b); }
 
 static void attribute(Em *E, LLVMValueRef fn, const char *name, const char *value) {
-  LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
-                          LLVMCreateStringAttribute(E->cx, name, (unsigned)strlen(name), value, (unsigned)strlen(value)));
+  LLVMAddAttributeAtIndex(
+      fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+      LLVMCreateStringAttribute(E->cx, name, (unsigned)strlen(name), value, (unsigned)strlen(value)));
 }
 void em_function_flag(Em *E, LLVMValueRef fn, const char *name) {
   unsigned id = LLVMGetEnumAttributeKindForName(name, strlen(name));
@@ -68,7 +70,8 @@ LLVMValueRef em_arg(Em *E, size_t offset, LLVMTypeRef t) {
   return LLVMBuildLoad2(E->b, t, LLVMBuildInBoundsGEP2(E->b, E->i8, LLVMGetParam(E->fn, 0), &off, 1, ""), "");
 }
 
-/* ---- levels -------------------------------------------------------------------------------------------------------- */
+/* ---- levels --------------------------------------------------------------------------------------------------------
+ */
 void em_at(Em *E, int level) { LLVMPositionBuilderAtEnd(E->b, E->level[level].cur); }
 
 static Level *push(Em *E) {
@@ -165,12 +168,15 @@ void em_rare_end(Em *E, Rare *r) {
   em_at(E, r->level);
 }
 
-/* ---- small values --------------------------------------------------------------------------------------------------- */
+/* ---- small values ---------------------------------------------------------------------------------------------------
+ */
 LLVMValueRef em_alloca(Em *E, LLVMTypeRef t, int64_t n) {
   LLVMBasicBlockRef here = LLVMGetInsertBlock(E->b);
   LLVMValueRef first = LLVMGetFirstInstruction(E->entry);
-  if (first) LLVMPositionBuilderBefore(E->b, first);
-  else LLVMPositionBuilderAtEnd(E->b, E->entry);
+  if (first)
+    LLVMPositionBuilderBefore(E->b, first);
+  else
+    LLVMPositionBuilderAtEnd(E->b, E->entry);
   LLVMValueRef a = LLVMBuildArrayAlloca(E->b, t, em_int(E, n), "");
   LLVMSetAlignment(a, 64);
   LLVMPositionBuilderAtEnd(E->b, here);
@@ -179,13 +185,21 @@ LLVMValueRef em_alloca(Em *E, LLVMTypeRef t, int64_t n) {
 LLVMValueRef em_int(Em *E, int64_t v) { return LLVMConstInt(E->i64, (uint64_t)v, 1); }
 LLVMTypeRef em_reg_type(Em *E, DType t) {
   switch (t) {
-  case DT_BOOL: return E->i1;
-  case DT_U8: case DT_I8: return E->i8;
-  case DT_I16: return E->i16;
-  case DT_I32: return E->i32;
-  case DT_I64: return E->i64;
-  case DT_F64: return E->f64;
-  default: return E->f32;
+  case DT_BOOL:
+    return E->i1;
+  case DT_U8:
+  case DT_I8:
+    return E->i8;
+  case DT_I16:
+    return E->i16;
+  case DT_I32:
+    return E->i32;
+  case DT_I64:
+    return E->i64;
+  case DT_F64:
+    return E->f64;
+  default:
+    return E->f32;
   }
 }
 LLVMTypeRef em_mem_type(Em *E, DType t) {

@@ -5,7 +5,8 @@
 
 #define B E->b
 
-/* ---- values ------------------------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------------------------------
+ */
 bool em_live(const Em *E, const Val *x) { return x->level <= E->depth && E->level[x->level].gen == x->gen; }
 Val em_val(Em *E, LLVMValueRef x, bool vec, int level) {
   return (Val){vec ? NULL : x, vec ? x : NULL, level, E->level[level].gen};
@@ -23,11 +24,14 @@ LLVMValueRef em_as(Em *E, Val *x, bool vec) {
 }
 static int max2(int a, int b) { return a > b ? a : b; }
 
-/* ---- ranges and addresses ------------------------------------------------------------------------------------------ */
+/* ---- ranges and addresses ------------------------------------------------------------------------------------------
+ */
 bool em_range(const Em *E, Expr *e, int64_t *lo, int64_t *hi) {
   const int64_t big = (int64_t)1 << 60;
   switch (e->kind) {
-  case EX_CONST: *lo = *hi = e->num.i; return !dt_is_float((DType)e->dtype);
+  case EX_CONST:
+    *lo = *hi = e->num.i;
+    return !dt_is_float((DType)e->dtype);
   case EX_ITER:
     *lo = 0, *hi = E->it[e->num.i].extent - 1;
     return *hi >= 0;
@@ -49,12 +53,15 @@ bool em_range(const Em *E, Expr *e, int64_t *lo, int64_t *hi) {
         *lo = 0, *hi = c - 1;
         return e->op == OP_MOD;
       }
-      if (e->op == OP_FLOORDIV) *lo = *lo >= 0 ? *lo / c : -((-*lo + c - 1) / c), *hi = *hi >= 0 ? *hi / c : -((-*hi + c - 1) / c);
-      else if (*lo < 0 || *hi >= c) *lo = 0, *hi = c - 1;
+      if (e->op == OP_FLOORDIV)
+        *lo = *lo >= 0 ? *lo / c : -((-*lo + c - 1) / c), *hi = *hi >= 0 ? *hi / c : -((-*hi + c - 1) / c);
+      else if (*lo < 0 || *hi >= c)
+        *lo = 0, *hi = c - 1;
       return true;
     }
     return false;
-  default: return false;
+  default:
+    return false;
   }
 }
 
@@ -74,20 +81,31 @@ void em_addr_add(const Em *E, Addr *a, Expr *idx, int64_t stride, int64_t size) 
     return;
   }
   switch (idx->kind) {
-  case EX_CONST: a->c += stride * idx->num.i; break;
-  case EX_ITER: a->coef[idx->num.i] += stride; break;
+  case EX_CONST:
+    a->c += stride * idx->num.i;
+    break;
+  case EX_ITER:
+    a->coef[idx->num.i] += stride;
+    break;
   case EX_LIN:
     a->c += stride * idx->num.i;
     for (int i = 0; i < idx->n; i++) {
-      if (idx->arg[i]->kind == EX_ITER) a->coef[idx->arg[i]->num.i] += stride * idx->coef[i];
-      else add_atom(a, stride * idx->coef[i], idx->arg[i], -1);
+      if (idx->arg[i]->kind == EX_ITER)
+        a->coef[idx->arg[i]->num.i] += stride * idx->coef[i];
+      else
+        add_atom(a, stride * idx->coef[i], idx->arg[i], -1);
     }
     break;
-  default: add_atom(a, stride, idx, -1);
+  default:
+    add_atom(a, stride, idx, -1);
   }
 }
 
-typedef struct Term { LLVMValueRef x; int64_t coef; int level; } Term;
+typedef struct Term {
+  LLVMValueRef x;
+  int64_t coef;
+  int level;
+} Term;
 static int by_level(const void *a, const void *b) { return ((const Term *)a)->level - ((const Term *)b)->level; }
 
 /* c + sum of coef * x over uniform terms, each partial sum at its level. Stable within a level. */
@@ -102,8 +120,10 @@ static Val sum_terms(Em *E, int n, Term *t, int64_t c) {
     s = s ? LLVMBuildAdd(B, s, x, "") : x;
   }
   em_at(E, level);
-  if (!s) s = em_int(E, c);
-  else if (c) s = LLVMBuildAdd(B, s, em_int(E, c), "");
+  if (!s)
+    s = em_int(E, c);
+  else if (c)
+    s = LLVMBuildAdd(B, s, em_int(E, c), "");
   return em_val(E, s, false, level);
 }
 
@@ -121,15 +141,20 @@ void em_fault_check(Em *E, int kind, int site, Val bad, Val index, int64_t size)
   if (!f) f = LLVMAddFunction(E->mod, "fault", ft); /* defined by em_fault_function */
   Rare r = em_rare_begin(E, level, vec ? em_any(E, b) : b);
   LLVMValueRef i = em_int(E, 0);
-  if (index.s) i = index.s;
+  if (index.s)
+    i = index.s;
   else if (index.v) {
     LLVMTypeRef bits = LLVMIntTypeInContext(E->cx, (unsigned)E->width);
     LLVMValueRef first = em_call(E, "llvm.cttz", 1, &bits, 2,
                                  (LLVMValueRef[]){LLVMBuildBitCast(B, b, bits, ""), LLVMConstInt(E->i1, 0, 0)});
     i = LLVMBuildExtractElement(B, index.v, first, "");
   }
-  LLVMValueRef args[6] = {E->fault, LLVMConstInt(E->i32, (unsigned)kind, 0), LLVMConstInt(E->i32, (unsigned)site, 0), i,
-                          em_int(E, size), E->unit && level >= E->unit_level ? E->unit : em_int(E, 0)};
+  LLVMValueRef args[6] = {E->fault,
+                          LLVMConstInt(E->i32, (unsigned)kind, 0),
+                          LLVMConstInt(E->i32, (unsigned)site, 0),
+                          i,
+                          em_int(E, size),
+                          E->unit && level >= E->unit_level ? E->unit : em_int(E, 0)};
   LLVMBuildCall2(B, ft, f, args, 6, "");
   em_rare_end(E, &r);
 }
@@ -219,7 +244,8 @@ static LLVMValueRef reversed(Em *E, LLVMValueRef x) {
   return em_shuffle(E, x, NULL, E->width, lane);
 }
 
-/* Lanes `step` elements apart, 2 .. 8: whole vectors and shuffles. Nothing beyond the last live lane's element is read. */
+/* Lanes `step` elements apart, 2 .. 8: whole vectors and shuffles. Nothing beyond the last live lane's element is read.
+ */
 static LLVMValueRef load_apart(Em *E, DType t, LLVMValueRef p, int step) {
   LLVMTypeRef mt = em_mem_type(E, t), vt = em_vector(E, mt), types[2] = {vt, E->ptr};
   LLVMValueRef last = NULL, r = NULL; /* last: first element not to be read */
@@ -233,7 +259,8 @@ static LLVMValueRef load_apart(Em *E, DType t, LLVMValueRef p, int step) {
     LLVMValueRef off = em_int(E, (int64_t)q * w), at = LLVMBuildGEP2(B, mt, p, &off, 1, ""), lane[64], x;
     for (int l = 0; l < w; l++) lane[l] = LLVMConstInt(E->i32, (unsigned)(q * w + l), 0);
     LLVMValueRef number = LLVMConstVector(lane, (unsigned)w), m = NULL;
-    if (last) m = LLVMBuildICmp(B, LLVMIntULT, number, last, "");
+    if (last)
+      m = LLVMBuildICmp(B, LLVMIntULT, number, last, "");
     else if (q == step - 1) {
       for (int l = 0; l < w; l++) lane[l] = LLVMConstInt(E->i1, q * w + l <= (w - 1) * step, 0);
       m = LLVMConstVector(lane, (unsigned)w);
@@ -341,7 +368,8 @@ void em_store(Em *E, int buf, const Addr *a, Val x, DType from, Val *mask, bool 
   }
 }
 
-/* ---- expressions ---------------------------------------------------------------------------------------------------- */
+/* ---- expressions ----------------------------------------------------------------------------------------------------
+ */
 static Val const_val(Em *E, const Expr *e) {
   LLVMTypeRef t = em_reg_type(E, (DType)e->dtype);
   LLVMValueRef c = dt_is_float((DType)e->dtype) ? LLVMConstReal(t, e->num.f) : LLVMConstInt(t, (uint64_t)e->num.i, 1);
@@ -450,7 +478,8 @@ static Val op_val(Em *E, Expr *e) {
   if (by_const && vec && t == DT_I64 && e->arg[1]->num.i > 0 && e->arg[1]->num.i < INT32_MAX &&
       em_range(E, e->arg[0], &lo, &hi) && lo >= 0 && hi < INT32_MAX) { /* 32-bit division has a vector form */
     LLVMTypeRef small = em_vector(E, E->i32);
-    LLVMValueRef n = LLVMBuildTrunc(B, x[0], small, ""), d = em_splat_const(E, LLVMConstInt(E->i32, (uint64_t)e->arg[1]->num.i, 0));
+    LLVMValueRef n = LLVMBuildTrunc(B, x[0], small, ""),
+                 d = em_splat_const(E, LLVMConstInt(E->i32, (uint64_t)e->arg[1]->num.i, 0));
     LLVMValueRef q = e->op == OP_MOD ? LLVMBuildURem(B, n, d, "") : LLVMBuildUDiv(B, n, d, "");
     return em_val(E, LLVMBuildZExt(B, q, em_vector(E, E->i64), ""), true, level);
   }
@@ -463,11 +492,20 @@ Val em_expr(Em *E, Expr *e) {
   if (at >= 0 && em_live(E, &E->val.at[at])) return E->val.at[at];
   Val r;
   switch (e->kind) {
-  case EX_ITER: r = iter_val(E, e); break;
-  case EX_LIN: r = lin_val(E, e); break;
-  case EX_LOAD: r = load_val(E, e); break;
-  case EX_OP: r = op_val(E, e); break;
-  default: bug("emit: expression kind %d", e->kind);
+  case EX_ITER:
+    r = iter_val(E, e);
+    break;
+  case EX_LIN:
+    r = lin_val(E, e);
+    break;
+  case EX_LOAD:
+    r = load_val(E, e);
+    break;
+  case EX_OP:
+    r = op_val(E, e);
+    break;
+  default:
+    bug("emit: expression kind %d", e->kind);
   }
   if (at < 0) {
     at = E->val.n;

@@ -17,14 +17,15 @@ void em_fault_function(Em *E) {
     LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(E->cx, id, 0));
   }
   LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(E->cx, f, "");
-  LLVMBasicBlockRef put = LLVMAppendBasicBlockInContext(E->cx, f, ""), out = LLVMAppendBasicBlockInContext(E->cx, f, "");
+  LLVMBasicBlockRef put = LLVMAppendBasicBlockInContext(E->cx, f, ""),
+                    out = LLVMAppendBasicBlockInContext(E->cx, f, "");
   LLVMPositionBuilderAtEnd(B, entry);
   LLVMValueRef at = LLVMGetParam(f, 0);
   LLVMValueRef old = LLVMBuildLoad2(B, E->i32, at, "");
   LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntEQ, old, LLVMConstNull(E->i32), ""), put, out);
   LLVMPositionBuilderAtEnd(B, put);
-  static const size_t field[] = {offsetof(KFault, kind), offsetof(KFault, site), offsetof(KFault, index), offsetof(KFault, size),
-                                 offsetof(KFault, unit)};
+  static const size_t field[] = {offsetof(KFault, kind), offsetof(KFault, site), offsetof(KFault, index),
+                                 offsetof(KFault, size), offsetof(KFault, unit)};
   for (int i = 0; i < 5; i++) {
     LLVMValueRef off = em_int(E, (int64_t)field[i]);
     LLVMBuildStore(B, LLVMGetParam(f, (unsigned)i + 1), LLVMBuildGEP2(B, E->i8, at, &off, 1, ""));
@@ -65,15 +66,21 @@ static void groups_here(Em *E, void *ctx, LLVMValueRef *carry) {
     em_groups(E, s, 0);
   }
 }
-typedef struct Block { const Sched *s; LLVMValueRef base, count; } Block;
+typedef struct Block {
+  const Sched *s;
+  LLVMValueRef base, count;
+} Block;
 /* A vector of points along vp, for a block of the tile axis. */
 static void tile_points(Em *E, void *ctx, LLVMValueRef *carry) {
   Block *t = ctx;
   const Sched *s = t->s;
   const Axis *a = &s->axis[s->tile];
   bool even = a->n % s->tile_block == 0;
-  em_tiled_for(E, a->iter, t->base, s->ntile == 1 ? a->n : even ? s->tile_block : -1, t->count, a->n, 0, NULL, groups_here, (void *)s,
-               E->k->stage, E->k->nstage, false);
+  em_tiled_for(E, a->iter, t->base,
+               s->ntile == 1 ? a->n
+               : even        ? s->tile_block
+                             : -1,
+               t->count, a->n, 0, NULL, groups_here, (void *)s, E->k->stage, E->k->nstage, false);
 }
 static LLVMValueRef min_of(Em *E, LLVMValueRef a, LLVMValueRef b) {
   return LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, a, b, ""), a, b, "");
@@ -129,8 +136,8 @@ static void points_function(Em *E, const Kernel *k, const Sched *s) {
     }
     if (s->column && E->split != SPLIT_JOIN) em_column_pass(E, s);
     if (!(s->column && E->split == SPLIT_CHUNKS))
-      em_vec_for(E, a->iter, E->unit_base, E->unit_count, E->unit_count_rt, a->n, 0, NULL, s->tile >= 0 ? tile_points : groups_here,
-                 s->tile >= 0 ? (void *)&t : (void *)s);
+      em_vec_for(E, a->iter, E->unit_base, E->unit_count, E->unit_count_rt, a->n, 0, NULL,
+                 s->tile >= 0 ? tile_points : groups_here, s->tile >= 0 ? (void *)&t : (void *)s);
   }
   em_loop_close(E, 0, NULL);
   em_if_close(E, 0, NULL, NULL);
@@ -166,8 +173,10 @@ static void function(Em *E, const Kernel *k, const Sched *s, int phase) {
   em_function(E, phase_name[phase], true);
   E->split = !s->split ? SPLIT_NONE : phase == 0 ? SPLIT_CHUNKS : SPLIT_JOIN;
   bind_buffers(E, k, s);
-  if (is_scatter(k)) em_scatter_function(E, k, s);
-  else points_function(E, k, s);
+  if (is_scatter(k))
+    em_scatter_function(E, k, s);
+  else
+    points_function(E, k, s);
   em_end(E);
 }
 static LLVMModuleRef build(Jit *j, Graph *g, const Kernel *k, const Sched *s, Arena *a, const char **why) {

@@ -1,14 +1,20 @@
-/* The rows of scalar.def as LLVM instructions, scalar or vector alike (E->vec), and conversions between dtypes, registers
- * and memory. Floats: one instruction is one rounding; no fast-math flag is ever set. Integers wrap. */
+/* The rows of scalar.def as LLVM instructions, scalar or vector alike (E->vec), and conversions between dtypes,
+ * registers and memory. Floats: one instruction is one rounding; no fast-math flag is ever set. Integers wrap. */
 #include "codegen/cpu/emit.h"
 #include "codegen/cpu/vmath.h"
 #include <math.h>
 
 #define B E->b
 static LLVMValueRef wide_const(Em *E, LLVMValueRef c) { return E->vec ? em_splat_const(E, c) : c; }
-static LLVMValueRef sel(Em *E, LLVMValueRef c, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildSelect(B, c, a, b, ""); }
-static LLVMValueRef fcmp(Em *E, LLVMRealPredicate p, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFCmp(B, p, a, b, ""); }
-static LLVMValueRef icmp(Em *E, LLVMIntPredicate p, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildICmp(B, p, a, b, ""); }
+static LLVMValueRef sel(Em *E, LLVMValueRef c, LLVMValueRef a, LLVMValueRef b) {
+  return LLVMBuildSelect(B, c, a, b, "");
+}
+static LLVMValueRef fcmp(Em *E, LLVMRealPredicate p, LLVMValueRef a, LLVMValueRef b) {
+  return LLVMBuildFCmp(B, p, a, b, "");
+}
+static LLVMValueRef icmp(Em *E, LLVMIntPredicate p, LLVMValueRef a, LLVMValueRef b) {
+  return LLVMBuildICmp(B, p, a, b, "");
+}
 
 LLVMValueRef em_num(Em *E, DType t, double v) {
   LLVMTypeRef r = em_reg_type(E, t);
@@ -23,7 +29,7 @@ static LLVMValueRef unary(Em *E, const char *name, LLVMValueRef x) {
   return em_call(E, name, 1, &t, 1, &x);
 }
 
-/* ---- memory forms ---------------------------------------------------------------------------------------------- */
+/* ---- memory forms ------------------------------------------------------------------------------------------------ */
 static LLVMTypeRef like(Em *E, LLVMValueRef x, LLVMTypeRef elem) {
   LLVMTypeRef t = LLVMTypeOf(x);
   return LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMVectorType(elem, LLVMGetVectorSize(t)) : elem;
@@ -42,42 +48,52 @@ static LLVMValueRef bf16_bits(Em *E, LLVMValueRef x) {
   LLVMTypeRef it = like(E, x, E->i32);
   LLVMValueRef u = LLVMBuildBitCast(B, x, it, "");
   LLVMValueRef odd = LLVMBuildAnd(B, LLVMBuildLShr(B, u, konst(it, 16), ""), konst(it, 1), "");
-  LLVMValueRef r = LLVMBuildLShr(B, LLVMBuildAdd(B, u, LLVMBuildAdd(B, odd, konst(it, 0x7fff), ""), ""), konst(it, 16), "");
+  LLVMValueRef r =
+      LLVMBuildLShr(B, LLVMBuildAdd(B, u, LLVMBuildAdd(B, odd, konst(it, 0x7fff), ""), ""), konst(it, 16), "");
   LLVMValueRef quiet = LLVMBuildOr(B, LLVMBuildLShr(B, u, konst(it, 16), ""), konst(it, 0x40), "");
   return sel(E, fcmp(E, LLVMRealUNO, x, x), quiet, r);
 }
 LLVMValueRef em_to_mem(Em *E, DType t, LLVMValueRef x) {
   switch (t) {
-  case DT_BOOL: return LLVMBuildZExt(B, x, like(E, x, E->i8), "");
-  case DT_F16: return LLVMBuildFPTrunc(B, x, like(E, x, E->f16), "");
-  case DT_BF16: return LLVMBuildTrunc(B, bf16_bits(E, x), like(E, x, E->i16), "");
-  default: return x;
+  case DT_BOOL:
+    return LLVMBuildZExt(B, x, like(E, x, E->i8), "");
+  case DT_F16:
+    return LLVMBuildFPTrunc(B, x, like(E, x, E->f16), "");
+  case DT_BF16:
+    return LLVMBuildTrunc(B, bf16_bits(E, x), like(E, x, E->i16), "");
+  default:
+    return x;
   }
 }
 LLVMValueRef em_from_mem(Em *E, DType t, LLVMValueRef x) {
   switch (t) {
-  case DT_BOOL: return icmp(E, LLVMIntNE, x, LLVMConstNull(LLVMTypeOf(x)));
-  case DT_F16: return LLVMBuildFPExt(B, x, like(E, x, E->f32), "");
+  case DT_BOOL:
+    return icmp(E, LLVMIntNE, x, LLVMConstNull(LLVMTypeOf(x)));
+  case DT_F16:
+    return LLVMBuildFPExt(B, x, like(E, x, E->f32), "");
   case DT_BF16: {
     LLVMTypeRef it = like(E, x, E->i32);
     LLVMValueRef u = LLVMBuildShl(B, LLVMBuildZExt(B, x, it, ""), konst(it, 16), "");
     return LLVMBuildBitCast(B, u, like(E, x, E->f32), "");
   }
-  default: return x;
+  default:
+    return x;
   }
 }
 LLVMValueRef em_round(Em *E, DType t, LLVMValueRef x) {
   return t == DT_F16 || t == DT_BF16 ? em_from_mem(E, t, em_to_mem(E, t, x)) : x;
 }
 
-/* ---- conversions ------------------------------------------------------------------------------------------------ */
+/* ---- conversions ------------------------------------------------------------------------------------------------- */
 LLVMValueRef em_cast(Em *E, DType to, DType from, LLVMValueRef x) {
   if (to == from) return x;
   LLVMTypeRef t = like(E, x, em_reg_type(E, to)), f = LLVMTypeOf(x);
   bool ff = dt_is_float(from), tf = dt_is_float(to);
   if (ff && tf) {
-    if (from == DT_F64) x = LLVMBuildFPTrunc(B, x, like(E, x, E->f32), "");
-    else if (to == DT_F64) return LLVMBuildFPExt(B, x, t, "");
+    if (from == DT_F64)
+      x = LLVMBuildFPTrunc(B, x, like(E, x, E->f32), "");
+    else if (to == DT_F64)
+      return LLVMBuildFPExt(B, x, t, "");
     return em_round(E, to, x);
   }
   if (ff) {
@@ -98,12 +114,13 @@ LLVMValueRef em_cast(Em *E, DType to, DType from, LLVMValueRef x) {
   return is_unsigned ? LLVMBuildZExt(B, x, t, "") : LLVMBuildSExt(B, x, t, "");
 }
 
-/* ---- floats ----------------------------------------------------------------------------------------------------- */
+/* ---- floats ------------------------------------------------------------------------------------------------------ */
 static LLVMValueRef larger(Em *E, LLVMRealPredicate p, LLVMValueRef x, LLVMValueRef y) {
   LLVMValueRef m = sel(E, fcmp(E, p, x, y), x, y);
   return sel(E, fcmp(E, LLVMRealUNO, x, x), x, m);
 }
-/* x mod y with the sign of y, exact. Small quotients: x - floor(x / y) * y is exact up to a step of y; the rest by libm. */
+/* x mod y with the sign of y, exact. Small quotients: x - floor(x / y) * y is exact up to a step of y; the rest by
+ * libm. */
 static LLVMValueRef float_mod(Em *E, DType t, LLVMValueRef x, LLVMValueRef y, int level) {
   LLVMTypeRef ft = LLVMTypeOf(x);
   LLVMValueRef zero = LLVMConstNull(ft);
@@ -112,8 +129,7 @@ static LLVMValueRef float_mod(Em *E, DType t, LLVMValueRef x, LLVMValueRef y, in
   LLVMValueRef wrong = LLVMBuildXor(B, fcmp(E, LLVMRealOLT, r, zero), fcmp(E, LLVMRealOLT, y, zero), "");
   wrong = LLVMBuildAnd(B, wrong, fcmp(E, LLVMRealONE, r, zero), "");
   r = sel(E, wrong, LLVMBuildFAdd(B, r, y, ""), r);
-  r = sel(E, fcmp(E, LLVMRealOEQ, r, zero),
-          em_call(E, "llvm.copysign", 1, &ft, 2, (LLVMValueRef[]){zero, y}), r);
+  r = sel(E, fcmp(E, LLVMRealOEQ, r, zero), em_call(E, "llvm.copysign", 1, &ft, 2, (LLVMValueRef[]){zero, y}), r);
   LLVMValueRef lim = em_num(E, t, t == DT_F64 ? 0x1p50 : 0x1p21), inf = em_num(E, t, INFINITY);
   LLVMValueRef easy = LLVMBuildAnd(B, fcmp(E, LLVMRealOLT, unary(E, "llvm.fabs", q), lim),
                                    fcmp(E, LLVMRealOLT, unary(E, "llvm.fabs", y), inf), "");
@@ -135,26 +151,41 @@ static LLVMValueRef float_op(Em *E, const Expr *e, DType t, LLVMValueRef *a, int
   LLVMTypeRef ft = LLVMTypeOf(a[0]);
   LLVMValueRef x = a[0], zero = LLVMConstNull(ft);
   switch (e->op) {
-  case OP_ADD: return LLVMBuildFAdd(B, x, a[1], "");
-  case OP_SUB: return LLVMBuildFSub(B, x, a[1], "");
-  case OP_MUL: return LLVMBuildFMul(B, x, a[1], "");
-  case OP_DIV: return LLVMBuildFDiv(B, x, a[1], "");
-  case OP_FLOORDIV: return unary(E, "llvm.floor", LLVMBuildFDiv(B, x, a[1], ""));
-  case OP_MOD: return float_mod(E, t, x, a[1], level);
-  case OP_MAX: return larger(E, LLVMRealOGT, x, a[1]);
-  case OP_MIN: return larger(E, LLVMRealOLT, x, a[1]);
-  case OP_NEG: return LLVMBuildFNeg(B, x, "");
-  case OP_ABS: return unary(E, "llvm.fabs", x);
+  case OP_ADD:
+    return LLVMBuildFAdd(B, x, a[1], "");
+  case OP_SUB:
+    return LLVMBuildFSub(B, x, a[1], "");
+  case OP_MUL:
+    return LLVMBuildFMul(B, x, a[1], "");
+  case OP_DIV:
+    return LLVMBuildFDiv(B, x, a[1], "");
+  case OP_FLOORDIV:
+    return unary(E, "llvm.floor", LLVMBuildFDiv(B, x, a[1], ""));
+  case OP_MOD:
+    return float_mod(E, t, x, a[1], level);
+  case OP_MAX:
+    return larger(E, LLVMRealOGT, x, a[1]);
+  case OP_MIN:
+    return larger(E, LLVMRealOLT, x, a[1]);
+  case OP_NEG:
+    return LLVMBuildFNeg(B, x, "");
+  case OP_ABS:
+    return unary(E, "llvm.fabs", x);
   case OP_SIGN: {
     LLVMValueRef rest = sel(E, fcmp(E, LLVMRealUNO, x, x), x, zero);
     LLVMValueRef down = sel(E, fcmp(E, LLVMRealOLT, x, zero), em_num(E, t, -1), rest);
     return sel(E, fcmp(E, LLVMRealOGT, x, zero), em_num(E, t, 1), down);
   }
-  case OP_FLOOR: return unary(E, "llvm.floor", x);
-  case OP_CEIL: return unary(E, "llvm.ceil", x);
-  case OP_ROUND: return unary(E, "llvm.roundeven", x);
-  case OP_SQRT: return unary(E, "llvm.sqrt", x);
-  case OP_STOP: return x;
+  case OP_FLOOR:
+    return unary(E, "llvm.floor", x);
+  case OP_CEIL:
+    return unary(E, "llvm.ceil", x);
+  case OP_ROUND:
+    return unary(E, "llvm.roundeven", x);
+  case OP_SQRT:
+    return unary(E, "llvm.sqrt", x);
+  case OP_STOP:
+    return x;
   case OP_POW: {
     double y;
     if (ex_is_const(e->arg[1], &y)) {
@@ -172,7 +203,7 @@ static LLVMValueRef float_op(Em *E, const Expr *e, DType t, LLVMValueRef *a, int
   }
 }
 
-/* ---- integers --------------------------------------------------------------------------------------------------- */
+/* ---- integers ---------------------------------------------------------------------------------------------------- */
 /* Rounded down; a zero divisor gives 0 (its fault is recorded elsewhere). */
 static LLVMValueRef int_floor(Em *E, bool mod, DType t, LLVMValueRef x, LLVMValueRef y) {
   LLVMTypeRef it = LLVMTypeOf(x);
@@ -186,8 +217,8 @@ static LLVMValueRef int_floor(Em *E, bool mod, DType t, LLVMValueRef x, LLVMValu
   LLVMValueRef minus = icmp(E, LLVMIntEQ, y, LLVMConstAllOnes(it));
   LLVMValueRef safe = sel(E, LLVMBuildOr(B, is0, minus, ""), one, y);
   LLVMValueRef q = LLVMBuildSDiv(B, x, safe, ""), r = LLVMBuildSub(B, x, LLVMBuildMul(B, q, safe, ""), "");
-  LLVMValueRef down = LLVMBuildAnd(B, icmp(E, LLVMIntNE, r, zero),
-                                   icmp(E, LLVMIntSLT, LLVMBuildXor(B, r, safe, ""), zero), "");
+  LLVMValueRef down =
+      LLVMBuildAnd(B, icmp(E, LLVMIntNE, r, zero), icmp(E, LLVMIntSLT, LLVMBuildXor(B, r, safe, ""), zero), "");
   if (mod) return sel(E, LLVMBuildOr(B, is0, minus, ""), zero, sel(E, down, LLVMBuildAdd(B, r, safe, ""), r));
   q = sel(E, down, LLVMBuildSub(B, q, one, ""), q);
   return sel(E, is0, zero, sel(E, minus, LLVMBuildNeg(B, x, ""), q));
@@ -242,46 +273,88 @@ static LLVMValueRef int_op(Em *E, const Expr *e, DType t, LLVMValueRef *a, int l
   LLVMValueRef x = a[0], zero = LLVMConstNull(it);
   bool is_signed = t != DT_U8;
   switch (e->op) {
-  case OP_ADD: return LLVMBuildAdd(B, x, a[1], "");
-  case OP_SUB: return LLVMBuildSub(B, x, a[1], "");
-  case OP_MUL: return LLVMBuildMul(B, x, a[1], "");
-  case OP_FLOORDIV: case OP_MOD: return int_floor(E, e->op == OP_MOD, t, x, a[1]);
-  case OP_POW: return int_pow(E, t, x, a[1], level);
-  case OP_MAX: return sel(E, icmp(E, is_signed ? LLVMIntSGT : LLVMIntUGT, x, a[1]), x, a[1]);
-  case OP_MIN: return sel(E, icmp(E, is_signed ? LLVMIntSLT : LLVMIntULT, x, a[1]), x, a[1]);
-  case OP_NEG: return LLVMBuildNeg(B, x, "");
-  case OP_ABS: return is_signed ? sel(E, icmp(E, LLVMIntSLT, x, zero), LLVMBuildNeg(B, x, ""), x) : x;
+  case OP_ADD:
+    return LLVMBuildAdd(B, x, a[1], "");
+  case OP_SUB:
+    return LLVMBuildSub(B, x, a[1], "");
+  case OP_MUL:
+    return LLVMBuildMul(B, x, a[1], "");
+  case OP_FLOORDIV:
+  case OP_MOD:
+    return int_floor(E, e->op == OP_MOD, t, x, a[1]);
+  case OP_POW:
+    return int_pow(E, t, x, a[1], level);
+  case OP_MAX:
+    return sel(E, icmp(E, is_signed ? LLVMIntSGT : LLVMIntUGT, x, a[1]), x, a[1]);
+  case OP_MIN:
+    return sel(E, icmp(E, is_signed ? LLVMIntSLT : LLVMIntULT, x, a[1]), x, a[1]);
+  case OP_NEG:
+    return LLVMBuildNeg(B, x, "");
+  case OP_ABS:
+    return is_signed ? sel(E, icmp(E, LLVMIntSLT, x, zero), LLVMBuildNeg(B, x, ""), x) : x;
   case OP_SIGN: {
     LLVMValueRef pos = sel(E, icmp(E, is_signed ? LLVMIntSGT : LLVMIntUGT, x, zero), konst(it, 1), zero);
     return is_signed ? sel(E, icmp(E, LLVMIntSLT, x, zero), LLVMConstAllOnes(it), pos) : pos;
   }
-  case OP_FLOOR: case OP_CEIL: case OP_ROUND: case OP_STOP: return x;
-  case OP_PHILOX: return philox(E, x, a[1]);
-  case OP_SHR: return LLVMBuildLShr(B, x, LLVMBuildAnd(B, a[1], konst(it, 63), ""), "");
-  case OP_XOR: return LLVMBuildXor(B, x, a[1], "");
-  case OP_BAND: return LLVMBuildAnd(B, x, a[1], "");
-  default: bug("no code for %s on integers", op_info[e->op].name);
+  case OP_FLOOR:
+  case OP_CEIL:
+  case OP_ROUND:
+  case OP_STOP:
+    return x;
+  case OP_PHILOX:
+    return philox(E, x, a[1]);
+  case OP_SHR:
+    return LLVMBuildLShr(B, x, LLVMBuildAnd(B, a[1], konst(it, 63), ""), "");
+  case OP_XOR:
+    return LLVMBuildXor(B, x, a[1], "");
+  case OP_BAND:
+    return LLVMBuildAnd(B, x, a[1], "");
+  default:
+    bug("no code for %s on integers", op_info[e->op].name);
   }
 }
 /* Truth values as numbers 0 and 1, where a result other than 0 is true. */
 static LLVMValueRef bool_op(Em *E, const Expr *e, LLVMValueRef *a) {
   LLVMValueRef x = a[0];
   switch (e->op) {
-  case OP_AND: case OP_MUL: case OP_MIN: case OP_BAND: return LLVMBuildAnd(B, x, a[1], "");
-  case OP_OR: case OP_ADD: case OP_MAX: return LLVMBuildOr(B, x, a[1], "");
-  case OP_SUB: case OP_XOR: return LLVMBuildXor(B, x, a[1], "");
-  case OP_NOT: return LLVMBuildNot(B, x, "");
-  case OP_POW: return LLVMBuildOr(B, x, LLVMBuildNot(B, a[1], ""), "");
-  case OP_FLOORDIV: return LLVMBuildAnd(B, x, a[1], "");
-  case OP_MOD: return LLVMConstNull(LLVMTypeOf(x));
-  case OP_NEG: case OP_ABS: case OP_SIGN: case OP_FLOOR: case OP_CEIL: case OP_ROUND: case OP_STOP: return x;
-  default: bug("no code for %s on bool", op_info[e->op].name);
+  case OP_AND:
+  case OP_MUL:
+  case OP_MIN:
+  case OP_BAND:
+    return LLVMBuildAnd(B, x, a[1], "");
+  case OP_OR:
+  case OP_ADD:
+  case OP_MAX:
+    return LLVMBuildOr(B, x, a[1], "");
+  case OP_SUB:
+  case OP_XOR:
+    return LLVMBuildXor(B, x, a[1], "");
+  case OP_NOT:
+    return LLVMBuildNot(B, x, "");
+  case OP_POW:
+    return LLVMBuildOr(B, x, LLVMBuildNot(B, a[1], ""), "");
+  case OP_FLOORDIV:
+    return LLVMBuildAnd(B, x, a[1], "");
+  case OP_MOD:
+    return LLVMConstNull(LLVMTypeOf(x));
+  case OP_NEG:
+  case OP_ABS:
+  case OP_SIGN:
+  case OP_FLOOR:
+  case OP_CEIL:
+  case OP_ROUND:
+  case OP_STOP:
+    return x;
+  default:
+    bug("no code for %s on bool", op_info[e->op].name);
   }
 }
 
-/* ---- rows --------------------------------------------------------------------------------------------------------- */
+/* ---- rows ---------------------------------------------------------------------------------------------------------
+ */
 static LLVMValueRef compare(Em *E, ScalarOp op, DType t, LLVMValueRef x, LLVMValueRef y) {
-  static const LLVMRealPredicate real[] = {LLVMRealOEQ, LLVMRealUNE, LLVMRealOLT, LLVMRealOLE, LLVMRealOGT, LLVMRealOGE};
+  static const LLVMRealPredicate real[] = {LLVMRealOEQ, LLVMRealUNE, LLVMRealOLT,
+                                           LLVMRealOLE, LLVMRealOGT, LLVMRealOGE};
   static const LLVMIntPredicate sint[] = {LLVMIntEQ, LLVMIntNE, LLVMIntSLT, LLVMIntSLE, LLVMIntSGT, LLVMIntSGE};
   static const LLVMIntPredicate uint[] = {LLVMIntEQ, LLVMIntNE, LLVMIntULT, LLVMIntULE, LLVMIntUGT, LLVMIntUGE};
   int i = (int)op - OP_EQ;
@@ -297,13 +370,23 @@ static int level_here(Em *E) {
 LLVMValueRef em_op(Em *E, const Expr *e, LLVMValueRef *arg) {
   DType t = (DType)e->arg[0]->dtype, to = (DType)e->dtype;
   switch (e->op) {
-  case OP_EQ: case OP_NE: case OP_LT: case OP_LE: case OP_GT: case OP_GE:
+  case OP_EQ:
+  case OP_NE:
+  case OP_LT:
+  case OP_LE:
+  case OP_GT:
+  case OP_GE:
     return compare(E, (ScalarOp)e->op, t, arg[0], arg[1]);
-  case OP_SELECT: return sel(E, arg[0], arg[1], arg[2]);
-  case OP_CAST: return em_cast(E, to, t, arg[0]);
-  case OP_ISNAN: return fcmp(E, LLVMRealUNO, arg[0], arg[0]);
-  case OP_ISFINITE: return fcmp(E, LLVMRealOLT, unary(E, "llvm.fabs", arg[0]), em_num(E, t, INFINITY));
-  default: break;
+  case OP_SELECT:
+    return sel(E, arg[0], arg[1], arg[2]);
+  case OP_CAST:
+    return em_cast(E, to, t, arg[0]);
+  case OP_ISNAN:
+    return fcmp(E, LLVMRealUNO, arg[0], arg[0]);
+  case OP_ISFINITE:
+    return fcmp(E, LLVMRealOLT, unary(E, "llvm.fabs", arg[0]), em_num(E, t, INFINITY));
+  default:
+    break;
   }
   int level = level_here(E);
   if (dt_is_float(t)) return em_round(E, to, float_op(E, e, t, arg, level));

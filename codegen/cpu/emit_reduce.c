@@ -1,11 +1,11 @@
 /* Reductions in the orders of kernel.h (stage.h).
  *
- *   rotating   lanes over the innermost axis: vectors of 16 positions go to accumulators 0 1 2 3 0 1 .. The accumulators are
- *              carried values that rotate, so that the loop has one body; afterwards they are turned back
- *   chain      one accumulator, positions one by one; it is a vector when the lanes are points or own outputs
- *   column     the rows of the reduction outside, a unit's points inside, one accumulator a point in memory: long walks along
- *              contiguous operands instead of one column of vectors after the other
- *   memory     the 64 accumulators of ORD_LANES for each of `width` points, on the stack
+ *   rotating   lanes over the innermost axis: vectors of 16 positions go to accumulators 0 1 2 3 0 1 .. The
+ * accumulators are carried values that rotate, so that the loop has one body; afterwards they are turned back chain one
+ * accumulator, positions one by one; it is a vector when the lanes are points or own outputs column     the rows of the
+ * reduction outside, a unit's points inside, one accumulator a point in memory: long walks along contiguous operands
+ * instead of one column of vectors after the other memory     the 64 accumulators of ORD_LANES for each of `width`
+ * points, on the stack
  *
  * Parts: a reduction longer than a chunk leaves one value a chunk in an array, which the pairwise tree then joins in
  * place: at distance 1, 2, 4, .. every element meets its right neighbour if there is one. */
@@ -21,23 +21,23 @@ typedef struct Red {
   Reduce op;
   DType body, acc;
   RedMode mode;
-  bool arg;                 /* value and position */
-  int slot, nacc;           /* in the carried values; arg: positions follow the values */
-  LLVMValueRef memory;      /* RM_MEMORY: nacc vectors */
+  bool arg;                        /* value and position */
+  int slot, nacc;                  /* in the carried values; arg: positions follow the values */
+  LLVMValueRef memory;             /* RM_MEMORY: nacc vectors */
   LLVMValueRef parts, index_parts; /* arrays of the chunks' values */
 } Red;
 
 typedef struct Ctx {
   const Sched *s;
   const SGroup *g;
-  bool vec, inner;          /* accumulators are vectors: over points or own outputs; over the innermost axis */
+  bool vec, inner; /* accumulators are vectors: over points or own outputs; over the innermost axis */
   int nred, nc;
   Red red[MAX_RED];
-  Axis last;                /* innermost axis */
+  Axis last; /* innermost axis */
   int nouter;
   int64_t rows, nchunk;
   bool lanes;
-  int at;                   /* nested rows: axis under way */
+  int at; /* nested rows: axis under way */
 } Ctx;
 
 DType em_acc_dtype(DType t) { return t == DT_F16 || t == DT_BF16 ? DT_F32 : t; }
@@ -47,24 +47,34 @@ LLVMValueRef em_identity(Em *E, Reduce op, DType t) {
   if (dt_is_float(t))
     return em_num(E, t, op == RED_PROD ? 1 : op == RED_MAX ? -INFINITY : op == RED_MIN ? INFINITY : 0);
   int64_t v = op == RED_PROD || op == RED_ALL ? 1 : 0;
-  if (t == DT_BOOL) v = op == RED_MIN ? 1 : v;
-  else if (op == RED_MAX) v = dt_int_min(t);
-  else if (op == RED_MIN) v = dt_int_max(t);
+  if (t == DT_BOOL)
+    v = op == RED_MIN ? 1 : v;
+  else if (op == RED_MAX)
+    v = dt_int_min(t);
+  else if (op == RED_MIN)
+    v = dt_int_max(t);
   return wide(E, LLVMConstInt(em_reg_type(E, t), (uint64_t)v, 1));
 }
 LLVMValueRef em_combine(Em *E, Reduce op, DType t, LLVMValueRef a, LLVMValueRef b) {
   switch (op) {
-  case RED_SUM: return em_binary(E, OP_ADD, t, a, b);
-  case RED_PROD: return em_binary(E, OP_MUL, t, a, b);
-  case RED_MAX: return em_binary(E, OP_MAX, t, a, b);
-  case RED_MIN: return em_binary(E, OP_MIN, t, a, b);
-  case RED_ANY: return LLVMBuildOr(B, a, b, "");
-  case RED_ALL: return LLVMBuildAnd(B, a, b, "");
-  default: bug("emit: reduction %d", op);
+  case RED_SUM:
+    return em_binary(E, OP_ADD, t, a, b);
+  case RED_PROD:
+    return em_binary(E, OP_MUL, t, a, b);
+  case RED_MAX:
+    return em_binary(E, OP_MAX, t, a, b);
+  case RED_MIN:
+    return em_binary(E, OP_MIN, t, a, b);
+  case RED_ANY:
+    return LLVMBuildOr(B, a, b, "");
+  case RED_ALL:
+    return LLVMBuildAnd(B, a, b, "");
+  default:
+    bug("emit: reduction %d", op);
   }
 }
 
-/* ---- argmax and argmin ------------------------------------------------------------------------------------------------- */
+/* ---- argmax and argmin ------------------------------------------------------------------------------------------- */
 static LLVMValueRef beats(Em *E, const Red *r, LLVMValueRef x, LLVMValueRef y) { /* x strictly before y in value */
   bool up = r->op == RED_ARGMAX;
   if (dt_is_float(r->acc)) {
@@ -73,9 +83,12 @@ static LLVMValueRef beats(Em *E, const Red *r, LLVMValueRef x, LLVMValueRef y) {
     return LLVMBuildAnd(B, c, LLVMBuildNot(B, yn, ""), "");
   }
   bool is_unsigned = r->acc == DT_U8 || r->acc == DT_BOOL;
-  return LLVMBuildICmp(B, up ? (is_unsigned ? LLVMIntUGT : LLVMIntSGT) : (is_unsigned ? LLVMIntULT : LLVMIntSLT), x, y, "");
+  return LLVMBuildICmp(B, up ? (is_unsigned ? LLVMIntUGT : LLVMIntSGT) : (is_unsigned ? LLVMIntULT : LLVMIntSLT), x, y,
+                       "");
 }
-typedef struct Pair { LLVMValueRef v, i; } Pair; /* i < 0: nothing yet */
+typedef struct Pair {
+  LLVMValueRef v, i;
+} Pair; /* i < 0: nothing yet */
 /* The better of two; equal values: the smaller position. */
 static Pair better(Em *E, const Red *r, Pair a, Pair b) {
   LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(a.i));
@@ -105,7 +118,7 @@ static LLVMValueRef column_at(Em *E, Ctx *c, Red *r, LLVMValueRef memory) {
   return LLVMBuildGEP2(B, em_reg_type(E, r->acc), memory, &i, 1, "");
 }
 
-/* ---- one position ---------------------------------------------------------------------------------------------------------- */
+/* ---- one position ------------------------------------------------------------------------------------------------ */
 static void accumulate(Em *E, Ctx *c, Red *r, LLVMValueRef *carry) {
   bool vec = c->vec || c->inner;
   const Stage *st = r->st;
@@ -173,8 +186,10 @@ static void step(Em *E, void *ctx, LLVMValueRef *carry) {
   Red *r = c->red;
   for (int i = 0; i < c->g->n; i++) {
     const Stage *st = &E->k->stage[c->g->first + i];
-    if (st->kind == ST_MAP) em_map_stage(E, c->s, st);
-    else accumulate(E, c, r++, carry);
+    if (st->kind == ST_MAP)
+      em_map_stage(E, c->s, st);
+    else
+      accumulate(E, c, r++, carry);
   }
 }
 
@@ -191,7 +206,7 @@ static void along_points(Em *E, Ctx *c, BodyFn body) {
 }
 static void column_step(Em *E, void *ctx, LLVMValueRef *carry) { along_points(E, ctx, step); }
 
-/* ---- the innermost axis ------------------------------------------------------------------------------------------------------ */
+/* ---- the innermost axis ------------------------------------------------------------------------------------------ */
 /* After `steps` rotations the accumulator at place i is number (steps + i) mod nacc. */
 static void turn_back(Em *E, Red *r, int64_t n, LLVMValueRef nrt, LLVMValueRef *carry) {
   LLVMValueRef old[NACC];
@@ -218,7 +233,8 @@ static void run_inner(Em *E, Ctx *c, LLVMValueRef base, int64_t n, LLVMValueRef 
     return;
   }
   if (!c->inner) {
-    em_tiled_for(E, c->last.iter, base, n, nrt, c->last.n, c->nc, carry, step, c, &E->k->stage[c->g->first], c->g->n, false);
+    em_tiled_for(E, c->last.iter, base, n, nrt, c->last.n, c->nc, carry, step, c, &E->k->stage[c->g->first], c->g->n,
+                 false);
     return;
   }
   em_vec_for(E, c->last.iter, base, n, nrt, c->last.n, c->nc, carry, step, c);
@@ -236,7 +252,7 @@ static void nested_rows(Em *E, void *ctx, LLVMValueRef *carry) {
   c->at--;
 }
 
-/* ---- chunks --------------------------------------------------------------------------------------------------------------------- */
+/* ---- chunks ------------------------------------------------------------------------------------------------------ */
 static LLVMValueRef min_of(Em *E, LLVMValueRef a, LLVMValueRef b) {
   return LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, a, b, ""), a, b, "");
 }
@@ -250,7 +266,10 @@ static void bind_row(Em *E, Ctx *c, LLVMValueRef row) {
     if (i) row = LLVMBuildUDiv(B, row, em_int(E, a->n), "");
   }
 }
-typedef struct Rows { Ctx *c; LLVMValueRef f0, f1; } Rows; /* CHAIN: flat range of the chunk */
+typedef struct Rows {
+  Ctx *c;
+  LLVMValueRef f0, f1;
+} Rows; /* CHAIN: flat range of the chunk */
 static void chunk_row(Em *E, void *ctx, LLVMValueRef *carry) {
   Rows *t = ctx;
   Ctx *c = t->c;
@@ -323,14 +342,16 @@ static void start(Em *E, Ctx *c, LLVMValueRef *carry) {
   }
 }
 
-/* ---- results ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 static Pair fold_lanes(Em *E, Red *r, Pair p) {
   for (int d = LANE / 2; d; d /= 2) {
     int lane[LANE];
     for (int i = 0; i < LANE; i++) lane[i] = i ^ d;
     Pair q = {em_shuffle(E, p.v, NULL, LANE, lane), p.i ? em_shuffle(E, p.i, NULL, LANE, lane) : NULL};
-    if (r->arg) p = better(E, r, p, q);
-    else p.v = em_combine(E, r->op, r->acc, p.v, q.v);
+    if (r->arg)
+      p = better(E, r, p, q);
+    else
+      p.v = em_combine(E, r->op, r->acc, p.v, q.v);
   }
   p.v = LLVMBuildExtractElement(B, p.v, em_int(E, 0), "");
   if (p.i) p.i = LLVMBuildExtractElement(B, p.i, em_int(E, 0), "");
@@ -371,14 +392,14 @@ static void deliver(Em *E, Ctx *c, Red *r, Pair p) {
   LLVMValueRef x = p.v;
   E->vec = c->vec;
   if (r->arg) {
-    x = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, p.i, LLVMConstNull(LLVMTypeOf(p.i)), ""), LLVMConstNull(LLVMTypeOf(p.i)),
-                        p.i, "");
+    x = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, p.i, LLVMConstNull(LLVMTypeOf(p.i)), ""),
+                        LLVMConstNull(LLVMTypeOf(p.i)), p.i, "");
     from = DT_I64;
   }
   em_store_stage(E, r->st, em_val(E, x, c->vec, E->depth), from);
 }
 
-/* ---- parts --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- parts ------------------------------------------------------------------------------------------------------- */
 static LLVMTypeRef part_type(Em *E, Ctx *c, LLVMTypeRef t) {
   if (t == E->i1) t = E->i8;
   return c->vec ? em_vector(E, t) : t;
@@ -424,8 +445,10 @@ static Pair tree(Em *E, Ctx *c, Red *r, int64_t n) {
     LLVMValueRef w, i = tree_open(E, n, &w);
     E->vec = c->vec;
     Pair a = get_part(E, c, r, i), b = get_part(E, c, r, LLVMBuildAdd(B, i, w, ""));
-    if (r->arg) a = better(E, r, a, b);
-    else a.v = em_combine(E, r->op, r->acc, a.v, b.v);
+    if (r->arg)
+      a = better(E, r, a, b);
+    else
+      a.v = em_combine(E, r->op, r->acc, a.v, b.v);
     put_part(E, c, r, i, a);
     tree_close(E);
   }
@@ -440,9 +463,9 @@ static void chunk_body(Em *E, void *ctx, LLVMValueRef *none) {
   for (int i = 0; i < c->nred; i++) put_part(E, c, &c->red[i], chunk, finish(E, c, &c->red[i], carry));
 }
 
-/* ---- the group ---------------------------------------------------------------------------------------------------------------------------- */
-/* Where the chunks' values of a stage go: the lane's scratch, or for a split reduction the unit's shared memory, where each vector of
- * points has its own piece. */
+/* ---- the group --------------------------------------------------------------------------------------------------- */
+/* Where the chunks' values of a stage go: the lane's scratch, or for a split reduction the unit's shared memory, where
+ * each vector of points has its own piece. */
 static LLVMValueRef part_base(Em *E, const Sched *s, int stage) {
   if (!E->split || stage != 0) {
     LLVMValueRef off = em_int(E, (int64_t)s->part_off[stage]);
@@ -456,8 +479,10 @@ static LLVMValueRef part_base(Em *E, const Sched *s, int stage) {
 }
 static void set_up(Em *E, const Sched *s, const SGroup *g, bool vec, Ctx *c) {
   *c = (Ctx){.s = s, .g = g, .vec = vec, .inner = g->vec == VEC_INNER, .rows = 1};
-  if (g->nred) c->last = g->red[g->nred - 1];
-  else c->last = (Axis){PSEUDO - 1, 1};
+  if (g->nred)
+    c->last = g->red[g->nred - 1];
+  else
+    c->last = (Axis){PSEUDO - 1, 1};
   c->nouter = g->nred ? g->nred - 1 : 0;
   for (int i = 0; i < c->nouter; i++) c->rows *= g->red[i].n;
   for (int i = 0; i < g->n; i++) {
@@ -507,7 +532,7 @@ void em_first_chunk(Em *E, const Sched *s) {
   em_scope_close(E);
 }
 
-/* ---- columns -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- columns ----------------------------------------------------------------------------------------------------- */
 /* Accumulators of chunk number `chunk`: rows of s->chunk values. */
 static LLVMValueRef column_row(Em *E, Ctx *c, LLVMValueRef base, LLVMValueRef chunk) {
   int64_t n = (c->s->chunk + E->width - 1) / E->width * E->width;
@@ -519,8 +544,10 @@ static void column_chunk(Em *E, void *ctx, LLVMValueRef *carry) {
   LLVMValueRef chunk = E->it[PSEUDO].s;
   c->red[0].memory = column_row(E, c, c->red[0].parts, chunk);
   start(E, c, carry);
-  if (c->nchunk == 1) nested_rows(E, c, carry);
-  else run_chunk(E, c, chunk, carry);
+  if (c->nchunk == 1)
+    nested_rows(E, c, carry);
+  else
+    run_chunk(E, c, chunk, carry);
 }
 static void column_set_up(Em *E, const Sched *s, Ctx *c) {
   set_up(E, s, &s->group[0], true, c);
@@ -547,7 +574,8 @@ void em_column_pass(Em *E, const Sched *s) {
 }
 static LLVMValueRef column_load(Em *E, Ctx *c, LLVMValueRef chunk) {
   Red *r = &c->red[0];
-  LLVMValueRef x = LLVMBuildLoad2(B, em_vector(E, em_reg_type(E, r->acc)), column_at(E, c, r, column_row(E, c, r->parts, chunk)), "");
+  LLVMValueRef x = LLVMBuildLoad2(B, em_vector(E, em_reg_type(E, r->acc)),
+                                  column_at(E, c, r, column_row(E, c, r->parts, chunk)), "");
   LLVMSetAlignment(x, 8);
   return x;
 }

@@ -4,8 +4,11 @@
 #define B E->b
 enum { UNROLL = 4 };
 
-/* ---- loops ---------------------------------------------------------------------------------------------------------- */
-static LLVMValueRef plus(Em *E, LLVMValueRef base, LLVMValueRef x) { return base ? LLVMBuildNSWAdd(B, base, x, "") : x; }
+/* ---- loops ----------------------------------------------------------------------------------------------------------
+ */
+static LLVMValueRef plus(Em *E, LLVMValueRef base, LLVMValueRef x) {
+  return base ? LLVMBuildNSWAdd(B, base, x, "") : x;
+}
 
 static void once(Em *E, int k, LLVMValueRef at, bool vec, int64_t extent, LLVMValueRef *carry, BodyFn body, void *ctx) {
   em_scope_open(E);
@@ -25,13 +28,15 @@ void em_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_
   if (n == 0) return;
   if (n > 0 && n <= UNROLL)
     for (int64_t i = 0; i < n; i++) once(E, k, plus(E, base, em_int(E, i)), false, extent, carry, body, ctx);
-  else loop(E, k, base, n > 0 ? em_int(E, n) : nrt, 1, false, extent, nc, carry, body, ctx);
+  else
+    loop(E, k, base, n > 0 ? em_int(E, n) : nrt, 1, false, extent, nc, carry, body, ctx);
 }
 
 static LLVMValueRef lanes_below(Em *E, LLVMValueRef n) {
   return LLVMBuildICmp(B, LLVMIntULT, em_lanes(E, E->i32, 1), em_splat(E, LLVMBuildTrunc(B, n, E->i32, "")), "");
 }
-static void tail(Em *E, int k, LLVMValueRef at, LLVMValueRef left, int64_t extent, LLVMValueRef *carry, BodyFn body, void *ctx) {
+static void tail(Em *E, int k, LLVMValueRef at, LLVMValueRef left, int64_t extent, LLVMValueRef *carry, BodyFn body,
+                 void *ctx) {
   em_scope_open(E);
   E->mask = lanes_below(E, left);
   E->live = left;
@@ -40,8 +45,8 @@ static void tail(Em *E, int k, LLVMValueRef at, LLVMValueRef left, int64_t exten
   E->mask = E->live = NULL;
   em_scope_close(E);
 }
-void em_vec_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc, LLVMValueRef *carry,
-                BodyFn body, void *ctx) {
+void em_vec_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc,
+                LLVMValueRef *carry, BodyFn body, void *ctx) {
   int w = E->width;
   LLVMValueRef zero = em_int(E, 0);
   if (n == 0) return;
@@ -49,15 +54,18 @@ void em_vec_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, in
   E->vec_iter = k;
   if (n > 0) {
     int64_t full = n / w * w;
-    if (full == w) once(E, k, base ? base : zero, true, extent, carry, body, ctx);
-    else if (full) loop(E, k, base, em_int(E, full), w, true, extent, nc, carry, body, ctx);
+    if (full == w)
+      once(E, k, base ? base : zero, true, extent, carry, body, ctx);
+    else if (full)
+      loop(E, k, base, em_int(E, full), w, true, extent, nc, carry, body, ctx);
     if (n > full) tail(E, k, plus(E, base, em_int(E, full)), em_int(E, n - full), extent, carry, body, ctx);
     E->vec_iter = outer;
     return;
   }
   LLVMValueRef before[EM_CARRY], full = LLVMBuildAnd(B, nrt, em_int(E, -(int64_t)w), "");
   LLVMValueRef left = LLVMBuildSub(B, nrt, full, ""), at = plus(E, base, full);
-  LLVMValueRef has_full = LLVMBuildICmp(B, LLVMIntNE, full, zero, ""), has_tail = LLVMBuildICmp(B, LLVMIntNE, left, zero, "");
+  LLVMValueRef has_full = LLVMBuildICmp(B, LLVMIntNE, full, zero, ""),
+               has_tail = LLVMBuildICmp(B, LLVMIntNE, left, zero, "");
   for (int i = 0; i < nc; i++) before[i] = carry[i];
   em_if_open(E, has_full);
   loop(E, k, base, full, w, true, extent, nc, carry, body, ctx);
@@ -69,7 +77,7 @@ void em_vec_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, in
   E->vec_iter = outer;
 }
 
-/* ---- one stage at one place ------------------------------------------------------------------------------------------- */
+/* ---- one stage at one place -------------------------------------------------------------------------------------- */
 void em_bind_zero(Em *E, uint64_t zero, int level) {
   for (int k = 0; zero; k++, zero >>= 1)
     if (zero & 1) em_bind(E, k, em_int(E, 0), level, false, 1);
@@ -121,14 +129,21 @@ static void settle(Em *E, const SGroup *g) {
   }
 }
 
-/* ---- nests of own axes --------------------------------------------------------------------------------------------------- */
-typedef struct Nest { const Sched *s; const SGroup *g; int at; bool vec; } Nest;
+/* ---- nests of own axes ------------------------------------------------------------------------------------------- */
+typedef struct Nest {
+  const Sched *s;
+  const SGroup *g;
+  int at;
+  bool vec;
+} Nest;
 
 static void scan_stage(Em *E, Nest *t);
 static void nest_body(Em *E, Nest *t) {
   const Stage *st = &E->k->stage[t->g->first];
-  if (st->kind == ST_SCAN) scan_stage(E, t);
-  else if (t->g->reduces) em_reduce_group(E, t->s, t->g, t->vec || t->g->vec == VEC_POINT);
+  if (st->kind == ST_SCAN)
+    scan_stage(E, t);
+  else if (t->g->reduces)
+    em_reduce_group(E, t->s, t->g, t->vec || t->g->vec == VEC_POINT);
   else
     for (int i = 0; i < t->g->n; i++) em_map_stage(E, t->s, st + i);
 }
@@ -143,10 +158,13 @@ static void nest_loop(Em *E, void *ctx, LLVMValueRef *carry) {
   bool vec = t->g->vec == VEC_OWN && t->at == t->g->nown - 1;
   Nest in = {t->s, t->g, t->at + 1, t->vec || vec};
   int last = t->g->nown - (scan ? 2 : 1);
-  if (vec) em_vec_for(E, a->iter, NULL, a->n, NULL, a->n, 0, NULL, nest_loop, &in);
+  if (vec)
+    em_vec_for(E, a->iter, NULL, a->n, NULL, a->n, 0, NULL, nest_loop, &in);
   else if (t->at == last && t->g->vec == VEC_POINT && !t->g->reduces && !scan)
-    em_tiled_for(E, a->iter, NULL, a->n, NULL, a->n, 0, NULL, nest_loop, &in, &E->k->stage[t->g->first], t->g->n, false);
-  else em_for(E, a->iter, NULL, a->n, NULL, a->n, 0, NULL, nest_loop, &in);
+    em_tiled_for(E, a->iter, NULL, a->n, NULL, a->n, 0, NULL, nest_loop, &in, &E->k->stage[t->g->first], t->g->n,
+                 false);
+  else
+    em_for(E, a->iter, NULL, a->n, NULL, a->n, 0, NULL, nest_loop, &in);
 }
 void em_groups(Em *E, const Sched *s, int first) {
   for (int i = first; i < s->ngroup; i++) {
@@ -167,8 +185,12 @@ void em_groups(Em *E, const Sched *s, int first) {
   }
 }
 
-/* ---- SCAN ------------------------------------------------------------------------------------------------------------------ */
-typedef struct Run { const Stage *st; DType acc; bool vec; } Run;
+/* ---- SCAN -------------------------------------------------------------------------------------------------------- */
+typedef struct Run {
+  const Stage *st;
+  DType acc;
+  bool vec;
+} Run;
 
 static void scan_step(Em *E, void *ctx, LLVMValueRef *carry) {
   Run *r = ctx;
@@ -194,12 +216,12 @@ static void scan_stage(Em *E, Nest *t) {
   em_tiled_for(E, a->iter, NULL, a->n, NULL, a->n, 1, &carry, scan_step, &r, st, 1, st->reverse);
 }
 
-/* ---- SCATTER --------------------------------------------------------------------------------------------------------------- */
+/* ---- SCATTER ----------------------------------------------------------------------------------------------------- */
 typedef struct Spread {
   const Kernel *k;
-  int at, n;                /* loop under way over the source iterators first .. n */
-  bool vec;                 /* the last iterator is the last subscript: lanes write different places */
-  LLVMValueRef lo, hi;      /* by_dest: range of the first subscript */
+  int at, n;           /* loop under way over the source iterators first .. n */
+  bool vec;            /* the last iterator is the last subscript: lanes write different places */
+  LLVMValueRef lo, hi; /* by_dest: range of the first subscript */
 } Spread;
 
 static void scatter_point(Em *E, Spread *t) {
@@ -230,7 +252,8 @@ static void scatter_point(Em *E, Spread *t) {
         LLVMValueRef first = LLVMBuildICmp(B, LLVMIntEQ, t->lo, em_int(E, 0), "");
         bad = LLVMBuildAnd(B, bad, t->vec ? em_splat(E, first) : first, "");
       }
-      em_fault_check(E, KF_INDEX, kernel_site(k, NULL), em_val(E, bad, t->vec, level), em_val(E, x, t->vec, level), b->dim[d]);
+      em_fault_check(E, KF_INDEX, kernel_site(k, NULL), em_val(E, bad, t->vec, level), em_val(E, x, t->vec, level),
+                     b->dim[d]);
       inside = LLVMBuildAnd(B, inside, LLVMBuildNot(B, out, ""), "");
     }
     go = inside;
@@ -302,8 +325,10 @@ static void scatter_loop(Em *E, void *ctx, LLVMValueRef *carry) {
   int64_t n = iter < k->npar ? k->par[iter] : k->stage->extent[iter - k->npar];
   Spread in = *t;
   in.at++;
-  if (t->vec && in.at == t->n) em_vec_for(E, iter, NULL, n, NULL, n, 0, NULL, scatter_loop, &in);
-  else em_for(E, iter, NULL, n, NULL, n, 0, NULL, scatter_loop, &in);
+  if (t->vec && in.at == t->n)
+    em_vec_for(E, iter, NULL, n, NULL, n, 0, NULL, scatter_loop, &in);
+  else
+    em_for(E, iter, NULL, n, NULL, n, 0, NULL, scatter_loop, &in);
 }
 /* Lanes may run over the last source iterator when it is the last subscript and no other depends on it. */
 static bool scatter_lanes(const Kernel *k) {
@@ -315,8 +340,10 @@ static bool scatter_lanes(const Kernel *k) {
   bool bare = e->kind == EX_ITER && e->num.i == last;
   if (e->kind == EX_LIN)
     for (int i = 0; i < e->n; i++) {
-      if (e->arg[i]->kind == EX_ITER && e->arg[i]->num.i == last) bare = e->coef[i] == 1;
-      else if (ex_uses_iter(e->arg[i], last)) return false;
+      if (e->arg[i]->kind == EX_ITER && e->arg[i]->num.i == last)
+        bare = e->coef[i] == 1;
+      else if (ex_uses_iter(e->arg[i], last))
+        return false;
     }
   if (!bare || (st->guard && ex_uses_iter(st->guard, last))) return false;
   for (int d = 0; d + 1 < b->rank; d++)

@@ -1,9 +1,9 @@
 /* Strided accesses through transposed blocks.
  *
  * The lanes of a vector are `width` points whose elements lie a stride apart, but along an inner loop the elements are
- * neighbours. So the loop is cut into blocks of `width` rounds: before a block, `width` vectors are loaded along the loop, one a
- * lane, transposed into a buffer on the stack, and each round reads its row of the buffer. Stores go the other way after the
- * block. The operations and their order are those of the plain loop.
+ * neighbours. So the loop is cut into blocks of `width` rounds: before a block, `width` vectors are loaded along the
+ * loop, one a lane, transposed into a buffer on the stack, and each round reads its row of the buffer. Stores go the
+ * other way after the block. The operations and their order are those of the plain loop.
  *
  * Lanes beyond the live ones read lane 0's elements again and are not stored; rounds beyond the last are masked. */
 #include "codegen/cpu/stage.h"
@@ -18,8 +18,10 @@ bool em_tiles(int64_t lane_step, int64_t loop_step, int64_t n, bool store) {
 /* Keeps LLVM from looking through the shuffles above, which takes it most of the compile time and gains nothing. */
 static void fence(Em *E, LLVMValueRef *r) {
   LLVMTypeRef t = LLVMTypeOf(r[0]), e = LLVMGetElementType(t), ft = em_vector(E, E->f32);
-  if (e == E->f64 || e == E->i64) ft = em_vector(E, E->f64);
-  else if (e != E->f32 && e != E->i32) return;
+  if (e == E->f64 || e == E->i64)
+    ft = em_vector(E, E->f64);
+  else if (e != E->f32 && e != E->i32)
+    return;
   for (int i = 0; i < E->width; i++) {
     LLVMValueRef x = LLVMBuildBitCast(B, r[i], ft, "");
     r[i] = LLVMBuildBitCast(B, em_call(E, "llvm.arithmetic.fence", 1, &ft, 1, &x), t, "");
@@ -91,9 +93,13 @@ typedef struct Found {
   int64_t count;
 } Found;
 
-/* A buffer that one stage of the loop writes and another reads stays out of tiles: a block is loaded before the loop's rounds and
- * stored after them. */
-typedef struct Reads { const Kernel *k; int buf; bool found; } Reads;
+/* A buffer that one stage of the loop writes and another reads stays out of tiles: a block is loaded before the loop's
+ * rounds and stored after them. */
+typedef struct Reads {
+  const Kernel *k;
+  int buf;
+  bool found;
+} Reads;
 static void note_read(void *ctx, Expr *e) {
   Reads *r = ctx;
   const KBuf *kb = e->kind == EX_LOAD ? kernel_buf(r->k, e->node) : NULL;
@@ -139,8 +145,8 @@ static void consider_store(Found *f, const Stage *st) {
   if (em_tiles(a->coef[E->vec_iter], a->coef[f->loop], f->count, true)) f->tile[f->n++] = (Tile){NULL, st->out, NULL};
 }
 
-/* void tile_load_T / tile_store_T(lanes' first element, elements from lane to lane, live lanes, rounds, buffer): one of each a
- * module, called from every block, because the shuffles are what takes LLVM's time. */
+/* void tile_load_T / tile_store_T(lanes' first element, elements from lane to lane, live lanes, rounds, buffer): one of
+ * each a module, called from every block, because the shuffles are what takes LLVM's time. */
 static LLVMValueRef block_function(Em *E, DType dt, bool store) {
   char name[40];
   snprintf(name, sizeof name, "tile_%s_%s", store ? "store" : "load", dt_name(dt));
@@ -155,7 +161,8 @@ static LLVMValueRef block_function(Em *E, DType dt, bool store) {
   LLVMPositionBuilderAtEnd(B, LLVMAppendBasicBlockInContext(E->cx, f, ""));
   LLVMTypeRef mt = em_mem_type(E, dt), vt = em_vector(E, mt), types[2] = {vt, E->ptr};
   LLVMValueRef p = LLVMGetParam(f, 0), step = LLVMGetParam(f, 1), live = LLVMGetParam(f, 2), mem = LLVMGetParam(f, 4);
-  LLVMValueRef align = LLVMConstInt(E->i32, (unsigned)dt_bytes(dt), 0), row[64], none = LLVMConstNull(em_vector(E, E->i1));
+  LLVMValueRef align = LLVMConstInt(E->i32, (unsigned)dt_bytes(dt), 0), row[64],
+               none = LLVMConstNull(em_vector(E, E->i1));
   LLVMValueRef count = em_splat(E, LLVMBuildTrunc(B, LLVMGetParam(f, 3), E->i32, ""));
   LLVMValueRef mask = LLVMBuildICmp(B, LLVMIntULT, em_lanes(E, E->i32, 1), count, "");
   int w = E->width;
@@ -180,8 +187,10 @@ static LLVMValueRef block_function(Em *E, DType dt, bool store) {
         LLVMSetAlignment(LLVMBuildStore(B, row[l], at), 16);
       }
     }
-    if (pass == 0 && w == 16 && dt_bytes(dt) == 4) transpose4(E, row);
-    else if (pass == 0) transpose(E, row);
+    if (pass == 0 && w == 16 && dt_bytes(dt) == 4)
+      transpose4(E, row);
+    else if (pass == 0)
+      transpose(E, row);
   }
   LLVMBuildRetVoid(B);
   LLVMPositionBuilderAtEnd(B, here);
@@ -192,10 +201,16 @@ static void block(Em *E, const Tile *t, const Addr *a, LLVMValueRef rounds) {
   Ptr p = em_pointer(E, t->buf, a, NULL, 0);
   em_at(E, E->depth);
   LLVMValueRef f = block_function(E, dt, !t->load), live = E->mask ? E->live : em_int(E, E->width);
-  LLVMBuildCall2(B, LLVMGlobalGetValueType(f), f, (LLVMValueRef[]){p.p, em_int(E, p.step), live, rounds, t->mem}, 5, "");
+  LLVMBuildCall2(B, LLVMGlobalGetValueType(f), f, (LLVMValueRef[]){p.p, em_int(E, p.step), live, rounds, t->mem}, 5,
+                 "");
 }
 
-typedef struct Down { int k; int64_t last; BodyFn body; void *ctx; } Down;
+typedef struct Down {
+  int k;
+  int64_t last;
+  BodyFn body;
+  void *ctx;
+} Down;
 static void down_step(Em *E, void *ctx, LLVMValueRef *carry) {
   Down *d = ctx;
   em_at(E, E->depth);
@@ -203,8 +218,8 @@ static void down_step(Em *E, void *ctx, LLVMValueRef *carry) {
   d->body(E, d->ctx, carry);
 }
 
-void em_tiled_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc, LLVMValueRef *carry,
-                  BodyFn body, void *ctx, const Stage *st, int nst, bool down) {
+void em_tiled_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc,
+                  LLVMValueRef *carry, BodyFn body, void *ctx, const Stage *st, int nst, bool down) {
   Found f = {.E = E, .st = st, .nst = nst, .loop = k, .count = n < 0 ? 64 : n};
   int w = E->width;
   if (E->vec_iter >= 0 && E->ntile == 0 && n != 0 && (n < 0 || n >= 4)) {
@@ -216,8 +231,10 @@ void em_tiled_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, 
   }
   if (f.n == 0) {
     Down d = {k, n - 1, body, ctx};
-    if (down) em_for(E, k, base, n, nrt, extent, nc, carry, down_step, &d);
-    else em_for(E, k, base, n, nrt, extent, nc, carry, body, ctx);
+    if (down)
+      em_for(E, k, base, n, nrt, extent, nc, carry, down_step, &d);
+    else
+      em_for(E, k, base, n, nrt, extent, nc, carry, body, ctx);
     return;
   }
   for (int i = 0; i < f.n; i++)

@@ -3,7 +3,10 @@
 #include "codegen/cpu/vmath.h"
 #include <math.h>
 
-typedef struct Build { Em *E; int level; } Build;
+typedef struct Build {
+  Em *E;
+  int level;
+} Build;
 
 static LLVMValueRef call(Em *E, const char *name, int n, LLVMValueRef *a) {
   LLVMTypeRef t = LLVMTypeOf(a[0]);
@@ -15,7 +18,8 @@ static LLVMValueRef pow2(Em *E, bool wide, LLVMValueRef n) {
   LLVMValueRef bias = em_int_of(E, t, wide ? 1023 : 127), shift = em_int_of(E, t, wide ? 52 : 23);
   return LLVMBuildBitCast(E->b, LLVMBuildShl(E->b, LLVMBuildAdd(E->b, n, bias, ""), shift, ""), ft, "");
 }
-/* x * 2^n with one rounding: an instruction of AVX-512, elsewhere two factors, of which the first is exact (x is about 1). */
+/* x * 2^n with one rounding: an instruction of AVX-512, elsewhere two factors, of which the first is exact (x is about
+ * 1). */
 static LLVMValueRef scale(Em *E, bool wide, LLVMValueRef x, LLVMValueRef f, LLVMValueRef n) {
   LLVMBuilderRef b = E->b;
   if (!E->vec || E->isa->vector_bits < 512 || E->width != 16) {
@@ -44,38 +48,102 @@ static VmV op(void *ctx, VmOp o, bool wide, VmV va, VmV vb, VmV vc) {
   LLVMTypeRef ft = em_wide(E, wide ? E->f64 : E->f32), it = em_wide(E, wide ? E->i64 : E->i32);
   LLVMValueRef a[3] = {x, y, z};
   switch (o) {
-  case VM_ADD: r = LLVMBuildFAdd(b, x, y, ""); break;
-  case VM_SUB: r = LLVMBuildFSub(b, x, y, ""); break;
-  case VM_MUL: r = LLVMBuildFMul(b, x, y, ""); break;
-  case VM_DIV: r = LLVMBuildFDiv(b, x, y, ""); break;
-  case VM_FMA: r = call(E, "llvm.fma", 3, a); break;
-  case VM_RINT: r = call(E, "llvm.roundeven", 1, a); break;
-  case VM_FLOOR: r = call(E, "llvm.floor", 1, a); break;
-  case VM_ABS: r = call(E, "llvm.fabs", 1, a); break;
-  case VM_NEG: r = LLVMBuildFNeg(b, x, ""); break;
-  case VM_COPYSIGN: r = call(E, "llvm.copysign", 2, a); break;
-  case VM_LT: r = LLVMBuildFCmp(b, LLVMRealOLT, x, y, ""); break;
-  case VM_LE: r = LLVMBuildFCmp(b, LLVMRealOLE, x, y, ""); break;
-  case VM_EQ: r = LLVMBuildFCmp(b, LLVMRealOEQ, x, y, ""); break;
-  case VM_SEL: case VM_ISEL: r = LLVMBuildSelect(b, x, y, z, ""); break;
-  case VM_AND: r = LLVMBuildAnd(b, x, y, ""); break;
-  case VM_OR: r = LLVMBuildOr(b, x, y, ""); break;
-  case VM_NOT: r = LLVMBuildNot(b, x, ""); break;
-  case VM_BITS: r = LLVMBuildBitCast(b, x, it, ""); break;
-  case VM_FLOAT: r = LLVMBuildBitCast(b, x, ft, ""); break;
-  case VM_IADD: r = LLVMBuildAdd(b, x, y, ""); break;
-  case VM_ISUB: r = LLVMBuildSub(b, x, y, ""); break;
-  case VM_IAND: r = LLVMBuildAnd(b, x, y, ""); break;
-  case VM_IXOR: r = LLVMBuildXor(b, x, y, ""); break;
-  case VM_ISHL: r = LLVMBuildShl(b, x, y, ""); break;
-  case VM_ISHR: r = LLVMBuildLShr(b, x, y, ""); break;
-  case VM_ISAR: r = LLVMBuildAShr(b, x, y, ""); break;
-  case VM_ITOF: r = LLVMBuildSIToFP(b, x, ft, ""); break;
-  case VM_SCALE: r = scale(E, wide, x, y, z); break;
-  case VM_INE0: r = LLVMBuildICmp(b, LLVMIntNE, x, LLVMConstNull(LLVMTypeOf(x)), ""); break;
-  case VM_WIDEN: r = LLVMBuildFPExt(b, x, em_wide(E, E->f64), ""); break;
-  case VM_NARROW: r = LLVMBuildFPTrunc(b, x, em_wide(E, E->f32), ""); break;
-  default: bug("vmath: primitive %d", o);
+  case VM_ADD:
+    r = LLVMBuildFAdd(b, x, y, "");
+    break;
+  case VM_SUB:
+    r = LLVMBuildFSub(b, x, y, "");
+    break;
+  case VM_MUL:
+    r = LLVMBuildFMul(b, x, y, "");
+    break;
+  case VM_DIV:
+    r = LLVMBuildFDiv(b, x, y, "");
+    break;
+  case VM_FMA:
+    r = call(E, "llvm.fma", 3, a);
+    break;
+  case VM_RINT:
+    r = call(E, "llvm.roundeven", 1, a);
+    break;
+  case VM_FLOOR:
+    r = call(E, "llvm.floor", 1, a);
+    break;
+  case VM_ABS:
+    r = call(E, "llvm.fabs", 1, a);
+    break;
+  case VM_NEG:
+    r = LLVMBuildFNeg(b, x, "");
+    break;
+  case VM_COPYSIGN:
+    r = call(E, "llvm.copysign", 2, a);
+    break;
+  case VM_LT:
+    r = LLVMBuildFCmp(b, LLVMRealOLT, x, y, "");
+    break;
+  case VM_LE:
+    r = LLVMBuildFCmp(b, LLVMRealOLE, x, y, "");
+    break;
+  case VM_EQ:
+    r = LLVMBuildFCmp(b, LLVMRealOEQ, x, y, "");
+    break;
+  case VM_SEL:
+  case VM_ISEL:
+    r = LLVMBuildSelect(b, x, y, z, "");
+    break;
+  case VM_AND:
+    r = LLVMBuildAnd(b, x, y, "");
+    break;
+  case VM_OR:
+    r = LLVMBuildOr(b, x, y, "");
+    break;
+  case VM_NOT:
+    r = LLVMBuildNot(b, x, "");
+    break;
+  case VM_BITS:
+    r = LLVMBuildBitCast(b, x, it, "");
+    break;
+  case VM_FLOAT:
+    r = LLVMBuildBitCast(b, x, ft, "");
+    break;
+  case VM_IADD:
+    r = LLVMBuildAdd(b, x, y, "");
+    break;
+  case VM_ISUB:
+    r = LLVMBuildSub(b, x, y, "");
+    break;
+  case VM_IAND:
+    r = LLVMBuildAnd(b, x, y, "");
+    break;
+  case VM_IXOR:
+    r = LLVMBuildXor(b, x, y, "");
+    break;
+  case VM_ISHL:
+    r = LLVMBuildShl(b, x, y, "");
+    break;
+  case VM_ISHR:
+    r = LLVMBuildLShr(b, x, y, "");
+    break;
+  case VM_ISAR:
+    r = LLVMBuildAShr(b, x, y, "");
+    break;
+  case VM_ITOF:
+    r = LLVMBuildSIToFP(b, x, ft, "");
+    break;
+  case VM_SCALE:
+    r = scale(E, wide, x, y, z);
+    break;
+  case VM_INE0:
+    r = LLVMBuildICmp(b, LLVMIntNE, x, LLVMConstNull(LLVMTypeOf(x)), "");
+    break;
+  case VM_WIDEN:
+    r = LLVMBuildFPExt(b, x, em_wide(E, E->f64), "");
+    break;
+  case VM_NARROW:
+    r = LLVMBuildFPTrunc(b, x, em_wide(E, E->f32), "");
+    break;
+  default:
+    bug("vmath: primitive %d", o);
   }
   return (VmV){.p = r};
 }

@@ -1,5 +1,5 @@
-/* The JIT (jit.h). Objects, not modules, are handed to ORC: the object is what the disk cache keeps, so the cold and the
- * warm path load the same bytes. */
+/* The JIT (jit.h). Objects, not modules, are handed to ORC: the object is what the disk cache keeps, so the cold and
+ * the warm path load the same bytes. */
 #include "codegen/cpu/jit.h"
 #include "codegen/cpu/cache.h"
 #include <llvm-c/Analysis.h>
@@ -36,7 +36,7 @@ struct JitCode {
 
 struct Jit {
   char *dir;
-  char *prefix;             /* of every key: versions and ISA */
+  char *prefix; /* of every key: versions and ISA */
   char *triple, *cpu, *features;
   Isa isa;
   bool started, broken;
@@ -50,10 +50,13 @@ struct Jit {
 };
 
 /* What generated code may call by name. */
-typedef struct Helper { const char *name; void *fn; } Helper;
+typedef struct Helper {
+  const char *name;
+  void *fn;
+} Helper;
 #define HELPER(f) {#f, (void *)(uintptr_t)f}
-static const Helper helpers[] = {HELPER(sin),  HELPER(cos),    HELPER(tan),    HELPER(fma),  HELPER(fmod), HELPER(fmodf),
-                                 HELPER(fmaf), HELPER(memcpy), HELPER(memset), HELPER(memmove)};
+static const Helper helpers[] = {HELPER(sin),   HELPER(cos),  HELPER(tan),    HELPER(fma),    HELPER(fmod),
+                                 HELPER(fmodf), HELPER(fmaf), HELPER(memcpy), HELPER(memset), HELPER(memmove)};
 
 static bool has_feature(const char *features, const char *name) {
   size_t n = strlen(name);
@@ -65,8 +68,10 @@ static bool has_feature(const char *features, const char *name) {
 /* Rebuilding the program changes the key, so that a changed emitter never meets its old objects. */
 static void own_build(char *out, size_t n) {
   struct stat st;
-  if (stat("/proc/self/exe", &st)) snprintf(out, n, "?");
-  else snprintf(out, n, "%lld.%lld.%ld", (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+  if (stat("/proc/self/exe", &st))
+    snprintf(out, n, "?");
+  else
+    snprintf(out, n, "%lld.%lld.%ld", (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 }
 
 static size_t cache_bytes(int name) {
@@ -89,17 +94,26 @@ Jit *jit_new_for(const char *cache_dir, const char *cpu, const char *features) {
   j->features = LLVMCreateMessage(features);
   bool wide = has_feature(j->features, "avx512f") && has_feature(j->features, "avx512bw") &&
               has_feature(j->features, "avx512vl") && has_feature(j->features, "avx512dq");
-  j->isa = (Isa){.vector_bits = wide ? 512 : has_feature(j->features, "avx2") ? 256 : 128,
-                 .fma = has_feature(j->features, "fma"), .f16c = has_feature(j->features, "f16c"),
-                 .cpu = j->cpu, .features = j->features, .l1 = cache_bytes(_SC_LEVEL1_DCACHE_SIZE),
-                 .l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE), .l3 = cache_bytes(_SC_LEVEL3_CACHE_SIZE)};
+  j->isa = (Isa){.vector_bits = wide                               ? 512
+                                : has_feature(j->features, "avx2") ? 256
+                                                                   : 128,
+                 .fma = has_feature(j->features, "fma"),
+                 .f16c = has_feature(j->features, "f16c"),
+                 .cpu = j->cpu,
+                 .features = j->features,
+                 .l1 = cache_bytes(_SC_LEVEL1_DCACHE_SIZE),
+                 .l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE),
+                 .l3 = cache_bytes(_SC_LEVEL3_CACHE_SIZE)};
   char build[96];
   own_build(build, sizeof build);
   size_t n = strlen(j->features) + strlen(j->cpu) + 256;
   j->prefix = malloc(n);
-  if (!j->prefix) { jit_free(j); return NULL; }
-  snprintf(j->prefix, n, "tg %s emitter %d build %s\n%s\n%s\nl1 %zu l2 %zu\n", TG_VERSION, EMITTER_VERSION, build, j->cpu,
-           j->features, j->isa.l1, j->isa.l2);
+  if (!j->prefix) {
+    jit_free(j);
+    return NULL;
+  }
+  snprintf(j->prefix, n, "tg %s emitter %d build %s\n%s\n%s\nl1 %zu l2 %zu\n", TG_VERSION, EMITTER_VERSION, build,
+           j->cpu, j->features, j->isa.l1, j->isa.l2);
   return j;
 }
 
@@ -140,7 +154,10 @@ static LLVMTargetMachineRef machine(Jit *j, int level) {
 
 static bool start(Jit *j, const char **why) {
   if (j->started) return true;
-  if (j->broken) { *why = j->why; return false; }
+  if (j->broken) {
+    *why = j->why;
+    return false;
+  }
   j->broken = true;
   snprintf(j->why, sizeof j->why, "LLVM has no code generator for this machine");
   *why = j->why;
@@ -202,11 +219,15 @@ static JitCode *code_new(Jit *j, char *full, const void *meta, size_t nmeta) {
   c->jit = j;
   c->key = full;
   c->hash = cache_hash(full, strlen(full));
-  snprintf(c->suffix, sizeof c->suffix, ".%016llx%016llx", (unsigned long long)c->hash.a, (unsigned long long)c->hash.b);
+  snprintf(c->suffix, sizeof c->suffix, ".%016llx%016llx", (unsigned long long)c->hash.a,
+           (unsigned long long)c->hash.b);
   c->refs = 1;
   c->nmeta = nmeta;
   c->meta = malloc(nmeta ? nmeta : 1);
-  if (!c->meta) { free(c); return NULL; }
+  if (!c->meta) {
+    free(c);
+    return NULL;
+  }
   if (nmeta) memcpy(c->meta, meta, nmeta);
   return c;
 }

@@ -3,12 +3,22 @@
 #include "codegen/cpu/vmath.h"
 #include <string.h>
 
-typedef struct Access { int buf; bool store; Addr a; uint64_t atoms; } Access; /* atoms: iterators inside the data parts */
-typedef struct Use { uint64_t value; double ops; int nacc; Access *acc; } Use;  /* of a stage; value: iterators used as numbers */
+typedef struct Access {
+  int buf;
+  bool store;
+  Addr a;
+  uint64_t atoms;
+} Access; /* atoms: iterators inside the data parts */
+typedef struct Use {
+  uint64_t value;
+  double ops;
+  int nacc;
+  Access *acc;
+} Use; /* of a stage; value: iterators used as numbers */
 typedef struct Find {
   const Kernel *k;
-  Em fake;                  /* extents only */
-  NumMap seen, below;       /* visited; index into mask of the iterators below */
+  Em fake;            /* extents only */
+  NumMap seen, below; /* visited; index into mask of the iterators below */
   VEC(uint64_t) mask;
   uint64_t value;
   double ops;
@@ -25,10 +35,16 @@ static double weight(const Expr *e) {
   if (vm_has((ScalarOp)e->op) && !(e->op == OP_POW && e->arg[1]->kind == EX_CONST))
     return wide * (e->op == OP_SIN || e->op == OP_COS || e->op == OP_TAN ? 40 : e->op == OP_POW ? 90 : 22);
   switch (e->op) {
-  case OP_DIV: case OP_SQRT: return 6 * wide;
-  case OP_FLOORDIV: case OP_MOD: return e->arg[1]->kind == EX_CONST ? 6 * wide : 30 * wide;
-  case OP_PHILOX: return 120;
-  default: return wide;
+  case OP_DIV:
+  case OP_SQRT:
+    return 6 * wide;
+  case OP_FLOORDIV:
+  case OP_MOD:
+    return e->arg[1]->kind == EX_CONST ? 6 * wide : 30 * wide;
+  case OP_PHILOX:
+    return 120;
+  default:
+    return wide;
   }
 }
 
@@ -56,7 +72,8 @@ static void find_load(Find *f, Expr *e) {
     if (b->par && b->par[d] >= 0) continue;
     Expr *i = e->arg[d];
     em_addr_add(&f->fake, &x.a, i, f->stride[buf][d], e->checked ? b->dim[d] : -1);
-    if (e->checked || i->kind == EX_LOAD || i->kind == EX_OP) find(f, i);
+    if (e->checked || i->kind == EX_LOAD || i->kind == EX_OP)
+      find(f, i);
     else if (i->kind == EX_LIN)
       for (int n = 0; n < i->n; n++)
         if (i->arg[n]->kind != EX_ITER) find(f, i->arg[n]);
@@ -103,9 +120,12 @@ static Use stage_use(const Kernel *k, const Stage *s, int64_t **stride, Arena *a
   return u;
 }
 
-/* ---- axes ----------------------------------------------------------------------------------------------------------- */
-/* Drops axes of extent 1 and merges neighbours (iterators first .. first + n) that all accesses of the stages walk as one. */
-static int merge_axes(const Use *u, int nuse, int first, int n, const int64_t *extent, bool merge, Axis *out, uint64_t *zero) {
+/* ---- axes -----------------------------------------------------------------------------------------------------------
+ */
+/* Drops axes of extent 1 and merges neighbours (iterators first .. first + n) that all accesses of the stages walk as
+ * one. */
+static int merge_axes(const Use *u, int nuse, int first, int n, const int64_t *extent, bool merge, Axis *out,
+                      uint64_t *zero) {
   int m = 0;
   for (int i = 0; i < n; i++) {
     int b = first + i;
@@ -142,10 +162,15 @@ int64_t sched_chunks(RedOrder order, int64_t rows, int64_t inner) {
   return (rows + r - 1) / r;
 }
 
-/* ---- groups ---------------------------------------------------------------------------------------------------------- */
+/* ---- groups ------------------------------------------------------------------------------------------------------ */
 static bool is_reduce(const Stage *s) { return s->kind == ST_REDUCE || s->kind == ST_CONTRACT; }
 
-typedef struct Fits { const Kernel *k; const Stage *by; int first; bool ok; } Fits;
+typedef struct Fits {
+  const Kernel *k;
+  const Stage *by;
+  int first;
+  bool ok;
+} Fits;
 static void fits_load(void *ctx, Expr *e) {
   Fits *f = ctx;
   if (e->kind != EX_LOAD) return;
@@ -179,8 +204,8 @@ static bool joins(const Kernel *k, int first, int j, RedOrder *order, bool *redu
 }
 
 static double lanes_of(int64_t n, int width) { return n <= 0 ? 1 : (double)n / (double)((n + width - 1) / width); }
-/* Cost of one execution of the stage's innermost body when iterator v runs along the lanes (-1: scalar code). loop: bits of the
- * iterators of the loops inside (or beside) it, along which blocks can be transposed; n: their extents. */
+/* Cost of one execution of the stage's innermost body when iterator v runs along the lanes (-1: scalar code). loop:
+ * bits of the iterators of the loops inside (or beside) it, along which blocks can be transposed; n: their extents. */
 static double body_cost(const Use *u, int v, uint64_t loop, int64_t n, bool reduces) {
   double c = v < 0 ? u->ops * 0.7 : u->ops;
   for (int i = 0; i < u->nacc; i++) {
@@ -188,9 +213,15 @@ static double body_cost(const Use *u, int v, uint64_t loop, int64_t n, bool redu
     if (x->store && reduces) continue; /* once, after the loop */
     int64_t step = v < 0 ? 0 : x->a.coef[v];
     bool irregular = v >= 0 && (x->atoms & bit(v)), tiled = false;
-    for (int k = 0; k < EM_ITERS && !tiled; k++) tiled = (loop & bit(k)) && em_tiles(step, x->a.coef[k], n, x->store) && !x->a.natom;
-    c += irregular ? 24 : step == 0 ? (x->store && v >= 0 ? 16 : 0.6) : step == 1 ? 1 : step == -1 ? 2 : tiled ? 6
-         : step >= 2 && step <= 8 && !x->store ? (double)step + 1 : 24;
+    for (int k = 0; k < EM_ITERS && !tiled; k++)
+      tiled = (loop & bit(k)) && em_tiles(step, x->a.coef[k], n, x->store) && !x->a.natom;
+    c += irregular                             ? 24
+         : step == 0                           ? (x->store && v >= 0 ? 16 : 0.6)
+         : step == 1                           ? 1
+         : step == -1                          ? 2
+         : tiled                               ? 6
+         : step >= 2 && step <= 8 && !x->store ? (double)step + 1
+                                               : 24;
   }
   return c;
 }
@@ -260,7 +291,8 @@ static int tile_axis(const Kernel *k, const Use *u, const Sched *s) {
     for (int i = 0; i < k->nstage; i++)
       for (int j = 0; j < u[i].nacc; j++) {
         const Access *x = &u[i].acc[j];
-        if (!x->a.natom && em_tiles(x->a.coef[s->axis[s->vp].iter], x->a.coef[s->axis[a].iter], s->axis[a].n, x->store)) return a;
+        if (!x->a.natom && em_tiles(x->a.coef[s->axis[s->vp].iter], x->a.coef[s->axis[a].iter], s->axis[a].n, x->store))
+          return a;
       }
   }
   return -1;
@@ -270,7 +302,8 @@ static bool is_column(const Kernel *k, const Use *u, const Sched *s) {
   const SGroup *g = &s->group[0];
   if (s->vp < 0 || !g->reduces || g->n != 1 || g->nown) return false;
   const Stage *st = &k->stage[0];
-  if (st->order != ORD_CHAIN || st->op == RED_ARGMAX || st->op == RED_ARGMIN || st->body->dtype == DT_BOOL) return false;
+  if (st->order != ORD_CHAIN || st->op == RED_ARGMAX || st->op == RED_ARGMIN || st->body->dtype == DT_BOOL)
+    return false;
   if (prod_axes(g->red, g->nred) < 16 || s->axis[s->vp].n < 64) return false;
   bool contiguous = false;
   for (int j = 0; j < u[0].nacc; j++) {
@@ -323,8 +356,10 @@ static void place_rows(const Kernel *k, Arena *a, Sched *s) {
     s->stride[i] = arena_array(a, int64_t, b->rank);
     int64_t n = 1;
     for (int d = b->rank; d-- > 0;) {
-      if (b->space == SP_GLOBAL) s->stride[i][d] = b->stride[d];
-      else if (b->par[d] < 0) s->stride[i][d] = n, n *= b->dim[d];
+      if (b->space == SP_GLOBAL)
+        s->stride[i][d] = b->stride[d];
+      else if (b->par[d] < 0)
+        s->stride[i][d] = n, n *= b->dim[d];
     }
   }
 }

@@ -1,5 +1,6 @@
-/* Elementary functions (vmath.h). Polynomials are minimax fits (Remez exchange at 50 digits, coefficients rounded one by one in f32);
- * reductions use that n * c + x is one rounding: with c the float nearest to ln 2 (pi/2), x - n * c is exact.
+/* Elementary functions (vmath.h). Polynomials are minimax fits (Remez exchange at 50 digits, coefficients rounded one
+ * by one in f32); reductions use that n * c + x is one rounding: with c the float nearest to ln 2 (pi/2), x - n * c is
+ * exact.
  *
  *   exp     x = n ln2 + r, |r| <= ln2 / 2; e^r = 1 + r + r^2 q(r); scaled by 2^n with one rounding, also of subnormals
  *   expm1   2^n (e^r - 1) + (2^n - 1), which cancels nowhere
@@ -31,34 +32,39 @@ static const VmV nil = {NULL};
 #define TRIG_LIMIT 0x1p45
 
 static const double exp_f[] = {0x1.fffffcp-2, 0x1.55548cp-3, 0x1.55585ap-5, 0x1.123e3ap-7, 0x1.6accdcp-10};
-static const double exp_d[] = {0x1.0000000000000p-1, 0x1.555555555555bp-3, 0x1.5555555555504p-5, 0x1.111111110ec3dp-7,
-                               0x1.6c16c16c2ff99p-10, 0x1.a01a01b38af7ep-13, 0x1.a01a013818670p-16, 0x1.71ddf00059e0ep-19,
-                               0x1.27e5b0f4159cfp-22, 0x1.af6c216088713p-26, 0x1.1e42646b7381fp-29};
+static const double exp_d[] = {0x1.0000000000000p-1,  0x1.555555555555bp-3,  0x1.5555555555504p-5,
+                               0x1.111111110ec3dp-7,  0x1.6c16c16c2ff99p-10, 0x1.a01a01b38af7ep-13,
+                               0x1.a01a013818670p-16, 0x1.71ddf00059e0ep-19, 0x1.27e5b0f4159cfp-22,
+                               0x1.af6c216088713p-26, 0x1.1e42646b7381fp-29};
 static const double log_f[] = {0x1.55554ap-2, -0x1.000220p-2, 0x1.99a5b4p-3, -0x1.54785ep-3,
                                0x1.226c6ap-3, -0x1.0cd418p-3, 0x1.07dc2cp-3, -0x1.42a3e6p-4};
 static const double log_d[] = {0x1.5555555555593p-1, 0x1.999999997fb32p-2, 0x1.2492494217a01p-2, 0x1.c71c51e7f818dp-3,
                                0x1.7466462c76c2ap-3, 0x1.39a0f5033c7c1p-3, 0x1.2f0d8e99c6488p-3};
 static const double pow_d[] = {0x1.9999999999996p-2, 0x1.2492492493049p-2, 0x1.c71c71c57dfffp-3, 0x1.745d18337a6cfp-3,
                                0x1.3b136267328d5p-3, 0x1.1120c17cc055ap-3, 0x1.de318effd5e09p-4, 0x1.eb20cfffc82f1p-4};
-static const double sin_f[] = {-0x1.5555554c61a38p-3, 0x1.111108556f25cp-7, -0x1.a00f68fb88291p-13, 0x1.6ccbb45e670bbp-19};
-static const double cos_f[] = {0x1.5555554f10703p-5, -0x1.6c16b85542f2fp-10, 0x1.a010f31d6d4bap-16, -0x1.24217330a2038p-22};
-static const double sin_d[] = {-0x1.5555555555548p-3, 0x1.111111110f740p-7, -0x1.a01a019be89eep-13,
+static const double sin_f[] = {-0x1.5555554c61a38p-3, 0x1.111108556f25cp-7, -0x1.a00f68fb88291p-13,
+                               0x1.6ccbb45e670bbp-19};
+static const double cos_f[] = {0x1.5555554f10703p-5, -0x1.6c16b85542f2fp-10, 0x1.a010f31d6d4bap-16,
+                               -0x1.24217330a2038p-22};
+static const double sin_d[] = {-0x1.5555555555548p-3, 0x1.111111110f740p-7,   -0x1.a01a019be89eep-13,
                                0x1.71de3552d421ep-19, -0x1.ae5e4863c30bfp-26, 0x1.5d8a1922c162cp-33};
-static const double cos_d[] = {0x1.555555555554bp-5, -0x1.6c16c16c1502ap-10, 0x1.a01a019c8f1d8p-16,
-                               -0x1.27e4f7eff39d4p-22, 0x1.1ee9d9a215869p-29, -0x1.8fa4da28716cbp-37};
-static const double erf_small_f[] = {0x1.06eba8p-3, -0x1.812740p-2, 0x1.ce2d50p-4, -0x1.b7fe90p-6,
+static const double cos_d[] = {0x1.555555555554bp-5,   -0x1.6c16c16c1502ap-10, 0x1.a01a019c8f1d8p-16,
+                               -0x1.27e4f7eff39d4p-22, 0x1.1ee9d9a215869p-29,  -0x1.8fa4da28716cbp-37};
+static const double erf_small_f[] = {0x1.06eba8p-3, -0x1.812740p-2,  0x1.ce2d50p-4, -0x1.b7fe90p-6,
                                      0x1.542e0ep-8, -0x1.a50ae8p-11, 0x1.4c339cp-14};
-static const double erf_large_f[] = {0x1.d97fc0p+0, 0x1.51c980p+1, 0x1.afb858p-1, 0x1.4ff4dap-5,
+static const double erf_large_f[] = {0x1.d97fc0p+0,  0x1.51c980p+1,  0x1.afb858p-1,  0x1.4ff4dap-5,
                                      -0x1.1b529ap-7, 0x1.484348p-12, 0x1.6074eap-11, -0x1.7b1290p-13};
-static const double erf_small_d[] = {0x1.06eba8214db69p-3, -0x1.812746b0379e6p-2, 0x1.ce2f21a042b34p-4, -0x1.b82ce31284f38p-6,
-                                     0x1.565bcd0dbd921p-8, -0x1.c02db3db49762p-11, 0x1.f9a321e4b84f9p-14, -0x1.f4d1e434bc0cfp-17,
-                                     0x1.b9df305cad6f7p-20, -0x1.5f1f40faeea79p-23, 0x1.f7b99d7c8709ap-27, -0x1.38ac2290d3964p-30,
+static const double erf_small_d[] = {0x1.06eba8214db69p-3,   -0x1.812746b0379e6p-2,  0x1.ce2f21a042b34p-4,
+                                     -0x1.b82ce31284f38p-6,  0x1.565bcd0dbd921p-8,   -0x1.c02db3db49762p-11,
+                                     0x1.f9a321e4b84f9p-14,  -0x1.f4d1e434bc0cfp-17, 0x1.b9df305cad6f7p-20,
+                                     -0x1.5f1f40faeea79p-23, 0x1.f7b99d7c8709ap-27,  -0x1.38ac2290d3964p-30,
                                      0x1.062759c5be8eap-34};
-static const double erf_large_d[] = {0x1.d97fbf27aa2a1p+0, 0x1.51c9b0006c23cp+1, 0x1.afabc11a29027p-1, 0x1.5477f09c90d38p-5,
-                                     -0x1.48c9d406e1520p-7, 0x1.033f68ef1e6e4p-9, -0x1.f1b485ce6c22ep-13, -0x1.b8c45374023f4p-16,
-                                     0x1.c76907d345c7cp-16, -0x1.4192a75565746p-17, 0x1.10114ef2f34b3p-19, -0x1.dcec8dc7d3f66p-24,
-                                     -0x1.03bdbc47ad316p-23, 0x1.173c95d02db5ep-24, -0x1.5c96ec5b3293cp-26, 0x1.3550e960d0eafp-28,
-                                     -0x1.8d36aa307e885p-31, 0x1.613d64b0931afp-34, -0x1.85d597031f56ap-38, 0x1.91ba7929c0947p-43};
+static const double erf_large_d[] = {
+    0x1.d97fbf27aa2a1p+0,   0x1.51c9b0006c23cp+1,   0x1.afabc11a29027p-1,   0x1.5477f09c90d38p-5,
+    -0x1.48c9d406e1520p-7,  0x1.033f68ef1e6e4p-9,   -0x1.f1b485ce6c22ep-13, -0x1.b8c45374023f4p-16,
+    0x1.c76907d345c7cp-16,  -0x1.4192a75565746p-17, 0x1.10114ef2f34b3p-19,  -0x1.dcec8dc7d3f66p-24,
+    -0x1.03bdbc47ad316p-23, 0x1.173c95d02db5ep-24,  -0x1.5c96ec5b3293cp-26, 0x1.3550e960d0eafp-28,
+    -0x1.8d36aa307e885p-31, 0x1.613d64b0931afp-34,  -0x1.85d597031f56ap-38, 0x1.91ba7929c0947p-43};
 
 /* c[0] + x (c[1] + x (...)). */
 static VmV horner(const VmB *B, bool W, VmV x, const double *c, int n) {
@@ -72,8 +78,10 @@ static VmV horner(const VmB *B, bool W, VmV x, const double *c, int n) {
 static VmV at_least(const VmB *B, bool W, VmV x, double lo) { return OP3(SEL, OP2(LT, x, N(lo)), N(lo), x); }
 static VmV at_most(const VmB *B, bool W, VmV x, double hi) { return OP3(SEL, OP2(LT, N(hi), x), N(hi), x); }
 
-/* ---- exp and its kin -------------------------------------------------------------------------------------------- */
-typedef struct Split { VmV n, f, r; } Split; /* x = n ln2 + r; n as an integer, and as a float f */
+/* ---- exp and its kin --------------------------------------------------------------------------------------------- */
+typedef struct Split {
+  VmV n, f, r;
+} Split; /* x = n ln2 + r; n as an integer, and as a float f */
 
 static Split split_exp(const VmB *B, bool W, VmV x) {
   double magic = W ? 0x1.8p52 : 0x1.8p23;
@@ -134,8 +142,10 @@ static VmV vm_erf(const VmB *B, bool W, VmV x) {
   return OP2(COPYSIGN, OP3(SEL, OP2(LT, a, N(1)), small, large), x);
 }
 
-/* ---- logarithms ------------------------------------------------------------------------------------------------- */
-typedef struct Parts { VmV k, m; } Parts; /* x = 2^k m, m in [sqrt 1/2, sqrt 2); k as an integer; x normal and positive */
+/* ---- logarithms -------------------------------------------------------------------------------------------------- */
+typedef struct Parts {
+  VmV k, m;
+} Parts; /* x = 2^k m, m in [sqrt 1/2, sqrt 2); k as an integer; x normal and positive */
 
 static Parts log_parts(const VmB *B, bool W, VmV x) {
   int64_t root = W ? 0x3fe6a09e667f3bcd : 0x3f3504f3, one = W ? 0x3ff0000000000000 : 0x3f800000;
@@ -188,8 +198,10 @@ static VmV vm_log1p(const VmB *B, bool W, VmV x) {
   return OP3(SEL, OP2(EQ, x, N(0)), x, r);
 }
 
-/* ---- sine, cosine, tangent: always in f64 ----------------------------------------------------------------------- */
-typedef struct Trig { VmV q, s, c; } Trig; /* quadrant (low two bits), sine and cosine of the remainder */
+/* ---- sine, cosine, tangent: always in f64 ------------------------------------------------------------------------ */
+typedef struct Trig {
+  VmV q, s, c;
+} Trig; /* quadrant (low two bits), sine and cosine of the remainder */
 
 static Trig trig(const VmB *B, VmV x, bool fine) {
   const bool W = true;
@@ -230,7 +242,9 @@ static VmV vm_trig(const VmB *B, ScalarOp op, bool wide, VmV x) {
 }
 
 /* ---- pow --------------------------------------------------------------------------------------------------------- */
-typedef struct Two { VmV h, l; } Two; /* unevaluated sum, |l| <= ulp(h) / 2 or so */
+typedef struct Two {
+  VmV h, l;
+} Two; /* unevaluated sum, |l| <= ulp(h) / 2 or so */
 
 static Two two_mul(const VmB *B, VmV a, VmV b) {
   const bool W = true;
@@ -317,22 +331,45 @@ static VmV vm_pow(const VmB *B, bool wide, VmV x, VmV y) {
 
 bool vm_has(ScalarOp op) {
   switch (op) {
-  case OP_EXP: case OP_EXPM1: case OP_LOG: case OP_LOG1P: case OP_SIN: case OP_COS: case OP_TAN: case OP_TANH:
-  case OP_SIGMOID: case OP_ERF: case OP_POW: return true;
-  default: return false;
+  case OP_EXP:
+  case OP_EXPM1:
+  case OP_LOG:
+  case OP_LOG1P:
+  case OP_SIN:
+  case OP_COS:
+  case OP_TAN:
+  case OP_TANH:
+  case OP_SIGMOID:
+  case OP_ERF:
+  case OP_POW:
+    return true;
+  default:
+    return false;
   }
 }
 VmV vm_expand(const VmB *b, ScalarOp op, bool wide, VmV x, VmV y) {
   switch (op) {
-  case OP_EXP: return vm_exp(b, wide, x);
-  case OP_EXPM1: return vm_expm1(b, wide, x);
-  case OP_LOG: return vm_log(b, wide, x);
-  case OP_LOG1P: return vm_log1p(b, wide, x);
-  case OP_SIN: case OP_COS: case OP_TAN: return vm_trig(b, op, wide, x);
-  case OP_TANH: return vm_tanh(b, wide, x);
-  case OP_SIGMOID: return vm_sigmoid(b, wide, x);
-  case OP_ERF: return vm_erf(b, wide, x);
-  case OP_POW: return vm_pow(b, wide, x, y);
-  default: bug("vmath: no expansion of %s", op_info[op].name);
+  case OP_EXP:
+    return vm_exp(b, wide, x);
+  case OP_EXPM1:
+    return vm_expm1(b, wide, x);
+  case OP_LOG:
+    return vm_log(b, wide, x);
+  case OP_LOG1P:
+    return vm_log1p(b, wide, x);
+  case OP_SIN:
+  case OP_COS:
+  case OP_TAN:
+    return vm_trig(b, op, wide, x);
+  case OP_TANH:
+    return vm_tanh(b, wide, x);
+  case OP_SIGMOID:
+    return vm_sigmoid(b, wide, x);
+  case OP_ERF:
+    return vm_erf(b, wide, x);
+  case OP_POW:
+    return vm_pow(b, wide, x, y);
+  default:
+    bug("vmath: no expansion of %s", op_info[op].name);
   }
 }

@@ -3,66 +3,129 @@
 #include <math.h>
 #include <string.h>
 
-static float as_f(uint64_t u) { uint32_t w = (uint32_t)u; float f; memcpy(&f, &w, 4); return f; }
-static double as_d(uint64_t u) { double d; memcpy(&d, &u, 8); return d; }
-static VmV of_f(float f) { uint32_t w; memcpy(&w, &f, 4); return (VmV){.u = w}; }
-static VmV of_d(double d) { VmV v; memcpy(&v.u, &d, 8); return v; }
+static float as_f(uint64_t u) {
+  uint32_t w = (uint32_t)u;
+  float f;
+  memcpy(&f, &w, 4);
+  return f;
+}
+static double as_d(uint64_t u) {
+  double d;
+  memcpy(&d, &u, 8);
+  return d;
+}
+static VmV of_f(float f) {
+  uint32_t w;
+  memcpy(&w, &f, 4);
+  return (VmV){.u = w};
+}
+static VmV of_d(double d) {
+  VmV v;
+  memcpy(&v.u, &d, 8);
+  return v;
+}
 static VmV of_u(bool wide, uint64_t u) { return (VmV){.u = wide ? u : (uint32_t)u}; }
 
 static VmV op_f(VmOp op, float a, float b, float c) {
   switch (op) {
-  case VM_ADD: return of_f(a + b);
-  case VM_SUB: return of_f(a - b);
-  case VM_MUL: return of_f(a * b);
-  case VM_DIV: return of_f(a / b);
-  case VM_FMA: return of_f(fmaf(a, b, c));
-  case VM_RINT: return of_f(rintf(a));
-  case VM_FLOOR: return of_f(floorf(a));
-  case VM_ABS: return of_f(fabsf(a));
-  case VM_NEG: return of_f(-a);
-  case VM_COPYSIGN: return of_f(copysignf(a, b));
-  case VM_LT: return (VmV){.u = a < b};
-  case VM_LE: return (VmV){.u = a <= b};
-  default: return (VmV){.u = a == b};
+  case VM_ADD:
+    return of_f(a + b);
+  case VM_SUB:
+    return of_f(a - b);
+  case VM_MUL:
+    return of_f(a * b);
+  case VM_DIV:
+    return of_f(a / b);
+  case VM_FMA:
+    return of_f(fmaf(a, b, c));
+  case VM_RINT:
+    return of_f(rintf(a));
+  case VM_FLOOR:
+    return of_f(floorf(a));
+  case VM_ABS:
+    return of_f(fabsf(a));
+  case VM_NEG:
+    return of_f(-a);
+  case VM_COPYSIGN:
+    return of_f(copysignf(a, b));
+  case VM_LT:
+    return (VmV){.u = a < b};
+  case VM_LE:
+    return (VmV){.u = a <= b};
+  default:
+    return (VmV){.u = a == b};
   }
 }
 static VmV op_d(VmOp op, double a, double b, double c) {
   switch (op) {
-  case VM_ADD: return of_d(a + b);
-  case VM_SUB: return of_d(a - b);
-  case VM_MUL: return of_d(a * b);
-  case VM_DIV: return of_d(a / b);
-  case VM_FMA: return of_d(fma(a, b, c));
-  case VM_RINT: return of_d(rint(a));
-  case VM_FLOOR: return of_d(floor(a));
-  case VM_ABS: return of_d(fabs(a));
-  case VM_NEG: return of_d(-a);
-  case VM_COPYSIGN: return of_d(copysign(a, b));
-  case VM_LT: return (VmV){.u = a < b};
-  case VM_LE: return (VmV){.u = a <= b};
-  default: return (VmV){.u = a == b};
+  case VM_ADD:
+    return of_d(a + b);
+  case VM_SUB:
+    return of_d(a - b);
+  case VM_MUL:
+    return of_d(a * b);
+  case VM_DIV:
+    return of_d(a / b);
+  case VM_FMA:
+    return of_d(fma(a, b, c));
+  case VM_RINT:
+    return of_d(rint(a));
+  case VM_FLOOR:
+    return of_d(floor(a));
+  case VM_ABS:
+    return of_d(fabs(a));
+  case VM_NEG:
+    return of_d(-a);
+  case VM_COPYSIGN:
+    return of_d(copysign(a, b));
+  case VM_LT:
+    return (VmV){.u = a < b};
+  case VM_LE:
+    return (VmV){.u = a <= b};
+  default:
+    return (VmV){.u = a == b};
   }
 }
 static VmV host_op(void *ctx, VmOp op, bool wide, VmV a, VmV b, VmV c) {
   switch (op) {
-  case VM_SEL: case VM_ISEL: return a.u ? b : c;
-  case VM_AND: return (VmV){.u = a.u & b.u};
-  case VM_OR: return (VmV){.u = a.u | b.u};
-  case VM_NOT: return (VmV){.u = !a.u};
-  case VM_BITS: case VM_FLOAT: return a;
-  case VM_IADD: return of_u(wide, a.u + b.u);
-  case VM_ISUB: return of_u(wide, a.u - b.u);
-  case VM_IAND: return of_u(wide, a.u & b.u);
-  case VM_IXOR: return of_u(wide, a.u ^ b.u);
-  case VM_ISHL: return of_u(wide, a.u << b.u);
-  case VM_ISHR: return of_u(wide, a.u >> b.u);
-  case VM_ISAR: return wide ? of_u(true, (uint64_t)((int64_t)a.u >> b.u)) : of_u(false, (uint64_t)((int32_t)a.u >> b.u));
-  case VM_ITOF: return wide ? of_d((double)(int64_t)a.u) : of_f((float)(int32_t)a.u);
-  case VM_SCALE: return wide ? of_d(ldexp(as_d(a.u), (int)(int64_t)c.u)) : of_f(ldexpf(as_f(a.u), (int32_t)(uint32_t)c.u));
-  case VM_INE0: return (VmV){.u = a.u != 0};
-  case VM_WIDEN: return of_d((double)as_f(a.u));
-  case VM_NARROW: return of_f((float)as_d(a.u));
-  default: return wide ? op_d(op, as_d(a.u), as_d(b.u), as_d(c.u)) : op_f(op, as_f(a.u), as_f(b.u), as_f(c.u));
+  case VM_SEL:
+  case VM_ISEL:
+    return a.u ? b : c;
+  case VM_AND:
+    return (VmV){.u = a.u & b.u};
+  case VM_OR:
+    return (VmV){.u = a.u | b.u};
+  case VM_NOT:
+    return (VmV){.u = !a.u};
+  case VM_BITS:
+  case VM_FLOAT:
+    return a;
+  case VM_IADD:
+    return of_u(wide, a.u + b.u);
+  case VM_ISUB:
+    return of_u(wide, a.u - b.u);
+  case VM_IAND:
+    return of_u(wide, a.u & b.u);
+  case VM_IXOR:
+    return of_u(wide, a.u ^ b.u);
+  case VM_ISHL:
+    return of_u(wide, a.u << b.u);
+  case VM_ISHR:
+    return of_u(wide, a.u >> b.u);
+  case VM_ISAR:
+    return wide ? of_u(true, (uint64_t)((int64_t)a.u >> b.u)) : of_u(false, (uint64_t)((int32_t)a.u >> b.u));
+  case VM_ITOF:
+    return wide ? of_d((double)(int64_t)a.u) : of_f((float)(int32_t)a.u);
+  case VM_SCALE:
+    return wide ? of_d(ldexp(as_d(a.u), (int)(int64_t)c.u)) : of_f(ldexpf(as_f(a.u), (int32_t)(uint32_t)c.u));
+  case VM_INE0:
+    return (VmV){.u = a.u != 0};
+  case VM_WIDEN:
+    return of_d((double)as_f(a.u));
+  case VM_NARROW:
+    return of_f((float)as_d(a.u));
+  default:
+    return wide ? op_d(op, as_d(a.u), as_d(b.u), as_d(c.u)) : op_f(op, as_f(a.u), as_f(b.u), as_f(c.u));
   }
 }
 static VmV host_num(void *ctx, bool wide, double v) { return wide ? of_d(v) : of_f((float)v); }

@@ -9,7 +9,8 @@ static KFault run(const char *text, int64_t at, int64_t value, int which) {
   char *error;
   cr_assert(prog_make(&p, text, false, &error), "%s: %s", text, error);
   for (int i = 0; i < p.nin; i++)
-    for (int64_t e = 0; e < tensor_count(&p.in[i]) && !dt_is_float(p.in[i].dtype); e++) dt_put_i(p.in[i].dtype, p.in[i].data, e, e % 3 + 1);
+    for (int64_t e = 0; e < tensor_count(&p.in[i]) && !dt_is_float(p.in[i].dtype); e++)
+      dt_put_i(p.in[i].dtype, p.in[i].data, e, e % 3 + 1);
   if (at >= 0) dt_put_i(p.in[which].dtype, p.in[which].data, at, value);
   Jit *j = jit_new(NULL);
   OneKernel o;
@@ -28,10 +29,18 @@ static KFault run(const char *text, int64_t at, int64_t value, int which) {
   prog_free(&p);
   return f;
 }
-#define GATHER "%0 = input f32[9, 5] \"t\" slot 0\n%1 = input i64[40] \"k\" slot 1\n%2 = comp f32[40, 5] for i0 40, i1 5: %0![%1[i0], i1]\nreturn (%2)\n"
-#define LANES "%0 = input f32[9] \"t\" slot 0\n%1 = input i64[40] \"k\" slot 1\n%2 = comp f32[40] for i0 40: %0![%1[i0]]\nreturn (%2)\n"
-#define MASKED "%0 = input f32[9] \"t\" slot 0\n%1 = input i64[40] \"k\" slot 1\n%2 = comp f32[40] for i0 40: %0![%1[i0]]?(lt %1[i0] 9)\nreturn (%2)\n"
-#define DIVIDE "%0 = input i32[40] \"x\" slot 0\n%1 = input i32[40] \"y\" slot 1\n%2 = comp i32[40] for i0 40: (floordiv %0[i0] %1[i0])\nreturn (%2)\n"
+#define GATHER                                                                                                         \
+  "%0 = input f32[9, 5] \"t\" slot 0\n%1 = input i64[40] \"k\" slot 1\n%2 = comp f32[40, 5] for i0 40, i1 5: "         \
+  "%0![%1[i0], i1]\nreturn (%2)\n"
+#define LANES                                                                                                          \
+  "%0 = input f32[9] \"t\" slot 0\n%1 = input i64[40] \"k\" slot 1\n%2 = comp f32[40] for i0 40: %0![%1[i0]]\nreturn " \
+  "(%2)\n"
+#define MASKED                                                                                                         \
+  "%0 = input f32[9] \"t\" slot 0\n%1 = input i64[40] \"k\" slot 1\n%2 = comp f32[40] for i0 40: %0![%1[i0]]?(lt "     \
+  "%1[i0] 9)\nreturn (%2)\n"
+#define DIVIDE                                                                                                         \
+  "%0 = input i32[40] \"x\" slot 0\n%1 = input i32[40] \"y\" slot 1\n%2 = comp i32[40] for i0 40: (floordiv %0[i0] "   \
+  "%1[i0])\nreturn (%2)\n"
 
 Test(cpu_fault, index) {
   static const int64_t bad[] = {9, -1, INT64_MAX, INT64_MIN, 1000000};
@@ -41,8 +50,8 @@ Test(cpu_fault, index) {
     for (int i = 0; i < 5; i++)
       for (int at = 3; at < 40; at += 18) { /* whole vectors and the tail */
         KFault f = run(text[t], at, bad[i], 1);
-        cr_expect(f.kind == KF_INDEX && f.index == bad[i] && f.size == 9 && f.site == 0, "kind %d index %lld size %lld", f.kind,
-                  (long long)f.index, (long long)f.size);
+        cr_expect(f.kind == KF_INDEX && f.index == bad[i] && f.size == 9 && f.site == 0, "kind %d index %lld size %lld",
+                  f.kind, (long long)f.index, (long long)f.size);
       }
   }
 }
@@ -81,17 +90,28 @@ Test(cpu_fault, nothing_outside_is_touched) {
   static const int n[] = {1, 3, 16, 17, 33};
   for (int i = 0; i < 5; i++) {
     char text[500];
-    snprintf(text, sizeof text, "%%0 = input f32[%d, 7] \"x\" slot 0\n%%1 = comp f32[7, %d] for i0 7, i1 %d: %%0[i1, i0]\nreturn (%%1)\n", n[i], n[i], n[i]);
+    snprintf(text, sizeof text,
+             "%%0 = input f32[%d, 7] \"x\" slot 0\n%%1 = comp f32[7, %d] for i0 7, i1 %d: %%0[i1, i0]\nreturn (%%1)\n",
+             n[i], n[i], n[i]);
     at_the_edge(text);
-    snprintf(text, sizeof text, "%%0 = input f32[%d, 11] \"x\" slot 0\n%%1 = comp f32[%d] for i0 %d sum i1 11: %%0[i0, i1]\nreturn (%%1)\n", n[i], n[i], n[i]);
+    snprintf(
+        text, sizeof text,
+        "%%0 = input f32[%d, 11] \"x\" slot 0\n%%1 = comp f32[%d] for i0 %d sum i1 11: %%0[i0, i1]\nreturn (%%1)\n",
+        n[i], n[i], n[i]);
     at_the_edge(text);
     for (int step = 2; step < 6; step++) {
-      snprintf(text, sizeof text, "%%0 = input u8[%d] \"x\" slot 0\n%%1 = comp u8[%d] for i0 %d: %%0[(%d*i0)]\nreturn (%%1)\n", (n[i] - 1) * step + 1, n[i], n[i], step);
+      snprintf(text, sizeof text,
+               "%%0 = input u8[%d] \"x\" slot 0\n%%1 = comp u8[%d] for i0 %d: %%0[(%d*i0)]\nreturn (%%1)\n",
+               (n[i] - 1) * step + 1, n[i], n[i], step);
       at_the_edge(text);
     }
-    snprintf(text, sizeof text, "%%0 = input f64[%d] \"x\" slot 0\n%%1 = comp f64[%d] for i0 %d: %%0[(%d - i0)]\nreturn (%%1)\n", n[i], n[i], n[i], n[i] - 1);
+    snprintf(text, sizeof text,
+             "%%0 = input f64[%d] \"x\" slot 0\n%%1 = comp f64[%d] for i0 %d: %%0[(%d - i0)]\nreturn (%%1)\n", n[i],
+             n[i], n[i], n[i] - 1);
     at_the_edge(text);
-    snprintf(text, sizeof text, "%%0 = input i16[%d] \"x\" slot 0\n%%1 = comp i16[%d] for i0 %d: %%0[(i0 - 2)]?(ge i0 2)\nreturn (%%1)\n", n[i], n[i] + 2, n[i] + 2);
+    snprintf(text, sizeof text,
+             "%%0 = input i16[%d] \"x\" slot 0\n%%1 = comp i16[%d] for i0 %d: %%0[(i0 - 2)]?(ge i0 2)\nreturn (%%1)\n",
+             n[i], n[i] + 2, n[i] + 2);
     at_the_edge(text);
   }
 }

@@ -32,7 +32,8 @@ static void same_bits(const char *text, RedOrder order) {
     ptr[o.k.narg - 1] = out[i].data;
     KFault f = one_run(&o, ptr, 1 + 2 * i);
     cr_expect_eq(f.kind, KF_NONE);
-    if (i) cr_expect(tensor_same(&out[0], &out[i]), "%s: %s differs by %g", text, cpu[i][0], tensor_diff(&out[i], &out[0]));
+    if (i)
+      cr_expect(tensor_same(&out[0], &out[i]), "%s: %s differs by %g", text, cpu[i][0], tensor_diff(&out[i], &out[0]));
     if (i) tensor_drop(&out[i]);
     o.code.drop(&o.code);
     jit_free(j);
@@ -42,19 +43,30 @@ static void same_bits(const char *text, RedOrder order) {
 }
 #define HEAD "%0 = input f32[33, 70] \"x\" slot 0\n"
 Test(cpu_isa, maps) {
-  same_bits(HEAD "%1 = comp f32[33, 70] for i0 33, i1 70: (mul (tanh %0[i0, i1]) (exp %0[i0, i1]))\nreturn (%1)\n", ORD_CHAIN);
+  same_bits(HEAD "%1 = comp f32[33, 70] for i0 33, i1 70: (mul (tanh %0[i0, i1]) (exp %0[i0, i1]))\nreturn (%1)\n",
+            ORD_CHAIN);
   same_bits(HEAD "%1 = comp f32[70, 33] for i0 70, i1 33: (erf %0[i1, i0])\nreturn (%1)\n", ORD_CHAIN);
   same_bits(HEAD "%1 = comp f32[33, 35] for i0 33, i1 35: (log1p (abs %0[i0, (2*i1)]))\nreturn (%1)\n", ORD_CHAIN);
-  same_bits("%0 = input f64[201] \"x\" slot 0\n%1 = comp f64[201] for i0 201: (pow (abs %0[i0]) (sin %0[i0]))\nreturn (%1)\n", ORD_CHAIN);
-  same_bits("%0 = input f16[50, 30] \"x\" slot 0\n%1 = comp f16[30, 50] for i0 30, i1 50: (exp %0[i1, i0])\nreturn (%1)\n", ORD_CHAIN);
-  same_bits("%0 = input bf16[201] \"x\" slot 0\n%1 = comp bf16[201] for i0 201: (sigmoid %0[(200 - i0)])\nreturn (%1)\n", ORD_CHAIN);
-  same_bits("%0 = input i64[201] \"x\" slot 0\n%1 = comp i64[201] for i0 201: (philox %0[i0] i0)\nreturn (%1)\n", ORD_CHAIN);
-  same_bits("%0 = input f32[99] \"x\" slot 0\n%1 = comp i32[99] for i0 99: (cast:i32 (mul %0[i0] 1e9:f32))\nreturn (%1)\n", ORD_CHAIN);
+  same_bits(
+      "%0 = input f64[201] \"x\" slot 0\n%1 = comp f64[201] for i0 201: (pow (abs %0[i0]) (sin %0[i0]))\nreturn (%1)\n",
+      ORD_CHAIN);
+  same_bits(
+      "%0 = input f16[50, 30] \"x\" slot 0\n%1 = comp f16[30, 50] for i0 30, i1 50: (exp %0[i1, i0])\nreturn (%1)\n",
+      ORD_CHAIN);
+  same_bits(
+      "%0 = input bf16[201] \"x\" slot 0\n%1 = comp bf16[201] for i0 201: (sigmoid %0[(200 - i0)])\nreturn (%1)\n",
+      ORD_CHAIN);
+  same_bits("%0 = input i64[201] \"x\" slot 0\n%1 = comp i64[201] for i0 201: (philox %0[i0] i0)\nreturn (%1)\n",
+            ORD_CHAIN);
+  same_bits(
+      "%0 = input f32[99] \"x\" slot 0\n%1 = comp i32[99] for i0 99: (cast:i32 (mul %0[i0] 1e9:f32))\nreturn (%1)\n",
+      ORD_CHAIN);
 }
 Test(cpu_isa, sums) {
   const char *rows = HEAD "%1 = comp f32[33] for i0 33 sum i1 70: %0[i0, i1]\nreturn (%1)\n";
   const char *cols = HEAD "%1 = comp f32[70] for i0 70 sum i1 33: %0[i1, i0]\nreturn (%1)\n";
-  const char *all = "%0 = input f64[3, 9000] \"x\" slot 0\n%1 = comp f64[] for sum i0 3, i1 9000: %0[i0, i1]\nreturn (%1)\n";
+  const char *all =
+      "%0 = input f64[3, 9000] \"x\" slot 0\n%1 = comp f64[] for sum i0 3, i1 9000: %0[i0, i1]\nreturn (%1)\n";
   for (int order = 0; order < 2; order++) {
     same_bits(rows, (RedOrder)order);
     same_bits(cols, (RedOrder)order);

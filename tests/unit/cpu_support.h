@@ -4,9 +4,18 @@
 #include "codegen/cpu/jit.h"
 #include "codegen_support.h"
 
-typedef struct OneKernel { Kernel k; Code code; char *text; bool ok, from_disk; const char *why; } OneKernel;
+typedef struct OneKernel {
+  Kernel k;
+  Code code;
+  char *text;
+  bool ok, from_disk;
+  const char *why;
+} OneKernel;
 
-typedef struct OneLoads { Arena *a; VEC(const Node *) node; } OneLoads;
+typedef struct OneLoads {
+  Arena *a;
+  VEC(const Node *) node;
+} OneLoads;
 static inline void one_load(void *ctx, Expr *e) {
   OneLoads *l = ctx;
   if (e->kind != EX_LOAD) return;
@@ -17,7 +26,15 @@ static inline void one_load(void *ctx, Expr *e) {
 static inline KBuf one_buf(Arena *a, const Node *n, int arg, bool out) {
   int64_t *stride = arena_array(a, int64_t, n->rank), s = 1;
   for (int d = n->rank; d-- > 0; s *= n->dim[d]) stride[d] = s;
-  return (KBuf){.space = SP_GLOBAL, .dtype = n->dtype, .in = !out, .out = out, .node = n, .rank = n->rank, .dim = n->dim, .stride = stride, .arg = arg};
+  return (KBuf){.space = SP_GLOBAL,
+                .dtype = n->dtype,
+                .in = !out,
+                .out = out,
+                .node = n,
+                .rank = n->rank,
+                .dim = n->dim,
+                .stride = stride,
+                .arg = arg};
 }
 /* Output iterators are P. The loads' nodes in order of meeting are the arguments, the result is the last. */
 static inline void one_kernel(OneKernel *o, Arena *a, const Node *n, RedOrder order) {
@@ -37,8 +54,15 @@ static inline void one_kernel(OneKernel *o, Arena *a, const Node *n, RedOrder or
   k->stage = arena_new_of(a, Stage);
   int8_t *store = arena_array(a, int8_t, n->rank);
   for (int d = 0; d < n->rank; d++) store[d] = (int8_t)d;
-  *k->stage = (Stage){.kind = c->nred ? ST_REDUCE : ST_MAP, .op = c->op, .order = order, .nred = c->nred, .extent = c->extent + c->nout,
-                      .body = c->body, .guard = c->guard, .out = l.node.n, .store = store};
+  *k->stage = (Stage){.kind = c->nred ? ST_REDUCE : ST_MAP,
+                      .op = c->op,
+                      .order = order,
+                      .nred = c->nred,
+                      .extent = c->extent + c->nout,
+                      .body = c->body,
+                      .guard = c->guard,
+                      .out = l.node.n,
+                      .store = store};
   kernel_sites(k, a);
   o->text = kernel_print(k, a);
 }
@@ -48,13 +72,19 @@ static inline bool one_compile(OneKernel *o, Jit *j, Graph *g) {
 }
 /* Runs all phases on one lane, in `pieces` calls a phase. */
 static inline KFault one_run(const OneKernel *o, void *const *ptr, int pieces) {
-  void *scratch = aligned_alloc(64, (o->code.lane_bytes + 127) / 64 * 64), *shared = aligned_alloc(64, (o->code.shared_bytes + 127) / 64 * 64);
+  void *scratch = aligned_alloc(64, (o->code.lane_bytes + 127) / 64 * 64),
+       *shared = aligned_alloc(64, (o->code.shared_bytes + 127) / 64 * 64);
   KFault f = {0};
   for (int p = 0; p < o->code.nphase; p++) {
     const Phase *ph = &o->code.phase[p];
     for (int i = 0; i < pieces; i++) {
-      KernelArgs a = {.ptr = ptr, .lo = ph->units * i / pieces, .hi = ph->units * (i + 1) / pieces, .scratch = scratch, .shared = shared,
-                      .fault = &f, .ctx = ph->ctx};
+      KernelArgs a = {.ptr = ptr,
+                      .lo = ph->units * i / pieces,
+                      .hi = ph->units * (i + 1) / pieces,
+                      .scratch = scratch,
+                      .shared = shared,
+                      .fault = &f,
+                      .ctx = ph->ctx};
       ph->fn(&a);
     }
   }
