@@ -9,9 +9,10 @@
  *                                         output iterators with the rest is kept apart
  *   conjuncts                             into the masks of the loads of every factor that has their iterators
  *
- * A conjunct must lie in a factor because a point that it excludes takes no part: a masked load gives 0 there, and 0 * y is 0
- * unless y is inf or nan. So a conjunct that reads data must be expressible in both factors; one that only compares iterators (a border,
- * a triangle) may lie in one. A conjunct over output iterators alone becomes a select around the sum. */
+ * A conjunct must lie in a factor because a point that it excludes takes no part: a masked load gives 0 there, and 0 *
+ * y is 0 unless y is inf or nan. So a conjunct that reads data must be expressible in both factors; one that only
+ * compares iterators (a border, a triangle) may lie in one. A conjunct over output iterators alone becomes a select
+ * around the sum. */
 #include "codegen/contract.h"
 #include "graph/affine.h"
 #include <string.h>
@@ -161,7 +162,10 @@ static void take_apart(Parts *p, Expr *e) {
 static Expr *times(Graph *g, Expr *a, Expr *b) { return !a ? b : !b ? a : ex_op2(g, OP_MUL, a, b); }
 
 /* One factor with all its loads masked by `cond`, and 0 where it is false. */
-typedef struct { Graph *g; Expr *cond; } MaskBy;
+typedef struct {
+  Graph *g;
+  Expr *cond;
+} MaskBy;
 static Expr *mask_load(void *ctx, Expr *e) {
   MaskBy *m = ctx;
   if (e->kind != EX_LOAD) return NULL;
@@ -175,7 +179,11 @@ static Expr *masked(Graph *g, Expr *f, Expr *cond) {
 }
 
 /* Every unchecked load lies inside its node on the whole box, or where its mask is true. */
-typedef struct { Graph *g; const Box *box; bool ok; } Inside;
+typedef struct {
+  Graph *g;
+  const Box *box;
+  bool ok;
+} Inside;
 static void see_inside(void *ctx, Expr *e) {
   Inside *s = ctx;
   if (e->kind != EX_LOAD || e->checked) return;
@@ -205,7 +213,8 @@ static void join(Graph *g, Expr **f, Support *s, int *n, int i, int j) {
   (*n)--;
 }
 
-/* Brings n > 2 factors down to two. False when all of them are one by support (then they are left as first and rest). */
+/* Brings n > 2 factors down to two. False when all of them are one by support (then they are left as first and rest).
+ */
 static void pair_up(Graph *g, Expr **f, Support *s, int *n, Support out) {
   for (int i = 0; i < *n && *n > 2; i++) /* equal supports */
     for (int j = i + 1; j < *n && *n > 2; j++)
@@ -243,7 +252,8 @@ Node *contract_normal(Graph *g, Node *n) {
     bool plain = true;
     for (int i = 0; i < 2; i++) {
       const Expr *x = p->arg[i];
-      if (x->kind == EX_OP && (x->op == OP_MUL || x->op == OP_NEG || x->op == OP_SELECT || x->op == OP_STOP)) plain = false;
+      if (x->kind == EX_OP && (x->op == OP_MUL || x->op == OP_NEG || x->op == OP_SELECT || x->op == OP_STOP))
+        plain = false;
     }
     if (plain) return n;
   }
@@ -276,8 +286,10 @@ Node *contract_normal(Graph *g, Node *n) {
   for (int i = 0; i < p.nfactor; i++) {
     Support si = support(p.factor[i]);
     if (!(si & red)) {
-      if (hoist) post = times(g, post, p.factor[i]);
-      else loose = times(g, loose, p.factor[i]);
+      if (hoist)
+        post = times(g, post, p.factor[i]);
+      else
+        loose = times(g, loose, p.factor[i]);
     } else {
       nloaded += has_load(p.factor[i]);
       f[nf] = p.factor[i];
@@ -309,7 +321,8 @@ Node *contract_normal(Graph *g, Node *n) {
       continue;
     }
     if (has_load(p.conj[i]) && !(in0 && in1)) return n;
-    if (!in0 && !in1) { /* the factor that it makes share fewest output iterators with the other; none may become shared */
+    if (!in0 &&
+        !in1) { /* the factor that it makes share fewest output iterators with the other; none may become shared */
       int to = !(sc & out & s[1]) ? 0 : !(sc & out & s[0]) ? 1 : -1;
       if (to < 0) return n;
       s[to] |= sc;

@@ -1,5 +1,5 @@
-/* Compiling a contraction kernel: its pack functions and epilogue in one module, the micro-kernels in modules of their own, which
- * all contractions of equal tiles share. What runs is the blocked driver (rt/gemm.c) over these. */
+/* Compiling a contraction kernel: its pack functions and epilogue in one module, the micro-kernels in modules of their
+ * own, which all contractions of equal tiles share. What runs is the blocked driver (rt/gemm.c) over these. */
 #include "codegen/cpu/mma_emit.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,9 +12,7 @@ typedef struct MmaCode {
   JitCode *code[PARTS];
 } MmaCode;
 
-static void phase(const KernelArgs *a) {
-  gemm_run(a->ctx, a, a->ptr, a->lo, a->hi, a->scratch);
-}
+static void phase(const KernelArgs *a) { gemm_run(a->ctx, a, a->ptr, a->lo, a->hi, a->scratch); }
 
 static void phase_chunks(const KernelArgs *a) {
   gemm_run_chunks(a->ctx, a, a->ptr, a->lo, a->hi, a->scratch, a->shared);
@@ -34,7 +32,8 @@ static void drop(Code *c) {
 /* The micro-kernel of s, from the cache or compiled. */
 static JitCode *micro_kernel(Jit *j, const UkrSpec *s, bool *from_disk, const char **why) {
   char key[96];
-  snprintf(key, sizeof key, "mma %s%s %dx%d%s", dt_name(s->acc), s->wrap32 ? " wrap32" : "", s->mr, s->nv, s->edge ? " edge" : "");
+  snprintf(key, sizeof key, "mma %s%s %dx%d%s", dt_name(s->acc), s->wrap32 ? " wrap32" : "", s->mr, s->nv,
+           s->edge ? " edge" : "");
   JitCode *c = jit_find(j, key, from_disk);
   if (c) return c;
   LLVMModuleRef m = jit_module(j, why);
@@ -52,8 +51,8 @@ static int code_level(const MmaPlan *p) {
 static JitCode *matrix_pack(Jit *j, const Operand *o, DType acc, int width, bool transposed, int level, bool *from_disk,
                             const char **why) {
   char key[96];
-  snprintf(key, sizeof key, "mma pack %s %s %d%s level %d", dt_name(o->from), dt_name(acc), width, transposed ? " transposed" : "",
-           level);
+  snprintf(key, sizeof key, "mma pack %s %s %d%s level %d", dt_name(o->from), dt_name(acc), width,
+           transposed ? " transposed" : "", level);
   JitCode *c = jit_find(j, key, from_disk);
   if (c) return c;
   LLVMModuleRef m = jit_module(j, why);
@@ -62,14 +61,16 @@ static JitCode *matrix_pack(Jit *j, const Operand *o, DType acc, int width, bool
   return jit_add(j, key, m, &(JitOptions){.level = level}, why);
 }
 
-static bool pack(Jit *j, Graph *g, const MmaPlan *p, LLVMModuleRef m, const char *name, const Operand *o, int width, Arena *a) {
+static bool pack(Jit *j, Graph *g, const MmaPlan *p, LLVMModuleRef m, const char *name, const Operand *o, int width,
+                 Arena *a) {
   if (!o->plain) return pack_expr_build(g, jit_isa(j), m, name, o, p->c.acc, width, p->nloop, p->loop, a);
   pack_build(m, name, o, p->c.acc, width, p->nloop, p->loop);
   return true;
 }
 
 /* The kernel's own functions. */
-static JitCode *functions(Jit *j, Graph *g, const MmaPlan *p, const char *text, bool *from_disk, bool *declined, const char **why) {
+static JitCode *functions(Jit *j, Graph *g, const MmaPlan *p, const char *text, bool *from_disk, bool *declined,
+                          const char **why) {
   Arena *a = arena_new();
   char *key = arena_printf(a, "mma functions\n%s", text);
   int level = code_level(p);

@@ -2,8 +2,8 @@
  *
  *   MmaPlan   roles of the iterators, blocks, tiles: from the kernel and the ISA alone
  *
- * The side whose innermost axis the output stores contiguously is read by vectors (V), the other is broadcast (R); batch axes, and outer axes
- * of V or R that the output does not walk as one with the inner ones, are loop axes. */
+ * The side whose innermost axis the output stores contiguously is read by vectors (V), the other is broadcast (R);
+ * batch axes, and outer axes of V or R that the output does not walk as one with the inner ones, are loop axes. */
 #ifndef TG_CODEGEN_CPU_MMA_H
 #define TG_CODEGEN_CPU_MMA_H
 #include "codegen/contract.h"
@@ -21,19 +21,19 @@ typedef struct MmaPlan {
   int nr, r[CONTRACT_MAX_ITER], nv, v[CONTRACT_MAX_ITER];
   Operand R, V;
   bool r_matrix, v_matrix; /* packed by a function of all matrices */
-  bool swapped;     /* R is the N side */
-  bool direct;      /* the sums are the output: no epilogue */
-  bool split;       /* phases over chunks of K, then their tree */
+  bool swapped;            /* R is the N side */
+  bool direct;             /* the sums are the output: no epilogue */
+  bool split;              /* phases over chunks of K, then their tree */
   UkrSpec ukr, edge;
   bool has_edge;
-  Gemm gemm;        /* without function pointers */
-  double cost;      /* nanoseconds a unit */
+  Gemm gemm;   /* without function pointers */
+  double cost; /* nanoseconds a unit */
 } MmaPlan;
 
 /* False: not worth a contraction's machinery (or not of its form); a plain reduction gives the same bits. */
 bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p);
 
-/* Builds `void name(args, loop, r0, nr, v0, nv, c, ldc)` (GemmEpilogue): the stages after the contraction at every point of the
- * block, the contraction's value read from c. */
+/* Builds `void name(args, loop, r0, nr, v0, nv, c, ldc)` (GemmEpilogue): the stages after the contraction at every
+ * point of the block, the contraction's value read from c. */
 bool mma_epilogue_build(Graph *g, const Isa *isa, LLVMModuleRef m, const char *name, const MmaPlan *p, Arena *a);
 #endif

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-void call_open(Em *E, Graph *g, const Kernel *k, Arena *a, const Isa *isa, LLVMModuleRef m, const char *name, int width) {
+void call_open(Em *E, Graph *g, const Kernel *k, Arena *a, const Isa *isa, LLVMModuleRef m, const char *name,
+               int width) {
   em_init(E, g, k, a, isa, m, width);
   em_function(E, arena_printf(a, "%s.body", name), false);
   E->fault = em_arg(E, offsetof(KernelArgs, fault), E->ptr);
@@ -36,7 +37,8 @@ void call_close(Em *E, const char *name, int narg, const bool *is_ptr) {
     LV at = ir_num(&r, i);
     ir_store(&r, ir_load(&r, r.i64, ir_gep(&r, r.i64, args, at), 8), ir_gep(&r, r.i64, copy, at), 8);
   }
-  for (int i = 0; i < narg; i++) ir_store(&r, LLVMGetParam(r.fn, (unsigned)i + 1), ir_gep(&r, r.i64, rest, ir_num(&r, i)), 8);
+  for (int i = 0; i < narg; i++)
+    ir_store(&r, LLVMGetParam(r.fn, (unsigned)i + 1), ir_gep(&r, r.i64, rest, ir_num(&r, i)), 8);
   ir_store(&r, rest, ir_gep(&r, r.i8, copy, ir_num(&r, offsetof(KernelArgs, ctx))), 8);
   LLVMBuildCall2(r.b, LLVMGlobalGetValueType(E->fn), E->fn, &copy, 1, "");
   ir_end(&r);
@@ -61,8 +63,8 @@ void call_bind(Em *E, LLVMValueRef flat, int naxis, const int *axis, const int64
   }
 }
 
-void call_runs_open(Em *E, LLVMValueRef first, LLVMValueRef n, int naxis, const int *axis, const int64_t *ext, LLVMValueRef *at,
-                    LLVMValueRef *left) {
+void call_runs_open(Em *E, LLVMValueRef first, LLVMValueRef n, int naxis, const int *axis, const int64_t *ext,
+                    LLVMValueRef *at, LLVMValueRef *left) {
   int vit = axis[naxis - 1];
   LLVMValueRef e = em_int(E, ext[vit] > 0 ? ext[vit] : 1), one = em_int(E, 1), zero = em_int(E, 0);
   LLVMValueRef end = LLVMBuildAdd(E->b, first, n, "");
@@ -71,7 +73,8 @@ void call_runs_open(Em *E, LLVMValueRef first, LLVMValueRef n, int naxis, const 
   LLVMValueRef q = em_loop_open(E, q0, q1, 1, 0, NULL);
   call_bind(E, q, naxis - 1, axis, ext);
   LLVMValueRef row = LLVMBuildMul(E->b, q, e, "");
-  LLVMValueRef lo = call_max(E, LLVMBuildSub(E->b, first, row, ""), zero), hi = call_min(E, LLVMBuildSub(E->b, end, row, ""), e);
+  LLVMValueRef lo = call_max(E, LLVMBuildSub(E->b, first, row, ""), zero),
+               hi = call_min(E, LLVMBuildSub(E->b, end, row, ""), e);
   LLVMValueRef from = LLVMBuildSub(E->b, row, first, "");
   LLVMValueRef v = em_loop_open(E, lo, hi, E->width, 0, NULL);
   em_bind(E, vit, v, E->depth, true, ext[vit]);

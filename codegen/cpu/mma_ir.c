@@ -1,5 +1,5 @@
-/* IR helpers of the contraction's functions; see mma_ir.h. Integer helpers fold by hand, so that no clean-up pass is needed for
- * the many additions of 0 and multiplications by 1 that index maps produce. */
+/* IR helpers of the contraction's functions; see mma_ir.h. Integer helpers fold by hand, so that no clean-up pass is
+ * needed for the many additions of 0 and multiplications by 1 that index maps produce. */
 #include "codegen/cpu/mma_ir.h"
 #include <string.h>
 
@@ -35,14 +35,22 @@ LLVMTypeRef ir_type(Ir *r, DType t) {
   switch (t) {
   case DT_BOOL:
   case DT_U8:
-  case DT_I8: return r->i8;
-  case DT_I16: return r->i16;
-  case DT_I32: return r->i32;
-  case DT_I64: return r->i64;
-  case DT_F16: return LLVMHalfTypeInContext(r->cx);
-  case DT_BF16: return LLVMBFloatTypeInContext(r->cx);
-  case DT_F64: return r->f64;
-  default: return r->f32;
+  case DT_I8:
+    return r->i8;
+  case DT_I16:
+    return r->i16;
+  case DT_I32:
+    return r->i32;
+  case DT_I64:
+    return r->i64;
+  case DT_F16:
+    return LLVMHalfTypeInContext(r->cx);
+  case DT_BF16:
+    return LLVMBFloatTypeInContext(r->cx);
+  case DT_F64:
+    return r->f64;
+  default:
+    return r->f32;
   }
 }
 
@@ -207,8 +215,10 @@ void ir_if_end(Ir *r, IrIf *f) {
 LV ir_slot(Ir *r, LLVMTypeRef t, int n) {
   LLVMBasicBlockRef here = LLVMGetInsertBlock(r->b), entry = LLVMGetEntryBasicBlock(r->fn);
   LLVMValueRef first = LLVMGetFirstInstruction(entry);
-  if (first) LLVMPositionBuilderBefore(r->b, first);
-  else ir_at(r, entry);
+  if (first)
+    LLVMPositionBuilderBefore(r->b, first);
+  else
+    ir_at(r, entry);
   LV v = LLVMBuildArrayAlloca(r->b, t, LLVMConstInt(r->i32, (unsigned)n, 0), "");
   LLVMSetAlignment(v, 64);
   ir_at(r, here);

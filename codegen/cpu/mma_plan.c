@@ -1,7 +1,8 @@
 /* Roles, loop axes, tiles and blocks of a contraction (mma.h). Nothing here changes a bit of the result.
  *
- * Blocks follow the caches: a V panel of kb steps stays in L1, an R block of rb rows in half of L2, a V block of vb columns in L2/L3.
- * Measured on Zen 4 (L1 32 KB, L2 1 MB): kb 384..512, rb about 240, vb 512..1024 within 3 % of each other. */
+ * Blocks follow the caches: a V panel of kb steps stays in L1, an R block of rb rows in half of L2, a V block of vb
+ * columns in L2/L3. Measured on Zen 4 (L1 32 KB, L2 1 MB): kb 384..512, rb about 240, vb 512..1024 within 3 % of each
+ * other. */
 #include "codegen/cpu/mma.h"
 #include <string.h>
 
@@ -58,10 +59,14 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   p->edge = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, (int)up(cols ? cols : 1, w), true};
   p->has_edge = cols != 0;
   m->kb = KB * 4 / m->esize;
-  if (m->kb > m->K) m->kb = max64(m->K, 1);
-  else m->kb = up(up(min64(m->K, CHUNK), up(min64(m->K, CHUNK), m->kb)), 4) * 4; /* equal blocks */
-  if (m->in_place && m->R <= 2 * mr) m->kb = min64(m->kb, 16); /* V streams once: few rows of k, long in v */
-  else if (m->in_place) m->kb = min64(m->kb, IN_PLACE_KB);
+  if (m->kb > m->K)
+    m->kb = max64(m->K, 1);
+  else
+    m->kb = up(up(min64(m->K, CHUNK), up(min64(m->K, CHUNK), m->kb)), 4) * 4; /* equal blocks */
+  if (m->in_place && m->R <= 2 * mr)
+    m->kb = min64(m->kb, 16); /* V streams once: few rows of k, long in v */
+  else if (m->in_place)
+    m->kb = min64(m->kb, IN_PLACE_KB);
 
   /* Enough units for the lanes, each long enough to be worth handing out: 4 M multiply-adds or so. */
   int64_t rb = max64(l2 / 2 / (m->kb * m->esize) / mr, 1) * mr, vb = max64(1024 / m->nr, 1) * m->nr;
@@ -71,7 +76,8 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   vb = min64(vb, up(max64(m->V, 1), m->nr) * m->nr);
   int64_t loops = product(p, p->nloop, p->loop), want = 16;
   int64_t whole = loops * up(m->R, rb) * up(m->V, vb), chunks = up(m->K, CHUNK);
-  if (chunks > 1 && whole > 0 && whole < want && (double)(loops * m->R) * (double)m->V * (double)chunks * m->esize < 64e6) {
+  if (chunks > 1 && whole > 0 && whole < want &&
+      (double)(loops * m->R) * (double)m->V * (double)chunks * m->esize < 64e6) {
     p->split = true;
     want = up(want, chunks);
   }
@@ -79,20 +85,30 @@ static void blocks(MmaPlan *p, const Isa *isa) {
     double work = (double)rb * (double)vb * (double)max64(m->K, 1);
     if (work < 400e3) break;
     /* Halve the side whose packing is the cheaper to repeat. */
-    if (vb >= rb && vb > m->nr) vb = up(up(vb, 2), m->nr) * m->nr;
-    else if (rb > mr) rb = up(up(rb, 2), mr) * mr;
-    else if (vb > m->nr) vb = up(up(vb, 2), m->nr) * m->nr;
-    else break;
+    if (vb >= rb && vb > m->nr)
+      vb = up(up(vb, 2), m->nr) * m->nr;
+    else if (rb > mr)
+      rb = up(up(rb, 2), mr) * mr;
+    else if (vb > m->nr)
+      vb = up(up(vb, 2), m->nr) * m->nr;
+    else
+      break;
   }
   /* Even out: as many blocks as that, of equal size. */
-  if (m->R) m->rb = up(up(m->R, up(m->R, rb)), mr) * mr;
-  else m->rb = rb;
-  if (m->V) m->vb = up(up(m->V, up(m->V, vb)), m->nr) * m->nr;
-  else m->vb = vb;
-  p->cost = (double)min64(m->rb, m->R) * (double)min64(m->vb, m->V) * (double)m->K / w * (m->esize == 8 ? 0.3 : 0.3) + 50;
+  if (m->R)
+    m->rb = up(up(m->R, up(m->R, rb)), mr) * mr;
+  else
+    m->rb = rb;
+  if (m->V)
+    m->vb = up(up(m->V, up(m->V, vb)), m->nr) * m->nr;
+  else
+    m->vb = vb;
+  p->cost =
+      (double)min64(m->rb, m->R) * (double)min64(m->vb, m->V) * (double)m->K / w * (m->esize == 8 ? 0.3 : 0.3) + 50;
 }
 
-/* Few columns fill a fraction of a vector: then M, if it is long, is the better vector side, and the output is stored by columns. */
+/* Few columns fill a fraction of a vector: then M, if it is long, is the better vector side, and the output is stored
+ * by columns. */
 static bool rows_are_vectors(const Contract *c) {
   int64_t w = ukr_lanes(c->acc);
   if (c->nN == 1) return c->nM > 1;

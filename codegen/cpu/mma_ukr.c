@@ -2,9 +2,11 @@
  *
  *   entry:  acc = load ? C : 0
  *   k:      a step (small tiles: four, then the rest one by one)
- *   out:    C = acc, rows in descending order: a row beyond nrows has the address of the last valid one, which is written after it
+ *   out:    C = acc, rows in descending order: a row beyond nrows has the address of the last valid one, which is
+ * written after it
  *
- * With AVX-512 the 14 x 2 tile keeps 28 accumulators, 2 vectors of B and 1 broadcast in the 32 registers; 16 x 2 spills. */
+ * With AVX-512 the 14 x 2 tile keeps 28 accumulators, 2 vectors of B and 1 broadcast in the 32 registers; 16 x 2
+ * spills. */
 #include "codegen/cpu/mma_ukr.h"
 #include <stdio.h>
 #include <string.h>
@@ -70,14 +72,15 @@ static LLVMValueRef load_vec(Ukr *u, LLVMValueRef p, int j) {
 }
 static void store_vec(Ukr *u, LLVMValueRef v, LLVMValueRef p, int j) {
   if (u->mask[j])
-    call(u, "llvm.masked.store", (LLVMTypeRef[]){u->vec, u->ptr}, 2,
-         (LLVMValueRef[]){v, p, align_const(u), u->mask[j]}, 4);
+    call(u, "llvm.masked.store", (LLVMTypeRef[]){u->vec, u->ptr}, 2, (LLVMValueRef[]){v, p, align_const(u), u->mask[j]},
+         4);
   else
     LLVMSetAlignment(LLVMBuildStore(u->b, v, p), (unsigned)dt_bytes(u->s->acc));
 }
 static LLVMValueRef at(Ukr *u, LLVMValueRef p, LLVMValueRef i) { return LLVMBuildGEP2(u->b, u->elem, p, &i, 1, ""); }
 static LLVMValueRef splat(Ukr *u, LLVMValueRef x) {
-  LLVMValueRef v = LLVMBuildInsertElement(u->b, LLVMGetUndef(u->vec), x, LLVMConstInt(LLVMInt32TypeInContext(u->cx), 0, 0), "");
+  LLVMValueRef v =
+      LLVMBuildInsertElement(u->b, LLVMGetUndef(u->vec), x, LLVMConstInt(LLVMInt32TypeInContext(u->cx), 0, 0), "");
   LLVMValueRef zero = LLVMConstNull(LLVMVectorType(LLVMInt32TypeInContext(u->cx), (unsigned)u->w));
   return LLVMBuildShuffleVector(u->b, v, LLVMGetUndef(u->vec), zero, "");
 }
@@ -115,15 +118,18 @@ static void step(Ukr *u, LLVMValueRef a, LLVMValueRef b, LLVMValueRef *acc) {
   }
 }
 
-/* for (left = n / unroll or n % unroll; left > 0; left--) `unroll` steps. Leaves the builder behind the loop; a, b, acc are updated. */
-static void k_loop(Ukr *u, LLVMValueRef n, int unroll, LLVMValueRef *a, LLVMValueRef *b, LLVMValueRef ldb, LLVMValueRef *acc) {
+/* for (left = n / unroll or n % unroll; left > 0; left--) `unroll` steps. Leaves the builder behind the loop; a, b, acc
+ * are updated. */
+static void k_loop(Ukr *u, LLVMValueRef n, int unroll, LLVMValueRef *a, LLVMValueRef *b, LLVMValueRef ldb,
+                   LLVMValueRef *acc) {
   int mr = u->s->mr, nacc = mr * u->s->nv;
   LLVMBasicBlockRef from = LLVMGetInsertBlock(u->b);
   LLVMBasicBlockRef head = LLVMAppendBasicBlockInContext(u->cx, u->fn, "k");
   LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(u->cx, u->fn, "k.done");
   LLVMBuildCondBr(u->b, LLVMBuildICmp(u->b, LLVMIntSGT, n, num(u, 0), ""), head, done);
   LLVMPositionBuilderAtEnd(u->b, head);
-  LLVMValueRef left = LLVMBuildPhi(u->b, u->i64, ""), pa = LLVMBuildPhi(u->b, u->ptr, ""), pb = LLVMBuildPhi(u->b, u->ptr, "");
+  LLVMValueRef left = LLVMBuildPhi(u->b, u->i64, ""), pa = LLVMBuildPhi(u->b, u->ptr, ""),
+               pb = LLVMBuildPhi(u->b, u->ptr, "");
   LLVMValueRef phi[MAX_ROWS * MAX_VECS], cur[MAX_ROWS * MAX_VECS];
   for (int i = 0; i < nacc; i++) cur[i] = phi[i] = LLVMBuildPhi(u->b, u->vec, "");
   LLVMValueRef bb = pb;
@@ -158,17 +164,20 @@ LLVMValueRef ukr_build(LLVMModuleRef m, const UkrSpec *s, const char *name) {
   u.ptr = LLVMPointerTypeInContext(u.cx, 0);
   u.elem = s->acc == DT_F32 ? LLVMFloatTypeInContext(u.cx) : s->acc == DT_F64 ? LLVMDoubleTypeInContext(u.cx) : u.i64;
   u.vec = LLVMVectorType(u.elem, (unsigned)u.w);
-  LLVMTypeRef sig = LLVMFunctionType(LLVMVoidTypeInContext(u.cx),
-                                     (LLVMTypeRef[]){u.i64, u.ptr, u.ptr, u.i64, u.ptr, u.i64, u.i64, u.i64, u.i64}, 9, 0);
+  LLVMTypeRef sig =
+      LLVMFunctionType(LLVMVoidTypeInContext(u.cx),
+                       (LLVMTypeRef[]){u.i64, u.ptr, u.ptr, u.i64, u.ptr, u.i64, u.i64, u.i64, u.i64}, 9, 0);
   u.fn = LLVMAddFunction(m, name, sig);
   LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(u.cx, u.fn, "entry");
   LLVMPositionBuilderAtEnd(u.b, entry);
-  LLVMValueRef kc = LLVMGetParam(u.fn, 0), a = LLVMGetParam(u.fn, 1), b = LLVMGetParam(u.fn, 2), ldb = LLVMGetParam(u.fn, 3);
+  LLVMValueRef kc = LLVMGetParam(u.fn, 0), a = LLVMGetParam(u.fn, 1), b = LLVMGetParam(u.fn, 2),
+               ldb = LLVMGetParam(u.fn, 3);
   LLVMValueRef c = LLVMGetParam(u.fn, 4), ldc = LLVMGetParam(u.fn, 5), nrows = LLVMGetParam(u.fn, 6);
   LLVMValueRef ncols = LLVMGetParam(u.fn, 7), load = LLVMGetParam(u.fn, 8);
   int nacc = s->mr * s->nv;
   if (s->edge)
-    for (int j = 0; j < s->nv; j++) u.mask[j] = lanes_below(&u, LLVMBuildSub(u.b, ncols, num(&u, (int64_t)j * u.w), ""));
+    for (int j = 0; j < s->nv; j++)
+      u.mask[j] = lanes_below(&u, LLVMBuildSub(u.b, ncols, num(&u, (int64_t)j * u.w), ""));
   LLVMValueRef row[MAX_ROWS], last = LLVMBuildSub(u.b, nrows, num(&u, 1), "");
   for (int i = 0; i < s->mr; i++) {
     LLVMValueRef over = LLVMBuildICmp(u.b, LLVMIntSLT, last, num(&u, i), "");
@@ -177,7 +186,8 @@ LLVMValueRef ukr_build(LLVMModuleRef m, const UkrSpec *s, const char *name) {
   }
 
   LLVMValueRef acc[MAX_ROWS * MAX_VECS], old[MAX_ROWS * MAX_VECS];
-  LLVMBasicBlockRef again = LLVMAppendBasicBlockInContext(u.cx, u.fn, "again"), go = LLVMAppendBasicBlockInContext(u.cx, u.fn, "go");
+  LLVMBasicBlockRef again = LLVMAppendBasicBlockInContext(u.cx, u.fn, "again"),
+                    go = LLVMAppendBasicBlockInContext(u.cx, u.fn, "go");
   LLVMBuildCondBr(u.b, LLVMBuildICmp(u.b, LLVMIntNE, load, num(&u, 0), ""), again, go);
   LLVMPositionBuilderAtEnd(u.b, again);
   for (int i = 0; i < s->mr; i++)

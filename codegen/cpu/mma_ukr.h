@@ -5,10 +5,10 @@
 #include <llvm-c/Core.h>
 
 typedef struct UkrSpec {
-  DType acc;    /* f32, f64 or i64: element type of A, B and C in memory */
-  bool wrap32;  /* acc i64: each product wraps to i32 before it is added */
-  int mr, nv;   /* rows; vectors a row */
-  bool edge;    /* the last column tile: columns beyond ncols are neither read (B, C) nor written (C) */
+  DType acc;   /* f32, f64 or i64: element type of A, B and C in memory */
+  bool wrap32; /* acc i64: each product wraps to i32 before it is added */
+  int mr, nv;  /* rows; vectors a row */
+  bool edge;   /* the last column tile: columns beyond ncols are neither read (B, C) nor written (C) */
 } UkrSpec;
 
 /* Lanes of a vector of t: 16 of f32, 8 of f64 and i64, on every machine (LLVM splits what the machine lacks). */

@@ -1,9 +1,9 @@
 /* Pack functions as LLVM IR. Two ways through an operand, whichever reads memory in longer runs:
  *
- *   copying       lanes along the innermost panel axis. For each panel, for each run of it inside that axis, for each k:
- *                 one or two vectors are evaluated and stored under the run's mask. Rows of an image, of a row-major B.
- *   transposing   lanes along the innermost k axis. For each panel, for each group of w panel points, for each run of k:
- *                 w vectors are evaluated, transposed in registers and stored. A row-major A, images in a weight gradient.
+ *   copying       lanes along the innermost panel axis. For each panel, for each run of it inside that axis, for each
+ * k: one or two vectors are evaluated and stored under the run's mask. Rows of an image, of a row-major B. transposing
+ * lanes along the innermost k axis. For each panel, for each group of w panel points, for each run of k: w vectors are
+ * evaluated, transposed in registers and stored. A row-major A, images in a weight gradient.
  *
  * Panel points beyond np: zeros (copying), or the last point again (transposing); their sums are never stored. */
 #include "codegen/cpu/pack.h"
@@ -20,8 +20,8 @@ typedef struct Pack {
   int w, width, es;
   LLVMTypeRef elem;
   LV buf, loop, p0, np, k0, nk, dst;
-  LV slot, square;           /* transposing: forms of w points; w vectors */
-  LV ld;                     /* what a coefficient AT_RUN_TIME is */
+  LV slot, square;          /* transposing: forms of w points; w vectors */
+  LV ld;                    /* what a coefficient AT_RUN_TIME is */
   LV it[CONTRACT_MAX_ITER]; /* current values; NULL: not set */
 } Pack;
 
@@ -65,8 +65,9 @@ static LV shuffle_even(Pack *p, LV a, LV b) {
   return LLVMBuildShuffleVector(p->r.b, a, b, LLVMConstVector(c, (unsigned)p->w), "");
 }
 
-/* Vector of the plain load where forms have the values f[] at lane 0 and lanes go along iterator vit; `live` lanes count (i64, any
- * value; NULL: all), live_mask is their mask. Borders, which are conditions of step -1, 0 or 1 along vit, shrink the interval of lanes that are read. */
+/* Vector of the plain load where forms have the values f[] at lane 0 and lanes go along iterator vit; `live` lanes
+ * count (i64, any value; NULL: all), live_mask is their mask. Borders, which are conditions of step -1, 0 or 1 along
+ * vit, shrink the interval of lanes that are read. */
 static LV load_plain(Pack *p, LV *f, int vit, LV live, LV live_mask) {
   Ir *r = &p->r;
   const Operand *o = p->o;
@@ -98,7 +99,10 @@ static LV load_plain(Pack *p, LV *f, int vit, LV live, LV live_mask) {
     lo = LLVMBuildSelect(r->b, ir_lt(r, lo, zero), zero, lo, "");
     lo = ir_min(r, lo, ir_num(r, w));
   }
-  LV mask = !o->ncond ? live_mask : !hi && !lo ? NULL : !lo ? ir_lanes_below(r, hi, w) : interval(p, lo, hi ? hi : ir_num(r, w), w);
+  LV mask = !o->ncond    ? live_mask
+            : !hi && !lo ? NULL
+            : !lo        ? ir_lanes_below(r, hi, w)
+                         : interval(p, lo, hi ? hi : ir_num(r, w), w);
   if (odd) mask = mask ? LLVMBuildAnd(r->b, mask, odd, "") : odd;
   int64_t step = vit < 0 ? 0 : o->at.coef[vit];
   int al = dt_bytes(o->from);
@@ -142,7 +146,8 @@ static int innermost(int n, const int *axis) { return n ? axis[n - 1] : -1; }
 
 /* ---- Copying ----------------------------------------------------------------------------------------------------- */
 
-/* Steps k0 .. k0 + nk at `out` (+ k * width), nvec vectors with live[] lanes (NULL: all); pre: forms without their k part. */
+/* Steps k0 .. k0 + nk at `out` (+ k * width), nvec vectors with live[] lanes (NULL: all); pre: forms without their k
+ * part. */
 static void copy_k(Pack *p, LV *pre, int vit, LV out, int nvec, LV *live) {
   Ir *r = &p->r;
   const Operand *o = p->o;
@@ -152,7 +157,8 @@ static void copy_k(Pack *p, LV *pre, int vit, LV out, int nvec, LV *live) {
   LLVMBasicBlockRef from = LLVMGetInsertBlock(r->b), head = ir_block(r, "k"), done = ir_block(r, "k.done");
   LLVMBuildCondBr(r->b, ir_lt(r, ir_num(r, 0), p->nk), head, done);
   ir_at(r, head);
-  LV left = LLVMBuildPhi(r->b, r->i64, ""), at = LLVMBuildPhi(r->b, r->ptr, ""), ki[CONTRACT_MAX_ITER], next[CONTRACT_MAX_ITER];
+  LV left = LLVMBuildPhi(r->b, r->i64, ""), at = LLVMBuildPhi(r->b, r->ptr, ""), ki[CONTRACT_MAX_ITER],
+     next[CONTRACT_MAX_ITER];
   for (int i = 0; i < o->nk; i++) {
     LV first = p->it[o->kk[i]];
     ki[i] = p->it[o->kk[i]] = LLVMBuildPhi(r->b, r->i64, "");
@@ -219,7 +225,8 @@ static void copying(Pack *p, int nloop, const int *loop_iter) {
   int pair = p->width > p->w ? 2 : 1;
   IrFor vecs = ir_for(r, ir_num(r, 0), len, ir_num(r, (int64_t)pair * p->w));
   LV at[NFORM], left = ir_sub(r, len, vecs.i);
-  for (int f = 0; f <= o->ncond; f++) at[f] = vit < 0 ? pre[f] : ir_add(r, pre[f], ir_mul(r, vecs.i, form(p, f)->coef[vit]));
+  for (int f = 0; f <= o->ncond; f++)
+    at[f] = vit < 0 ? pre[f] : ir_add(r, pre[f], ir_mul(r, vecs.i, form(p, f)->coef[vit]));
   LV out = ir_gep(r, p->elem, panel, ir_add(r, runs.i, vecs.i));
   if (pair == 2) {
     IrIf two = ir_if(r, ir_lt(r, ir_num(r, p->w), left));
@@ -240,8 +247,8 @@ static void copying(Pack *p, int nloop, const int *loop_iter) {
 
 /* ---- Transposing ------------------------------------------------------------------------------------------------- */
 
-/* nrow <= w panel points from column `col` (i64) of the panel at panel point pp. Loops over vectors, not unrolled code: LLVM takes
- * its time over shuffles. */
+/* nrow <= w panel points from column `col` (i64) of the panel at panel point pp. Loops over vectors, not unrolled code:
+ * LLVM takes its time over shuffles. */
 static void transpose_group(Pack *p, int nloop, const int *loop_iter, LV panel, LV pp, LV col, int nrow) {
   Ir *r = &p->r;
   const Operand *o = p->o;
@@ -282,12 +289,14 @@ static void transpose_group(Pack *p, int nloop, const int *loop_iter, LV panel, 
   }
   ir_transpose_rows(r, w, v);
   for (int i = 0; i < q; i++)
-    ir_store(r, v[i], ir_gep(r, p->elem, p->square, ir_mul(r, ir_add(r, ir_mul(r, groups.i, q), ir_num(r, i)), w)), p->es);
+    ir_store(r, v[i], ir_gep(r, p->elem, p->square, ir_mul(r, ir_add(r, ir_mul(r, groups.i, q), ir_num(r, i)), w)),
+             p->es);
   ir_for_end(r, &groups);
   LV out = ir_gep(r, p->elem, panel, ir_add(r, ir_mul(r, runs.i, p->width), col));
   IrFor cols = ir_for(r, zero, ir_num(r, q), one);
   for (int g = 0; g < 4; g++)
-    v[g] = ir_load_vec(r, p->elem, w, ir_gep(r, p->elem, p->square, ir_mul(r, ir_add(r, cols.i, ir_num(r, g * q)), w)), p->es, NULL);
+    v[g] = ir_load_vec(r, p->elem, w, ir_gep(r, p->elem, p->square, ir_mul(r, ir_add(r, cols.i, ir_num(r, g * q)), w)),
+                       p->es, NULL);
   ir_transpose_units(r, w, v);
   LV columns = nrow < w ? ir_lanes_below(r, ir_num(r, nrow), w) : NULL, to[4], k[4];
   for (int u = 0; u < 4; u++) { /* step qu + j */
@@ -329,7 +338,8 @@ static int64_t run_length(const Operand *o, int it, int w) {
   return (o->ext[it] < w ? o->ext[it] : w) * 2 / o->at.coef[it];
 }
 
-void pack_build(LLVMModuleRef m, const char *name, const Operand *o, DType acc, int width, int nloop, const int *loop_iter) {
+void pack_build(LLVMModuleRef m, const char *name, const Operand *o, DType acc, int width, int nloop,
+                const int *loop_iter) {
   Pack p = {.o = o, .acc = acc, .w = ukr_lanes(acc), .width = width, .es = dt_bytes(acc)};
   LLVMContextRef cx = LLVMGetModuleContext(m);
   LLVMTypeRef i64 = LLVMInt64TypeInContext(cx), ptr = LLVMPointerTypeInContext(cx, 0);
@@ -347,13 +357,16 @@ void pack_build(LLVMModuleRef m, const char *name, const Operand *o, DType acc, 
   p.buf = ir_load(r, r->ptr, ir_gep(r, r->ptr, table, ir_num(r, o->buf->arg)), 8);
   for (int d = 0; d < nloop; d++) p.it[loop_iter[d]] = ir_load(r, r->i64, ir_gep(r, r->i64, p.loop, ir_num(r, d)), 8);
   int64_t along_p = run_length(o, innermost(o->np, o->p), p.w), along_k = run_length(o, innermost(o->nk, o->kk), p.w);
-  if (o->nk && along_k * 2 > along_p * 3) transposing(&p, nloop, loop_iter);
-  else copying(&p, nloop, loop_iter);
+  if (o->nk && along_k * 2 > along_p * 3)
+    transposing(&p, nloop, loop_iter);
+  else
+    copying(&p, nloop, loop_iter);
   ir_end(r);
 }
 
 void pack_matrix_build(LLVMModuleRef m, const char *name, DType from, DType acc, int width, bool transposed) {
-  Operand o = {.niter = 2, .ext = {INT64_MAX, INT64_MAX}, .np = 1, .nk = 1, .p = {0}, .kk = {1}, .plain = true, .from = from};
+  Operand o = {
+      .niter = 2, .ext = {INT64_MAX, INT64_MAX}, .np = 1, .nk = 1, .p = {0}, .kk = {1}, .plain = true, .from = from};
   o.at.coef[transposed ? 1 : 0] = 1;
   o.at.coef[transposed ? 0 : 1] = AT_RUN_TIME;
   Pack p = {.o = &o, .acc = acc, .w = ukr_lanes(acc), .width = width, .es = dt_bytes(acc)};
@@ -367,7 +380,9 @@ void pack_matrix_build(LLVMModuleRef m, const char *name, DType from, DType acc,
   p.nk = LLVMGetParam(p.r.fn, 3);
   p.dst = LLVMGetParam(p.r.fn, 4);
   p.p0 = p.k0 = ir_num(&p.r, 0);
-  if (transposed) transposing(&p, 0, NULL);
-  else copying(&p, 0, NULL);
+  if (transposed)
+    transposing(&p, 0, NULL);
+  else
+    copying(&p, 0, NULL);
   ir_end(&p.r);
 }

@@ -1,10 +1,16 @@
-/* Pack functions of operands that are not plain loads: fused prologues, gathers, any expression (see pack.h and pack.c, whose two
- * ways these are). Transposing goes row by row through a square on the stack, so that the expression is emitted once. */
+/* Pack functions of operands that are not plain loads: fused prologues, gathers, any expression (see pack.h and pack.c,
+ * whose two ways these are). Transposing goes row by row through a square on the stack, so that the expression is
+ * emitted once. */
 #include "codegen/cpu/mma_emit.h"
 #include "graph/affine.h"
 #include <string.h>
 
-typedef struct Score { Graph *g; const Operand *o; int64_t p, k; int w; } Score;
+typedef struct Score {
+  Graph *g;
+  const Operand *o;
+  int64_t p, k;
+  int w;
+} Score;
 static void see(void *ctx, Expr *e) { /* lanes that a contiguous load fills, along p and along k */
   Score *s = ctx;
   const Operand *o = s->o;
@@ -22,9 +28,17 @@ static void see(void *ctx, Expr *e) { /* lanes that a contiguous load fills, alo
   if (ik >= 0 && step[ik] == 1) s->k += o->ext[ik] < s->w ? o->ext[ik] : s->w;
 }
 
-typedef struct Panel { const Operand *o; DType acc; int width; LLVMTypeRef elem; LLVMValueRef p0, np, k0, nk, dst; } Panel;
+typedef struct Panel {
+  const Operand *o;
+  DType acc;
+  int width;
+  LLVMTypeRef elem;
+  LLVMValueRef p0, np, k0, nk, dst;
+} Panel;
 
-static LLVMValueRef at(Em *E, const Panel *p, LLVMValueRef base, LLVMValueRef i) { return LLVMBuildGEP2(E->b, p->elem, base, &i, 1, ""); }
+static LLVMValueRef at(Em *E, const Panel *p, LLVMValueRef base, LLVMValueRef i) {
+  return LLVMBuildGEP2(E->b, p->elem, base, &i, 1, "");
+}
 
 /* The operand at the current iterators as a vector of acc, at the innermost level. */
 static LLVMValueRef value(Em *E, const Panel *p) {
@@ -108,22 +122,27 @@ static void transposing(Em *E, const Panel *p, LLVMValueRef square) {
     LLVMValueRef point = call_min(E, LLVMBuildAdd(E->b, LLVMBuildAdd(E->b, pp, em_int(E, g), ""), row, ""), last);
     call_bind(E, LLVMBuildAdd(E->b, p->p0, point, ""), o->np, o->p, o->ext);
     LLVMValueRef v = value(E, p);
-    LLVMSetAlignment(LLVMBuildStore(E->b, v, at(E, p, square, LLVMBuildMul(E->b, row, vw, ""))), (unsigned)dt_bytes(p->acc));
+    LLVMSetAlignment(LLVMBuildStore(E->b, v, at(E, p, square, LLVMBuildMul(E->b, row, vw, ""))),
+                     (unsigned)dt_bytes(p->acc));
     em_loop_close(E, 0, NULL);
     LLVMTypeRef vt = em_vector(E, p->elem);
     LLVMValueRef u[4], by[2] = {em_int(E, w), em_int(E, (int64_t)q * w)};
     LLVMValueRef group = em_loop_open(E, zero, em_int(E, 4), 1, 0, NULL);
-    for (int i = 0; i < q; i++) u[i] = ir_load(&r, vt, at(E, p, square, mul_add(E, group, by[1], (int64_t)i * w)), dt_bytes(p->acc));
+    for (int i = 0; i < q; i++)
+      u[i] = ir_load(&r, vt, at(E, p, square, mul_add(E, group, by[1], (int64_t)i * w)), dt_bytes(p->acc));
     ir_transpose_rows(&r, w, u);
-    for (int i = 0; i < q; i++) ir_store(&r, u[i], at(E, p, square, mul_add(E, group, by[1], (int64_t)i * w)), dt_bytes(p->acc));
+    for (int i = 0; i < q; i++)
+      ir_store(&r, u[i], at(E, p, square, mul_add(E, group, by[1], (int64_t)i * w)), dt_bytes(p->acc));
     em_loop_close(E, 0, NULL);
     LLVMValueRef out = at(E, p, panel, LLVMBuildAdd(E->b, LLVMBuildMul(E->b, k, width, ""), em_int(E, g), ""));
     LLVMValueRef j = em_loop_open(E, zero, em_int(E, q), 1, 0, NULL);
-    for (int i = 0; i < 4; i++) u[i] = ir_load(&r, vt, at(E, p, square, mul_add(E, j, by[0], (int64_t)i * q * w)), dt_bytes(p->acc));
+    for (int i = 0; i < 4; i++)
+      u[i] = ir_load(&r, vt, at(E, p, square, mul_add(E, j, by[0], (int64_t)i * q * w)), dt_bytes(p->acc));
     ir_transpose_units(&r, w, u);
     for (int i = 0; i < 4; i++) { /* step qi + j, if the run has it */
       LLVMValueRef step = LLVMBuildAdd(E->b, j, em_int(E, i * q), "");
-      LLVMValueRef live = LLVMBuildSelect(E->b, LLVMBuildICmp(E->b, LLVMIntSLT, step, left, ""), em_int(E, nrow), zero, "");
+      LLVMValueRef live =
+          LLVMBuildSelect(E->b, LLVMBuildICmp(E->b, LLVMIntSLT, step, left, ""), em_int(E, nrow), zero, "");
       store(E, p, u[i], at(E, p, out, LLVMBuildMul(E->b, step, width, "")), ir_lanes_below(&r, live, w));
     }
     em_loop_close(E, 0, NULL);
@@ -132,8 +151,8 @@ static void transposing(Em *E, const Panel *p, LLVMValueRef square) {
   em_loop_close(E, 0, NULL);
 }
 
-bool pack_expr_build(Graph *g, const Isa *isa, LLVMModuleRef m, const char *name, const Operand *o, DType acc, int width, int nloop,
-                     const int *loop_iter, Arena *a) {
+bool pack_expr_build(Graph *g, const Isa *isa, LLVMModuleRef m, const char *name, const Operand *o, DType acc,
+                     int width, int nloop, const int *loop_iter, Arena *a) {
   if (!o->nk) return false;
   Em E;
   int w = ukr_lanes(acc);
@@ -154,8 +173,10 @@ bool pack_expr_build(Graph *g, const Isa *isa, LLVMModuleRef m, const char *name
   }
   Score s = {g, o, 0, 0, w};
   ex_visit(o->e, see, &s);
-  if (!o->np || s.k * 2 > s.p * 3) transposing(&E, &p, square);
-  else copying(&E, &p);
+  if (!o->np || s.k * 2 > s.p * 3)
+    transposing(&E, &p, square);
+  else
+    copying(&E, &p);
   call_close(&E, name, 6, (bool[]){true, false, false, false, false, true});
   return true;
 }

@@ -16,9 +16,16 @@ static bool load_lin(Graph *g, const KBuf *b, Expr *load, int niter, Lin *out) {
   return true;
 }
 
-/* ---- SPLIT: ITER k under // c or % c becomes c * q + r --------------------------------------------------------------- */
+/* ---- SPLIT: ITER k under // c or % c becomes c * q + r
+ * --------------------------------------------------------------- */
 
-typedef struct Split { Graph *g; const Operand *o; int k; int64_t c; int q, r; } Split;
+typedef struct Split {
+  Graph *g;
+  const Operand *o;
+  int k;
+  int64_t c;
+  int q, r;
+} Split;
 
 static bool is_split(const Expr *e, int *k, int64_t *c) {
   if (e->kind != EX_OP || (e->op != OP_FLOORDIV && e->op != OP_MOD) || e->dtype != DT_I64) return false;
@@ -38,7 +45,8 @@ static void see_split(void *ctx, Expr *e) { /* the coarsest divisor first */
   Split *s = ctx;
   int k;
   int64_t c;
-  if (is_split(e, &k, &c) && c > s->c && on_axis(s->o, k) && (c >= s->o->ext[k] || s->o->ext[k] % c == 0)) s->k = k, s->c = c;
+  if (is_split(e, &k, &c) && c > s->c && on_axis(s->o, k) && (c >= s->o->ext[k] || s->o->ext[k] % c == 0))
+    s->k = k, s->c = c;
 }
 static Expr *by_split(void *ctx, Expr *e) {
   Split *s = ctx;
@@ -73,7 +81,8 @@ static void split_axes(Graph *g, Operand *o) {
   }
 }
 
-/* ---- Merging ------------------------------------------------------------------------------------------------------ */
+/* ---- Merging ------------------------------------------------------------------------------------------------------
+ */
 
 /* Every load of e walks iterators (a, b) as the one iterator a * ext[b] + b, and nothing else uses them. */
 static bool walks_as_one(Graph *g, const Operand *o, Expr *e, int a, int b) {
@@ -132,7 +141,8 @@ static bool add_cond(Graph *g, Operand *o, Expr *c) {
   if (c->op < OP_EQ || c->op > OP_GE || c->arg[0]->dtype != DT_I64 || o->ncond == PACK_MAX_COND) return false;
   Lin x = {0}, y = {0};
   Expr *rest;
-  if (!ex_affine(g, c->arg[0], o->niter, x.coef, &x.c, &rest) || !ex_affine(g, c->arg[1], o->niter, y.coef, &y.c, &rest))
+  if (!ex_affine(g, c->arg[0], o->niter, x.coef, &x.c, &rest) ||
+      !ex_affine(g, c->arg[1], o->niter, y.coef, &y.c, &rest))
     return false;
   bool flip = c->op == OP_LT || c->op == OP_LE; /* y - x instead of x - y */
   Cond *to = &o->cond[o->ncond++];
@@ -147,8 +157,8 @@ static bool add_cond(Graph *g, Operand *o, Expr *c) {
 static Expr *below_casts(Expr *e) { /* exact widenings of a load */
   while (e->kind == EX_OP && e->op == OP_CAST) {
     DType to = e->dtype, from = e->arg[0]->dtype;
-    bool exact = to == from || (from == DT_BOOL && to != DT_BOOL) || (to == DT_I64 && dt_is_int(from)) || to == DT_F64 ||
-                 (to == DT_F32 && (dt_is_float(from) ? from != DT_F64 : dt_bytes(from) <= 2));
+    bool exact = to == from || (from == DT_BOOL && to != DT_BOOL) || (to == DT_I64 && dt_is_int(from)) ||
+                 to == DT_F64 || (to == DT_F32 && (dt_is_float(from) ? from != DT_F64 : dt_bytes(from) <= 2));
     if (to == DT_F64 && from == DT_I64) exact = false;
     if (!exact) return e;
     e = e->arg[0];

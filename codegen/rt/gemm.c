@@ -52,7 +52,10 @@ size_t gemm_scratch(const Gemm *g) {
   return r_bytes(g) + v_bytes(g) + c_bytes(g) * (size_t)(depth(g) + (g->epilogue != NULL));
 }
 
-typedef struct Mat { char *at; int64_t ld; } Mat;
+typedef struct Mat {
+  char *at;
+  int64_t ld;
+} Mat;
 
 static char *place(const Gemm *g, const GemmPlace *p, void *const *ptr, const int64_t *loop) {
   int64_t off = p->base;
@@ -60,8 +63,8 @@ static char *place(const Gemm *g, const GemmPlace *p, void *const *ptr, const in
   return (char *)ptr[p->arg] + off * p->esize;
 }
 
-static void pack(const Gemm *g, const GemmSide *s, const void *args, void *const *ptr, const int64_t *loop, int64_t p0, int64_t np,
-                 int64_t k0, int64_t nk, void *dst) {
+static void pack(const Gemm *g, const GemmSide *s, const void *args, void *const *ptr, const int64_t *loop, int64_t p0,
+                 int64_t np, int64_t k0, int64_t nk, void *dst) {
   if (!s->matrix) {
     s->fn(args, loop, p0, np, k0, nk, dst);
     return;
@@ -84,8 +87,8 @@ static void add_rows(const Gemm *g, Mat to, Mat from, int64_t nr, int64_t nv) { 
 }
 
 /* All tiles of packed rows [0, nr) against columns [v0, v0 + nv); c is the block's corner. */
-static void tiles(const Gemm *g, int64_t kc, const char *a, int64_t a_panel, const char *b, int64_t b_panel, int64_t ldb,
-                  Mat c, int64_t nr, int64_t nv, int64_t load) {
+static void tiles(const Gemm *g, int64_t kc, const char *a, int64_t a_panel, const char *b, int64_t b_panel,
+                  int64_t ldb, Mat c, int64_t nr, int64_t nv, int64_t load) {
   int64_t es = g->esize;
   for (int64_t j = 0; j < nv; j += g->nr, b += b_panel) {
     int64_t cols = min64(g->nr, nv - j);
@@ -96,13 +99,20 @@ static void tiles(const Gemm *g, int64_t kc, const char *a, int64_t a_panel, con
   }
 }
 
-typedef struct Block { const int64_t *loop; int64_t at, r0, r1, v0, v1; } Block; /* at: flat loop point */
+typedef struct Block {
+  const int64_t *loop;
+  int64_t at, r0, r1, v0, v1;
+} Block; /* at: flat loop point */
 
 /* A lane's scratch; held: which (loop point, chunk) of R lies packed in it, -1 none. */
-typedef struct Lane { char *scratch; int64_t held; } Lane;
+typedef struct Lane {
+  char *scratch;
+  int64_t held;
+} Lane;
 
 /* c = the sum over one chunk of k. */
-static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const Block *k, int64_t chunk, Mat c, Lane *lane) {
+static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const Block *k, int64_t chunk, Mat c,
+                      Lane *lane) {
   int64_t es = g->esize, nv = k->v1 - k->v0, c0 = chunk * g->chunk, c1 = min64(c0 + g->chunk, g->K);
   char *abuf = lane->scratch, *bbuf = abuf + r_bytes(g);
   const char *in_place = g->in_place ? place(g, &g->v.at, ptr, k->loop) + k->v0 * es : NULL;
@@ -124,9 +134,12 @@ static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const B
     for (int64_t r = k->r0; r < k->r1; r += g->rb) {
       int64_t nr = min64(g->rb, k->r1 - r);
       const char *a = abuf;
-      if (whole) a += (k0 - c0) * g->mr * es;
-      else pack(g, &g->r, args, ptr, k->loop, r, nr, k0, kc, abuf);
-      tiles(g, kc, a, g->mr * (whole ? c1 - c0 : kc) * es, b, b_panel, ldb, (Mat){c.at + (r - k->r0) * c.ld * es, c.ld}, nr, nv, k0 > c0);
+      if (whole)
+        a += (k0 - c0) * g->mr * es;
+      else
+        pack(g, &g->r, args, ptr, k->loop, r, nr, k0, kc, abuf);
+      tiles(g, kc, a, g->mr * (whole ? c1 - c0 : kc) * es, b, b_panel, ldb, (Mat){c.at + (r - k->r0) * c.ld * es, c.ld},
+            nr, nv, k0 > c0);
     }
   }
 }
@@ -193,7 +206,8 @@ static Mat partial(const Gemm *g, void *shared, int64_t chunk, int64_t u) {
   return (Mat){(char *)shared + c_bytes(g) * (size_t)(chunk * gemm_units(g) + u), block_cols(g)};
 }
 
-void gemm_run_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch, void *shared) {
+void gemm_run_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch,
+                     void *shared) {
   int64_t units = gemm_units(g), loop[GEMM_MAX_LOOP];
   Lane lane = {scratch, -1};
   for (int64_t i = lo; i < hi; i++) {
@@ -202,7 +216,8 @@ void gemm_run_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t 
   }
 }
 
-void gemm_join_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch, void *shared) {
+void gemm_join_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch,
+                      void *shared) {
   int64_t loop[GEMM_MAX_LOOP];
   for (int64_t u = lo; u < hi; u++) {
     Block k = block_at(g, u, 1, loop);

@@ -3,8 +3,8 @@
  *   bench_contract [threads [filter]]        BENCH_BEST=1: least times instead of medians, with one
  *                                          thread its processor time: for a busy machine
  *
- * Products: medians of rounds of tg's kernel and of cblas in turn. Convolutions: GFLOP/s as a share of the peak, which is the best
- * rate of a loop of independent fused multiply-adds on the same threads. */
+ * Products: medians of rounds of tg's kernel and of cblas in turn. Convolutions: GFLOP/s as a share of the peak, which
+ * is the best rate of a loop of independent fused multiply-adds on the same threads. */
 #include "codegen/rt/pool.h"
 #include "tests/unit/mma_forms.h"
 #include <cblas.h>
@@ -21,21 +21,37 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-typedef struct Run { const Code *code; void **ptr; char *scratch; size_t lane; void *shared; RtPool *pool; } Run;
+typedef struct Run {
+  const Code *code;
+  void **ptr;
+  char *scratch;
+  size_t lane;
+  void *shared;
+  RtPool *pool;
+} Run;
 static void lane_fn(void *ctx, int lane, int nlane) {
   Run *r = ctx;
   KFault f = {0};
   for (int p = 0; p < r->code->nphase; p++) {
     const Phase *ph = &r->code->phase[p];
     if (p) rt_pool_barrier(r->pool, nlane);
-    KernelArgs a = {r->ptr, rt_lane_lo(ph->units, lane, nlane), rt_lane_lo(ph->units, lane + 1, nlane), r->scratch + r->lane * (size_t)lane,
-                    r->shared, &f, ph->ctx};
+    KernelArgs a = {r->ptr,
+                    rt_lane_lo(ph->units, lane, nlane),
+                    rt_lane_lo(ph->units, lane + 1, nlane),
+                    r->scratch + r->lane * (size_t)lane,
+                    r->shared,
+                    &f,
+                    ph->ctx};
     if (a.lo < a.hi) ph->fn(&a);
   }
 }
 
 /* Peak: a micro-kernel whose panels stay in L1. */
-typedef struct Peak { GemmUkr ukr; int mr, nr; int64_t reps; } Peak;
+typedef struct Peak {
+  GemmUkr ukr;
+  int mr, nr;
+  int64_t reps;
+} Peak;
 enum { PEAK_K = 128 };
 static void peak_lane(void *ctx, int lane, int nlane) {
   Peak *p = ctx;
@@ -62,14 +78,26 @@ static double least(double *t, int n) {
   return n ? t[0] : 0;
 }
 
-typedef struct Bench { bool best; Jit *jit; RtPool *pool; int threads; double peak; const char *filter; } Bench;
+typedef struct Bench {
+  bool best;
+  Jit *jit;
+  RtPool *pool;
+  int threads;
+  double peak;
+  const char *filter;
+} Bench;
 
-typedef struct Blas { bool on, f64, ta, tb; int64_t m, n, k; } Blas;
+typedef struct Blas {
+  bool on, f64, ta, tb;
+  int64_t m, n, k;
+} Blas;
 static void blas(const Blas *b, const MmaCase *c, void *out) {
   CBLAS_TRANSPOSE ta = b->ta ? CblasTrans : CblasNoTrans, tb = b->tb ? CblasTrans : CblasNoTrans;
   int m = (int)b->m, n = (int)b->n, k = (int)b->k, lda = b->ta ? m : k, ldb = b->tb ? k : n;
-  if (b->f64) cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1, c->t[0].data, lda, c->t[1].data, ldb, 0, out, n);
-  else cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, c->t[0].data, lda, c->t[1].data, ldb, 0, out, n);
+  if (b->f64)
+    cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1, c->t[0].data, lda, c->t[1].data, ldb, 0, out, n);
+  else
+    cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, c->t[0].data, lda, c->t[1].data, ldb, 0, out, n);
 }
 
 static void bench(Bench *B, const char *name, MmaCase *c, Node *n, Blas ref) {
@@ -98,7 +126,12 @@ static void bench(Bench *B, const char *name, MmaCase *c, Node *n, Blas ref) {
   for (int i = 0; i < c->nin; i++) ptr[i] = c->t[i].data;
   ptr[c->nin] = out.data;
   size_t lane = (code.lane_bytes + 4095) & ~(size_t)4095;
-  Run r = {&code, ptr, aligned_alloc(4096, lane * (size_t)B->threads), lane, aligned_alloc(64, (code.shared_bytes + 64) & ~(size_t)63), B->pool};
+  Run r = {&code,
+           ptr,
+           aligned_alloc(4096, lane * (size_t)B->threads),
+           lane,
+           aligned_alloc(64, (code.shared_bytes + 64) & ~(size_t)63),
+           B->pool};
   /* In rounds, with a pause before each side: idle workers of the other library spin for a while. */
   enum { MAX = 400, ROUNDS = 5 };
   double mine[MAX], theirs[MAX];
@@ -109,16 +142,22 @@ static void bench(Bench *B, const char *name, MmaCase *c, Node *n, Blas ref) {
       double begin = now();
       for (int i = 0; i < MAX / ROUNDS && (i < 3 || now() - begin < 0.08); i++) {
         double a = now();
-        if (side) blas(&ref, c, other.data);
-        else rt_pool_run(B->pool, lane_fn, &r);
+        if (side)
+          blas(&ref, c, other.data);
+        else
+          rt_pool_run(B->pool, lane_fn, &r);
         double b = now() - a;
         if (!i) continue; /* wakes the workers */
-        if (side) theirs[others++] = b;
-        else mine[runs++] = b;
+        if (side)
+          theirs[others++] = b;
+        else
+          mine[runs++] = b;
       }
     }
-  double t = B->best ? least(mine, runs) : median(mine, runs), u = B->best ? least(theirs, others) : median(theirs, others);
-  printf("%-28s %9.3f ms %7.1f GFLOP/s %5.2f of peak", name, t * 1e3, flop / t * 1e-9, flop / t / B->peak / (n->dtype == DT_F64 ? 0.5 : 1));
+  double t = B->best ? least(mine, runs) : median(mine, runs),
+         u = B->best ? least(theirs, others) : median(theirs, others);
+  printf("%-28s %9.3f ms %7.1f GFLOP/s %5.2f of peak", name, t * 1e3, flop / t * 1e-9,
+         flop / t / B->peak / (n->dtype == DT_F64 ? 0.5 : 1));
   if (ref.on) printf("  OpenBLAS %9.3f ms, ratio %.2f", u * 1e3, u / t);
   printf("  (compile %.1f ms)\n", compile * 1e3);
   fflush(stdout);
@@ -132,7 +171,8 @@ static void bench(Bench *B, const char *name, MmaCase *c, Node *n, Blas ref) {
 
 static void product(Bench *B, DType t, int64_t m, int64_t n, int64_t k, bool ta, bool tb) {
   char name[64];
-  snprintf(name, sizeof name, "%s %lldx%lldx%lld%s%s", dt_name(t), (long long)m, (long long)n, (long long)k, ta ? " a.t" : "", tb ? " b.t" : "");
+  snprintf(name, sizeof name, "%s %lldx%lldx%lld%s%s", dt_name(t), (long long)m, (long long)n, (long long)k,
+           ta ? " a.t" : "", tb ? " b.t" : "");
   if (B->filter && !strstr(name, B->filter)) return;
   MmaCase c = mma_case();
   bench(B, name, &c, form_matmul(&c, t, m, n, k, ta, tb), (Blas){true, t == DT_F64, ta, tb, m, n, k});
@@ -140,7 +180,9 @@ static void product(Bench *B, DType t, int64_t m, int64_t n, int64_t k, bool ta,
 static void conv(Bench *B, const char *name, int form, ConvShape q) {
   if (B->filter && !strstr(name, B->filter)) return;
   MmaCase c = mma_case();
-  Node *n = form == 0 ? form_conv(&c, DT_F32, &q) : form == 1 ? form_conv_dw(&c, DT_F32, &q) : form_conv_dx(&c, DT_F32, &q);
+  Node *n = form == 0   ? form_conv(&c, DT_F32, &q)
+            : form == 1 ? form_conv_dw(&c, DT_F32, &q)
+                        : form_conv_dx(&c, DT_F32, &q);
   bench(B, name, &c, n, (Blas){0});
 }
 

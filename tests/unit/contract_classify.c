@@ -1,4 +1,5 @@
-/* Recognition of contractions: classification of every form and its adjoints, and the normal form of sums of products. */
+/* Recognition of contractions: classification of every form and its adjoints, and the normal form of sums of products.
+ */
 #include "tests/unit/mma_forms.h"
 #include <criterion/criterion.h>
 
@@ -25,19 +26,22 @@ Test(contract, products) {
 Test(contract, products_with_swapped_output) { /* [sum(a[m, k] * b[k, n]) for n, m]: N is the innermost axis, here m */
   MmaCase c = mma_case();
   Node *a = mma_input(&c, DT_F32, DIMS(4, 6)), *b = mma_input(&c, DT_F32, DIMS(6, 5));
-  Expr *body = ex_op2(c.g, OP_MUL, LOAD(&c, a, NULL, it_(&c, 1), it_(&c, 2)), LOAD(&c, b, NULL, it_(&c, 2), it_(&c, 0)));
+  Expr *body =
+      ex_op2(c.g, OP_MUL, LOAD(&c, a, NULL, it_(&c, 1), it_(&c, 2)), LOAD(&c, b, NULL, it_(&c, 2), it_(&c, 0)));
   expect(&c, nd_comp(c.g, 2, 1, (int64_t[]){5, 4, 6}, RED_SUM, body, NULL), "contraction: M = 5 N = 4 K = 6 batch = 1");
 }
 
 Test(contract, gram) { /* A.t @ A: one tensor twice */
   MmaCase c = mma_case();
   Node *a = mma_input(&c, DT_F32, DIMS(9, 6));
-  Expr *body = ex_op2(c.g, OP_MUL, LOAD(&c, a, NULL, it_(&c, 2), it_(&c, 0)), LOAD(&c, a, NULL, it_(&c, 2), it_(&c, 1)));
+  Expr *body =
+      ex_op2(c.g, OP_MUL, LOAD(&c, a, NULL, it_(&c, 2), it_(&c, 0)), LOAD(&c, a, NULL, it_(&c, 2), it_(&c, 1)));
   expect(&c, nd_comp(c.g, 2, 1, (int64_t[]){6, 6, 9}, RED_SUM, body, NULL), "contraction: M = 6 N = 6 K = 9 batch = 1");
 }
 
 Test(contract, convolutions_and_adjoints) {
-  static const ConvShape q = {8, 64, 32, 58, 58, 3, 3, 1, 0}, strided = {2, 3, 16, 31, 31, 5, 5, 2, 0}, padded = {2, 3, 16, 30, 30, 3, 3, 1, 1};
+  static const ConvShape q = {8, 64, 32, 58, 58, 3, 3, 1, 0}, strided = {2, 3, 16, 31, 31, 5, 5, 2, 0},
+                         padded = {2, 3, 16, 30, 30, 3, 3, 1, 1};
   MmaCase c = mma_case();
   expect(&c, form_conv(&c, DT_F32, &q), "contraction: M = 32 N = 25088 K = 576 batch = 1");
   c = mma_case();
@@ -75,7 +79,8 @@ Test(contract, attention_with_reshapes) {
   expect(&c, form_scores(&c, DT_F32, 2, 16, 3, 8), "contraction: M = 16 N = 16 K = 8 batch = 6");
   c = mma_case();
   expect(&c, form_attend(&c, DT_F32, 2, 16, 3, 8), "contraction: M = 16 N = 8 K = 16 batch = 6");
-  /* The merge before the output projection splits K in (h, d): out[b, t, e] = sum over h, d of o[b, h, t, d] * w[h*D + d, e] */
+  /* The merge before the output projection splits K in (h, d): out[b, t, e] = sum over h, d of o[b, h, t, d] * w[h*D +
+   * d, e] */
   c = mma_case();
   Node *o = mma_input(&c, DT_F32, DIMS(2, 3, 16, 8)), *w = mma_input(&c, DT_F32, DIMS(24, 20));
   Expr *lo = LOAD(&c, o, NULL, it_(&c, 0), it_(&c, 3), it_(&c, 1), it_(&c, 4));
@@ -90,21 +95,24 @@ Test(contract, what_is_none) {
   Expr *l = LOAD(&c, x, NULL, it_(&c, 0), it_(&c, 1));
   Contract con;
   cr_expect_not(contract_find_node(nd_comp(c.g, 1, 1, (int64_t[]){4, 6}, RED_SUM, l, NULL), &con));
-  cr_expect_not(contract_find_node(nd_comp(c.g, 1, 1, (int64_t[]){4, 6}, RED_MAX, ex_op2(c.g, OP_MUL, l, l), NULL), &con));
+  cr_expect_not(
+      contract_find_node(nd_comp(c.g, 1, 1, (int64_t[]){4, 6}, RED_MAX, ex_op2(c.g, OP_MUL, l, l), NULL), &con));
   Node *half = nd_comp(c.g, 1, 1, (int64_t[]){4, 6}, RED_SUM, ex_op2(c.g, OP_MUL, l, ex_float(c.g, DT_F32, 0.5)), NULL);
   cr_expect_not(contract_find_node(half, &con));
   cr_expect_eq(contract_normal(c.g, half), half);
   mma_case_free(&c);
 }
 
-/* ---- Normal form -------------------------------------------------------------------------------------------------- */
+/* ---- Normal form --------------------------------------------------------------------------------------------------
+ */
 
 /* The sum inside a node in normal form. */
 static Node *inner_sum(Node *n) {
   Contract con;
   if (contract_find_node(n, &con)) return n;
   Expr *e = n->comp.body;
-  while (e->kind != EX_LOAD) e = e->kind == EX_OP ? (e->op == OP_SELECT ? e->arg[1] : e->arg[0]->kind == EX_LOAD ? e->arg[0] : e->arg[1]) : e;
+  while (e->kind != EX_LOAD)
+    e = e->kind == EX_OP ? (e->op == OP_SELECT ? e->arg[1] : e->arg[0]->kind == EX_LOAD ? e->arg[0] : e->arg[1]) : e;
   return e->node;
 }
 
@@ -116,7 +124,9 @@ static void expect_normal(MmaCase *c, Node *n, const char *text) {
   cr_expect_str_eq(contract_text(c->arena, &con), text);
   Tensor v[2];
   Fault fault = {0};
-  cr_assert(graph_eval(c->g, &(Region){2, (Node *[]){n, m}, 0, NULL}, c->nin, c->t, v, &(EvalOptions){.wide = true}, &fault), "%s", fault.msg);
+  cr_assert(
+      graph_eval(c->g, &(Region){2, (Node *[]){n, m}, 0, NULL}, c->nin, c->t, v, &(EvalOptions){.wide = true}, &fault),
+      "%s", fault.msg);
   for (int64_t i = 0; i < tensor_count(&v[0]); i++)
     cr_assert_float_eq(((double *)v[0].data)[i], ((double *)v[1].data)[i], 1e-5, "element %lld", (long long)i);
   tensor_drop(&v[0]);
@@ -125,7 +135,10 @@ static void expect_normal(MmaCase *c, Node *n, const char *text) {
   mma_case_free(c);
 }
 
-typedef struct Abc { Node *a, *b, *s; Expr *la, *lb, *ls; } Abc; /* a[m, k], b[k, n], s[k] */
+typedef struct Abc {
+  Node *a, *b, *s;
+  Expr *la, *lb, *ls;
+} Abc; /* a[m, k], b[k, n], s[k] */
 static Abc abc(MmaCase *c, DType t) {
   Abc x = {mma_input(c, t, DIMS(4, 6)), mma_input(c, t, DIMS(6, 5)), mma_input(c, t, DIMS(6)), 0, 0, 0};
   x.la = LOAD(c, x.a, NULL, it_(c, 0), it_(c, 2));
@@ -180,11 +193,13 @@ Test(contract, normal_guard_over_outputs_goes_around) {
   Expr *lt = ex_op2(c.g, OP_LE, it_(&c, 1), it_(&c, 0));
   expect_normal(&c, nd_comp(c.g, 2, 1, MNK, RED_SUM, ex_op2(c.g, OP_MUL, x.la, x.lb), lt), mnk);
 }
-Test(contract, normal_data_guard) { /* over k alone: in both factors; over (m, k): b may be infinite where a is masked */
+Test(contract,
+     normal_data_guard) { /* over k alone: in both factors; over (m, k): b may be infinite where a is masked */
   MmaCase c = mma_case();
   Abc x = abc(&c, DT_F32);
   Expr *zero = ex_float(c.g, DT_F32, 0);
-  expect_normal(&c, nd_comp(c.g, 2, 1, MNK, RED_SUM, ex_op2(c.g, OP_MUL, x.la, x.lb), ex_op2(c.g, OP_GT, x.ls, zero)), mnk);
+  expect_normal(&c, nd_comp(c.g, 2, 1, MNK, RED_SUM, ex_op2(c.g, OP_MUL, x.la, x.lb), ex_op2(c.g, OP_GT, x.ls, zero)),
+                mnk);
   c = mma_case();
   x = abc(&c, DT_F32);
   zero = ex_float(c.g, DT_F32, 0);
@@ -192,7 +207,8 @@ Test(contract, normal_data_guard) { /* over k alone: in both factors; over (m, k
   cr_expect_eq(contract_normal(c.g, n), n);
   mma_case_free(&c);
 }
-Test(contract, normal_guard_that_bounds_a_load) { /* b has 3 rows, k runs to 6 and k < 3: the mask stays with the load of b */
+Test(contract,
+     normal_guard_that_bounds_a_load) { /* b has 3 rows, k runs to 6 and k < 3: the mask stays with the load of b */
   MmaCase c = mma_case();
   Abc x = abc(&c, DT_F32);
   Node *small = mma_input(&c, DT_F32, DIMS(3, 5));

@@ -12,7 +12,8 @@ Test(mma, matmul_sizes) {
       int64_t M = sizes[i], N = sizes[j], K = sizes[(i * 5 + j * 7) % NSIZE];
       MmaCase c = mma_case();
       check(&c, form_matmul(&c, DT_F32, M, N, K, (i + j) & 1, (i ^ j) >> 1 & 1), &t,
-            arena_printf(c.arena, "matmul %lld %lld %lld ta %d tb %d", (long long)M, (long long)N, (long long)K, (i + j) & 1, (i ^ j) >> 1 & 1));
+            arena_printf(c.arena, "matmul %lld %lld %lld ta %d tb %d", (long long)M, (long long)N, (long long)K,
+                         (i + j) & 1, (i ^ j) >> 1 & 1));
     }
   cr_assert_geq(t.ran, 60);
 }
@@ -23,7 +24,8 @@ Test(mma, layouts_and_dtypes) {
   for (int d = 0; d < 7; d++)
     for (int f = 0; f < 4; f++) {
       MmaCase c = mma_case();
-      check(&c, form_matmul(&c, dt[d], 37, 45, 29, f & 1, f >> 1), &t, arena_printf(c.arena, "%s layout %d", dt_name(dt[d]), f));
+      check(&c, form_matmul(&c, dt[d], 37, 45, 29, f & 1, f >> 1), &t,
+            arena_printf(c.arena, "%s layout %d", dt_name(dt[d]), f));
     }
   cr_assert_eq(t.ran, 28);
 }
@@ -40,12 +42,14 @@ Test(mma, long_k) { /* chunks of 4096 and their tree, blocks inside chunks */
 }
 
 Test(mma, tall_and_narrow) { /* the vector side is M; long K is split over chunks */
-  static const int64_t q[][3] = {{200, 1, 70}, {130, 10, 65}, {1000, 3, 100}, {100, 10, 9000}, {20, 30, 13000}, {70, 2, 4097}, {64, 1, 8193}};
+  static const int64_t q[][3] = {{200, 1, 70},    {130, 10, 65}, {1000, 3, 100}, {100, 10, 9000},
+                                 {20, 30, 13000}, {70, 2, 4097}, {64, 1, 8193}};
   Tally t = {0};
   for (int i = 0; i < 7; i++)
     for (int f = 0; f < 4; f++) {
       MmaCase c = mma_case();
-      check(&c, form_matmul(&c, DT_F32, q[i][0], q[i][1], q[i][2], f & 1, f >> 1), &t, arena_printf(c.arena, "tall %d, layout %d", i, f));
+      check(&c, form_matmul(&c, DT_F32, q[i][0], q[i][1], q[i][2], f & 1, f >> 1), &t,
+            arena_printf(c.arena, "tall %d, layout %d", i, f));
     }
   cr_assert_eq(t.ran, 28);
 }
@@ -71,8 +75,9 @@ Test(mma, batched) {
 }
 
 Test(mma, convolutions) {
-  static const ConvShape q[] = {{2, 3, 5, 9, 11, 3, 3, 1, 0}, {2, 3, 5, 9, 11, 3, 3, 1, 1}, {1, 4, 16, 17, 33, 3, 2, 2, 0},
-                                {3, 2, 7, 12, 12, 5, 5, 2, 2}, {2, 8, 9, 7, 7, 1, 1, 1, 0}, {1, 1, 33, 28, 28, 3, 3, 1, 0},
+  static const ConvShape q[] = {{2, 3, 5, 9, 11, 3, 3, 1, 0},    {2, 3, 5, 9, 11, 3, 3, 1, 1},
+                                {1, 4, 16, 17, 33, 3, 2, 2, 0},  {3, 2, 7, 12, 12, 5, 5, 2, 2},
+                                {2, 8, 9, 7, 7, 1, 1, 1, 0},     {1, 1, 33, 28, 28, 3, 3, 1, 0},
                                 {2, 17, 15, 20, 20, 3, 3, 1, 1}, {1, 3, 4, 40, 40, 7, 7, 4, 3}};
   Tally t = {0};
   for (int i = 0; i < 8; i++)
@@ -92,7 +97,8 @@ Test(mma, attention) {
   for (int i = 0; i < 4; i++)
     for (int f = 0; f < 2; f++) {
       MmaCase c = mma_case();
-      check(&c, f ? form_scores(&c, DT_F32, 2, T[i], 3, 8) : form_attend(&c, DT_F32, 2, T[i], 3, 8), &t, f ? "scores" : "attend");
+      check(&c, f ? form_scores(&c, DT_F32, 2, T[i], 3, 8) : form_attend(&c, DT_F32, 2, T[i], 3, 8), &t,
+            f ? "scores" : "attend");
     }
   cr_assert_geq(t.ran, 6);
 }

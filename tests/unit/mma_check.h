@@ -4,7 +4,9 @@
 #include "tests/unit/mma_forms.h"
 #include <criterion/criterion.h>
 
-typedef struct Tally { int ran, declined; } Tally;
+typedef struct Tally {
+  int ran, declined;
+} Tally;
 
 static inline Jit *the_jit(void) { /* one LLVM a test process */
   static Jit *jit;
@@ -13,7 +15,8 @@ static inline Jit *the_jit(void) { /* one LLVM a test process */
 }
 
 /* Runs code whole and in ranges of one and of three units, and compares all bits with the reference. */
-static inline void check_code(MmaCase *c, Node *n, const Code *code, const Tensor *ref, const char *what, const char *emitter) {
+static inline void check_code(MmaCase *c, Node *n, const Code *code, const Tensor *ref, const char *what,
+                              const char *emitter) {
   static const int64_t steps[] = {0, 1, 3};
   size_t size = (size_t)dt_bytes(n->dtype);
   for (int i = 0; i < 3; i++) {
@@ -21,8 +24,8 @@ static inline void check_code(MmaCase *c, Node *n, const Code *code, const Tenso
     cr_assert(mma_run_code(code, c, n, &out, steps[i]), "%s: %s", what, emitter);
     for (int64_t j = 0, e = tensor_count(ref); j < e; j++)
       cr_assert(!memcmp((char *)ref->data + (size_t)j * size, (char *)out.data + (size_t)j * size, size),
-                "%s, %s, units by %lld: element %lld is %.9g, not %.9g", what, emitter, (long long)steps[i], (long long)j,
-                dt_get_f(n->dtype, out.data, j), dt_get_f(n->dtype, ref->data, j));
+                "%s, %s, units by %lld: element %lld is %.9g, not %.9g", what, emitter, (long long)steps[i],
+                (long long)j, dt_get_f(n->dtype, out.data, j), dt_get_f(n->dtype, ref->data, j));
     tensor_drop(&out);
   }
 }

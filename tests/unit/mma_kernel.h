@@ -37,8 +37,13 @@ static inline Node *mma_input(MmaCase *c, DType t, int rank, const int64_t *dim)
   uint64_t s = 88172645463325252u + (uint64_t)c->nin;
   for (int64_t i = 0, e = tensor_count(x); i < e; i++) {
     s ^= s << 13, s ^= s >> 7, s ^= s << 17;
-    if (dt_is_float(t)) dt_put_f(t, x->data, i, (double)(int64_t)(s >> 11) / 9007199254740992.0 * 2 - 1);
-    else dt_put_i(t, x->data, i, t == DT_BOOL ? (int64_t)(s >> 40 & 1) : t == DT_U8 ? (int64_t)(s >> 33) % 10 : (int64_t)(s >> 33) % 19 - 9);
+    if (dt_is_float(t))
+      dt_put_f(t, x->data, i, (double)(int64_t)(s >> 11) / 9007199254740992.0 * 2 - 1);
+    else
+      dt_put_i(t, x->data, i,
+               t == DT_BOOL ? (int64_t)(s >> 40 & 1)
+               : t == DT_U8 ? (int64_t)(s >> 33) % 10
+                            : (int64_t)(s >> 33) % 19 - 9);
   }
   c->in[c->nin++] = n;
   return n;
@@ -61,14 +66,23 @@ static inline Kernel *mma_kernel_of(MmaCase *c, Node *n) {
   k->buf = arena_array(a, KBuf, k->nbuf);
   for (int i = 0; i <= c->nin; i++) {
     Node *b = i < c->nin ? c->in[i] : n;
-    k->buf[i] = (KBuf){SP_GLOBAL, b->dtype, i < c->nin, i == c->nin, b, b->rank, b->dim, mma_strides(a, b->rank, b->dim), NULL, i};
+    k->buf[i] = (KBuf){
+        SP_GLOBAL, b->dtype, i < c->nin, i == c->nin, b, b->rank, b->dim, mma_strides(a, b->rank, b->dim), NULL, i};
   }
   k->nstage = 1;
   k->stage = arena_new_of(a, Stage);
   int8_t *st = arena_array(a, int8_t, q->nout);
   for (int i = 0; i < q->nout; i++) st[i] = (int8_t)i;
-  *k->stage = (Stage){.kind = ST_CONTRACT, .op = (uint8_t)q->op, .order = ORD_CHAIN, .fma = true, .nred = q->nred,
-                      .extent = q->extent + q->nout, .body = q->body, .guard = q->guard, .out = c->nin, .store = st};
+  *k->stage = (Stage){.kind = ST_CONTRACT,
+                      .op = (uint8_t)q->op,
+                      .order = ORD_CHAIN,
+                      .fma = true,
+                      .nred = q->nred,
+                      .extent = q->extent + q->nout,
+                      .body = q->body,
+                      .guard = q->guard,
+                      .out = c->nin,
+                      .store = st};
   kernel_sites(k, a);
   return k;
 }
@@ -97,8 +111,12 @@ static inline bool mma_run_code(const Code *code, MmaCase *c, Node *n, Tensor *o
   return fault.kind == KF_NONE;
 }
 
-/* A factor at all points of the iterators that it depends on, by the oracle, and its step along each iterator (0: not dependent). */
-typedef struct MmaFactor { Node *node; int64_t step[CONTRACT_MAX_ITER]; } MmaFactor;
+/* A factor at all points of the iterators that it depends on, by the oracle, and its step along each iterator (0: not
+ * dependent). */
+typedef struct MmaFactor {
+  Node *node;
+  int64_t step[CONTRACT_MAX_ITER];
+} MmaFactor;
 static inline MmaFactor mma_factor(MmaCase *c, const Comp *q, Expr *e, DType acc) {
   MmaFactor f = {0};
   int nit = q->nout + q->nred, n = 0;
@@ -116,13 +134,17 @@ static inline MmaFactor mma_factor(MmaCase *c, const Comp *q, Expr *e, DType acc
   f.node = nd_comp(c->g, n, 0, ext, RED_NONE, e->dtype == acc ? e : ex_cast(c->g, acc, e), NULL);
   return f;
 }
-static inline int64_t mma_at(const MmaFactor *f, const Comp *q, int lo, int hi, int64_t flat) { /* offset of a flat point of iterators lo.. */
+static inline int64_t mma_at(const MmaFactor *f, const Comp *q, int lo, int hi,
+                             int64_t flat) { /* offset of a flat point of iterators lo.. */
   int64_t at = 0;
   for (int k = hi - 1; k >= lo; k--) at += flat % q->extent[k] * f->step[k], flat /= q->extent[k];
   return at;
 }
 
-typedef union { double d; int64_t i; } MmaSum;
+typedef union {
+  double d;
+  int64_t i;
+} MmaSum;
 static inline MmaSum mma_add(DType acc, MmaSum x, MmaSum y) {
   if (acc == DT_I64) return (MmaSum){.i = (int64_t)((uint64_t)x.i + (uint64_t)y.i)};
   return (MmaSum){.d = acc == DT_F32 ? (float)x.d + (float)y.d : x.d + y.d};
@@ -134,7 +156,8 @@ static inline MmaSum mma_fma(const Contract *con, const void *a, int64_t i, cons
   return mma_add(DT_I64, s, (MmaSum){.i = con->prod == DT_I32 ? (int32_t)p : p});
 }
 
-/* The contract's own arithmetic: factors by the oracle, then chains of fused multiply-adds in chunks of 4096 and the tree. */
+/* The contract's own arithmetic: factors by the oracle, then chains of fused multiply-adds in chunks of 4096 and the
+ * tree. */
 static inline bool mma_reference(MmaCase *c, Node *n, Tensor *out) {
   const Comp *q = &n->comp;
   Contract con;
@@ -156,13 +179,17 @@ static inline bool mma_reference(MmaCase *c, Node *n, Tensor *out) {
     int used = 0;
     for (int64_t k0 = 0, chunk = 0; k0 < K; k0 += 4096, chunk++) {
       MmaSum s = con.acc == DT_I64 ? (MmaSum){.i = 0} : (MmaSum){.d = 0};
-      for (int64_t k = k0; k < K && k < k0 + 4096; k++) s = mma_fma(&con, v[0].data, ia + ka[k], v[1].data, ib + kb[k], s);
+      for (int64_t k = k0; k < K && k < k0 + 4096; k++)
+        s = mma_fma(&con, v[0].data, ia + ka[k], v[1].data, ib + kb[k], s);
       slot[used++] = s;
-      for (int64_t m = chunk + 1; m % 2 == 0; m /= 2, used--) slot[used - 2] = mma_add(con.acc, slot[used - 2], slot[used - 1]);
+      for (int64_t m = chunk + 1; m % 2 == 0; m /= 2, used--)
+        slot[used - 2] = mma_add(con.acc, slot[used - 2], slot[used - 1]);
     }
     for (; used > 1; used--) slot[used - 2] = mma_add(con.acc, slot[used - 2], slot[used - 1]);
-    if (con.acc == DT_I64) dt_put_i(n->dtype, out->data, i, slot[0].i);
-    else dt_put_f(n->dtype, out->data, i, slot[0].d);
+    if (con.acc == DT_I64)
+      dt_put_i(n->dtype, out->data, i, slot[0].i);
+    else
+      dt_put_f(n->dtype, out->data, i, slot[0].d);
   }
   free(ka);
   free(kb);
