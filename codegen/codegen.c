@@ -19,7 +19,7 @@ struct Codegen {
   RtPool *pool;
   CodeEntry **table; /* open addressing by hash; cap is a power of two */
   int n, cap;
-  double below;      /* work of kernels that are walked */
+  double below; /* work of kernels that are walked */
 };
 
 static const double WALK_MANY = 1500, WALK_ONCE = 60000;
@@ -130,8 +130,10 @@ CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, double work, Fa
       fault_set(fault, R_MEMORY, (Span){0, 0, 0}, "a kernel could not be compiled: %s", why);
     } else {
       e = add(c, at, text, hash, &code);
-      if (from_disk) c->stats.kernels_from_disk++;
-      else c->stats.kernels_compiled++;
+      if (from_disk)
+        c->stats.kernels_from_disk++;
+      else
+        c->stats.kernels_compiled++;
     }
   }
   arena_free(tmp);

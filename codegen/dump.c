@@ -21,7 +21,8 @@ void plan_texts(Plan *p, Fusion *f) {
 const char *group_notes(Arena *a, const Group *g) {
   char *s = arena_strdup(a, "");
   for (int i = 0; i < g->member.n; i++)
-    if (g->member.at[i]->why) s = arena_printf(a, "%s  node %u is not inlined: %s\n", s, g->member.at[i]->n->id, g->member.at[i]->why);
+    if (g->member.at[i]->why)
+      s = arena_printf(a, "%s  node %u is not inlined: %s\n", s, g->member.at[i]->n->id, g->member.at[i]->why);
   for (int i = 0; i < g->note.n; i++) s = arena_printf(a, "%s  %s\n", s, g->note.at[i]);
   return s;
 }
@@ -78,7 +79,8 @@ static void plan_block_text(FILE *out, const Block *b, int depth) {
       fprintf(out, "kernel%s", s->kernel.skip ? " (empty)" : "");
       put_slots(out, " slots ", s->kernel.narg, s->kernel.arg);
       if (s->kernel.init == -2) fprintf(out, " zeroed %d", s->kernel.dest);
-      if (s->kernel.init >= 0 && s->kernel.init != s->kernel.dest) fprintf(out, " copied %d -> %d", s->kernel.init, s->kernel.dest);
+      if (s->kernel.init >= 0 && s->kernel.init != s->kernel.dest)
+        fprintf(out, " copied %d -> %d", s->kernel.init, s->kernel.dest);
       if (s->kernel.init >= 0 && s->kernel.init == s->kernel.dest) fprintf(out, " in place");
       if (!s->kernel.skip) {
         const Code *c = code_of(s->kernel.code);
@@ -96,10 +98,14 @@ static void plan_block_text(FILE *out, const Block *b, int depth) {
       fprintf(out, "loop %" PRId64 "%s", s->loop.trip, s->loop.reverse ? " reverse" : "");
       for (int k = 0; k < s->loop.nstate; k++) {
         const LoopState *st = &s->loop.state[k];
-        fprintf(out, " state %d <- %d%s", st->state, st->next, st->in_place ? " in place" : st->spare >= 0 ? " copied" : " exchanged");
+        fprintf(out, " state %d <- %d%s", st->state, st->next,
+                st->in_place     ? " in place"
+                : st->spare >= 0 ? " copied"
+                                 : " exchanged");
       }
       for (int k = 0; k < s->loop.nstack; k++)
-        fprintf(out, " stack %d <- %d%s", s->loop.stack[k].stack, s->loop.stack[k].row, s->loop.stack[k].direct ? " in place" : " copied");
+        fprintf(out, " stack %d <- %d%s", s->loop.stack[k].stack, s->loop.stack[k].row,
+                s->loop.stack[k].direct ? " in place" : " copied");
       fprintf(out, "\n");
       plan_block_text(out, &s->loop.test, depth + 1);
       plan_block_text(out, &s->loop.body, depth + 1);
@@ -119,7 +125,8 @@ static const char *const slot_kind[] = {"arena", "input", "const", "output", "ro
 
 static void plan_text(const Plan *p, FILE *out) {
   PlanStats st = plan_stats(p);
-  fprintf(out, "kernels: %d\nbuffers: %d\narena: %zu bytes, scratch: %zu bytes\n", st.kernels, st.buffers, st.arena_bytes, st.scratch_bytes);
+  fprintf(out, "kernels: %d\nbuffers: %d\narena: %zu bytes, scratch: %zu bytes\n", st.kernels, st.buffers,
+          st.arena_bytes, st.scratch_bytes);
   plan_block_text(out, &p->root, 0);
   for (int i = 0; i < p->nslot; i++) {
     const Slot *s = &p->slot[i];
@@ -134,12 +141,15 @@ static void plan_text(const Plan *p, FILE *out) {
 
 bool plan_dump(Plan *p, const char *what, FILE *out) {
   int number = 0;
-  if (!strcmp(what, "classify")) fputs(p->classify_text, out);
+  if (!strcmp(what, "classify"))
+    fputs(p->classify_text, out);
   else if (!strcmp(what, "fuse")) {
     fprintf(out, "kernels: %d\n", p->nkernel);
     fuse_block(out, &p->root, 0, &number);
-  } else if (!strcmp(what, "plan")) plan_text(p, out);
-  else return false;
+  } else if (!strcmp(what, "plan"))
+    plan_text(p, out);
+  else
+    return false;
   return true;
 }
 
@@ -147,7 +157,8 @@ PlanStats plan_stats(const Plan *p) {
   PlanStats s = {.kernels = p->nkernel, .arena_bytes = p->arena_bytes};
   s.scratch_bytes = p->lane_bytes * (size_t)codegen_lanes(p->cg) + p->shared_bytes;
   for (int i = 0; i < p->nslot; i++)
-    if (p->slot[i].into < 0 && (p->slot[i].kind == SL_ARENA || p->slot[i].kind == SL_OUT) && p->slot[i].bytes) s.buffers++;
+    if (p->slot[i].into < 0 && (p->slot[i].kind == SL_ARENA || p->slot[i].kind == SL_OUT) && p->slot[i].bytes)
+      s.buffers++;
   return s;
 }
 

@@ -29,7 +29,14 @@ static bool interrupted(Run *r) {
 }
 
 /* ---- Kernels ----------------------------------------------------------------------------------------------------- */
-typedef struct Task { const Phase *phase; KernelArgs args; char *lanes; size_t lane_bytes; KFault *fault; volatile int *interrupt; } Task;
+typedef struct Task {
+  const Phase *phase;
+  KernelArgs args;
+  char *lanes;
+  size_t lane_bytes;
+  KFault *fault;
+  volatile int *interrupt;
+} Task;
 
 static void run_range(const Task *t, int lane, int64_t lo, int64_t hi) {
   KernelArgs a = t->args;
@@ -58,13 +65,21 @@ static bool report(Run *r, const KernelStep *k, int nlane) {
     if (!f->kind) continue;
     Span at = f->site >= 0 && f->site < k->nsite ? k->site[f->site] : NO_SPAN;
     if (f->kind == KF_INDEX)
-      fault_set(r->fault, R_INDEX, at, "index %lld is out of range for size %lld", (long long)f->index, (long long)f->size);
-    else if (f->kind == KF_DIVZERO) fault_set(r->fault, R_DIVZERO, at, "integer division by zero");
-    else fault_set(r->fault, R_MEMORY, at, "out of memory in a kernel");
+      fault_set(r->fault, R_INDEX, at, "index %lld is out of range for size %lld", (long long)f->index,
+                (long long)f->size);
+    else if (f->kind == KF_DIVZERO)
+      fault_set(r->fault, R_DIVZERO, at, "integer division by zero");
+    else
+      fault_set(r->fault, R_MEMORY, at, "out of memory in a kernel");
     for (int i = 0; i < nlane; i++) r->p->fault[i].kind = KF_NONE;
     return false;
   }
   return true;
+}
+
+/* Empty tensors may have no address. */
+static void move(void *dst, const void *src, size_t bytes) {
+  if (bytes && dst != src) memcpy(dst, src, bytes);
 }
 
 static bool run_kernel(Run *r, const KernelStep *k) {
@@ -72,9 +87,15 @@ static bool run_kernel(Run *r, const KernelStep *k) {
   if (k->skip) return true;
   const Code *c = code_of(k->code);
   for (int i = 0; i < k->narg; i++) p->ptr[i] = r->addr[k->arg[i]];
-  if (k->init == -2) memset(r->addr[k->dest], 0, k->dest_bytes);
-  else if (k->init >= 0 && r->addr[k->init] != r->addr[k->dest]) memcpy(r->addr[k->dest], r->addr[k->init], k->dest_bytes);
-  Task t = {.args = {.ptr = p->ptr, .shared = p->shared}, .lanes = p->lanes, .lane_bytes = p->lane_bytes, .fault = p->fault, .interrupt = r->interrupt};
+  if (k->init == -2)
+    memset(r->addr[k->dest], 0, k->dest_bytes);
+  else if (k->init >= 0)
+    move(r->addr[k->dest], r->addr[k->init], k->dest_bytes);
+  Task t = {.args = {.ptr = p->ptr, .shared = p->shared},
+            .lanes = p->lanes,
+            .lane_bytes = p->lane_bytes,
+            .fault = p->fault,
+            .interrupt = r->interrupt};
   int used = 1;
   for (int i = 0; i < c->nphase; i++) {
     t.phase = &c->phase[i];
@@ -93,10 +114,11 @@ static bool run_kernel(Run *r, const KernelStep *k) {
   return true;
 }
 
-/* ---- Calls, loops, branches ---------------------------------------------------------------------------------------- */
+/* ---- Calls, loops, branches ------------------------------------------------------------------------------------- */
 static bool run_call(Run *r, CallStep *c) {
   for (int i = 0; i < c->narg + c->nres; i++) c->tensor[i].data = r->addr[c->value[i]];
-  if (c->fn->run(r->native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, r->fault)) return true;
+  if (c->fn->run(r->native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, r->fault))
+    return true;
   if (r->fault->id == E_NONE) fault_set(r->fault, R_NATIVE, c->span, "%s failed", c->fn->name);
   if (!r->fault->span.file) r->fault->span = c->span;
   return false;
@@ -111,7 +133,7 @@ static void exchange(Run *r, int a, int b) {
 static void next_states(Run *r, const LoopStep *l) {
   for (int k = 0; k < l->nstate; k++) {
     const LoopState *s = &l->state[k];
-    if (!s->in_place && s->spare >= 0) memcpy(r->addr[s->spare], r->addr[s->next], s->bytes);
+    if (!s->in_place && s->spare >= 0) move(r->addr[s->spare], r->addr[s->next], s->bytes);
   }
   for (int k = 0; k < l->nstate; k++) {
     const LoopState *s = &l->state[k];
@@ -127,10 +149,11 @@ static bool run_loop(Run *r, const LoopStep *l) {
   }
   for (int k = 0; k < l->nstate; k++) {
     const LoopState *s = &l->state[k];
-    if (r->addr[s->state] != r->addr[s->init]) memcpy(r->addr[s->state], r->addr[s->init], s->bytes);
+    move(r->addr[s->state], r->addr[s->init], s->bytes);
   }
   if (l->trip_value >= 0 || l->cond >= 0)
-    for (int k = 0; k < l->nstack; k++) memset(r->addr[l->stack[k].stack], 0, l->stack[k].bytes * (size_t)l->trip);
+    for (int k = 0; k < l->nstack; k++)
+      if (l->stack[k].bytes) memset(r->addr[l->stack[k].stack], 0, l->stack[k].bytes * (size_t)l->trip);
   for (; steps < trip; steps++) {
     int64_t at = l->reverse ? trip - 1 - steps : steps;
     if (interrupted(r)) return false;
@@ -138,11 +161,13 @@ static bool run_loop(Run *r, const LoopStep *l) {
     if (!run_block(r, &l->test)) return false;
     if (l->cond >= 0 && !*(const unsigned char *)r->addr[l->cond]) break;
     for (int k = 0; k < l->nstack; k++)
-      if (l->stack[k].direct) r->addr[l->stack[k].row] = (char *)r->addr[l->stack[k].stack] + l->stack[k].bytes * (size_t)at;
+      if (l->stack[k].direct)
+        r->addr[l->stack[k].row] = (char *)r->addr[l->stack[k].stack] + l->stack[k].bytes * (size_t)at;
     if (!run_block(r, &l->body)) return false;
     for (int k = 0; k < l->nstack; k++)
       if (!l->stack[k].direct)
-        memcpy((char *)r->addr[l->stack[k].stack] + l->stack[k].bytes * (size_t)at, r->addr[l->stack[k].row], l->stack[k].bytes);
+        move((char *)r->addr[l->stack[k].stack] + l->stack[k].bytes * (size_t)at, r->addr[l->stack[k].row],
+             l->stack[k].bytes);
     next_states(r, l);
   }
   *(int64_t *)r->addr[l->steps] = steps;
@@ -154,7 +179,7 @@ static bool run_cond(Run *r, const CondStep *c) {
   if (!run_block(r, &c->branch[side])) return false;
   for (int k = 0; k < c->nmove[side]; k++) {
     const Move *m = &c->move[side][k];
-    if (r->addr[m->dst] != r->addr[m->src]) memcpy(r->addr[m->dst], r->addr[m->src], m->bytes);
+    move(r->addr[m->dst], r->addr[m->src], m->bytes);
   }
   return true;
 }
@@ -164,17 +189,25 @@ static bool run_block(Run *r, const Block *b) {
     Step *s = b->step[i];
     bool ok = true;
     switch (s->kind) {
-    case STEP_KERNEL: ok = run_kernel(r, &s->kernel); break;
-    case STEP_LOOP: ok = run_loop(r, &s->loop); break;
-    case STEP_COND: ok = run_cond(r, &s->cond); break;
-    case STEP_CALL: ok = run_call(r, &s->call); break;
+    case STEP_KERNEL:
+      ok = run_kernel(r, &s->kernel);
+      break;
+    case STEP_LOOP:
+      ok = run_loop(r, &s->loop);
+      break;
+    case STEP_COND:
+      ok = run_cond(r, &s->cond);
+      break;
+    case STEP_CALL:
+      ok = run_call(r, &s->call);
+      break;
     }
     if (!ok) return false;
   }
   return true;
 }
 
-/* ---- Memory of a plan ---------------------------------------------------------------------------------------------- */
+/* ---- Memory of a plan ------------------------------------------------------------------------------------------- */
 static size_t page_up(size_t n) { return (n + 4095) / 4096 * 4096; }
 
 /* Once: the arena, the lanes' scratch and the shared scratch in one mapping; the table of addresses. */
@@ -231,17 +264,20 @@ bool plan_run(Plan *p, int ninput, const Tensor *input, Tensor *out, void *nativ
   for (; ok && made < p->noutput; made++) {
     const Value *v = &p->value[p->output[made]];
     ok = tensor_alloc(&out[made], (DType)v->dtype, v->rank, v->dim);
-    if (!ok) fault_set(fault, R_MEMORY, NO_SPAN, "out of memory: %zu bytes were refused", v->bytes);
-    else if (p->slot[v->slot].kind == SL_OUT && p->slot[v->slot].number == made) p->addr[v->slot] = out[made].data;
+    if (!ok)
+      fault_set(fault, R_MEMORY, NO_SPAN, "out of memory: %zu bytes were refused", v->bytes);
+    else if (p->slot[v->slot].kind == SL_OUT && p->slot[v->slot].number == made)
+      p->addr[v->slot] = out[made].data;
     if (!ok) break;
   }
   if (ok) {
-    for (int i = 0; i < p->ninput; i++) bind_input(&r, &p->value[p->input[i]], &p->slot[p->value[p->input[i]].slot], ninput, input);
+    for (int i = 0; i < p->ninput; i++)
+      bind_input(&r, &p->value[p->input[i]], &p->slot[p->value[p->input[i]].slot], ninput, input);
     ok = run_block(&r, &p->root);
   }
   for (int i = 0; ok && i < p->noutput; i++) {
     const Value *v = &p->value[p->output[i]];
-    if (p->addr[v->slot] != out[i].data && v->bytes) memcpy(out[i].data, p->addr[v->slot], v->bytes);
+    move(out[i].data, p->addr[v->slot], v->bytes);
   }
   if (!ok)
     for (int i = 0; i < made; i++) tensor_drop(&out[i]);

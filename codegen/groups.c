@@ -13,9 +13,9 @@
 #include "codegen/fuse.h"
 
 enum {
-  ROW_BYTES = 384 << 10,  /* scratch rows of one point: under half of L2 */
-  FEW_POINTS = 16,        /* fewer parallel points than this, and a stage's row must be light: */
-  LIGHT_ROW = 30000,      /* vector additions: some microseconds on one lane */
+  ROW_BYTES = 384 << 10, /* scratch rows of one point: under half of L2 */
+  FEW_POINTS = 16,       /* fewer parallel points than this, and a stage's row must be light: */
+  LIGHT_ROW = 30000,     /* vector additions: some microseconds on one lane */
   MAX_MEMBERS = 24,
   MAX_COST = 3000
 };
@@ -37,7 +37,12 @@ static Group *group_new(Fusion *f, FNode *x) {
 }
 
 /* ---- Dependences ------------------------------------------------------------------------------------------------- */
-typedef struct Dep { Fusion *f; Place *at; Group *self; FNode *by; } Dep;
+typedef struct Dep {
+  Fusion *f;
+  Place *at;
+  Group *self;
+  FNode *by;
+} Dep;
 
 /* The group that produces x's value, seen from a use at place p: the group itself if it runs in p or above. */
 static FNode *producer(Fusion *f, const Node *n) {
@@ -86,8 +91,10 @@ static void dep_use(void *ctx, Node *in, int sub) {
   Dep *d = ctx;
   FNode *x = producer(d->f, in);
   Place *at = sub < 0 ? d->by->home : d->by->sub[sub];
-  if (at == d->by->home) add_dep(d->f, d->self, at, in);
-  else if (x->home != at) add_dep(d->f, d->self, at, in); /* a region's output from outside it */
+  if (at == d->by->home)
+    add_dep(d->f, d->self, at, in);
+  else if (x->home != at)
+    add_dep(d->f, d->self, at, in); /* a region's output from outside it */
 }
 
 /* Effects of one region run in their order. */
@@ -142,7 +149,12 @@ static int nout_of(const FNode *x) { return x->def->comp.nout; } /* COMP, SCAN *
 static int max_np(const FNode *x) { return nout_of(x) - (x->def->kind == ND_SCAN); }
 static bool is_map(const FNode *x) { return x->def->kind == ND_COMP && !x->def->comp.nred; }
 
-typedef struct Prefix { Fusion *f; Group *a, *b; int np; int nload; } Prefix;
+typedef struct Prefix {
+  Fusion *f;
+  Group *a, *b;
+  int np;
+  int nload;
+} Prefix;
 
 static void prefix_load(void *ctx, Expr *e) {
   Prefix *p = ctx;
@@ -167,8 +179,7 @@ static double row_bytes(const FNode *x, int np) {
 }
 
 static void note(Fusion *f, Group *b, Group *a, const char *why) {
-  vec_push(f->a, &b->note,
-           arena_printf(f->a, "not with node %u: %s", a->member.at[a->member.n - 1]->n->id, why));
+  vec_push(f->a, &b->note, arena_printf(f->a, "not with node %u: %s", a->member.at[a->member.n - 1]->n->id, why));
 }
 
 /* Members with more work a point than LIGHT_ROW; position of the first. */
@@ -223,7 +234,8 @@ static const char *refusal(Fusion *f, Group *a, Group *b, bool siblings, int *np
   for (int k = 0; k < p.np; k++) points *= (double)lead->extent[k];
   int nlong = 0, first = heavy(a, p.np, &nlong), second = heavy(b, p.np, &nlong);
   if (points < FEW_POINTS && nlong) {
-    bool whole = nlong == 1 && second < 0 && first == a->lo && !is_map(lead) && lead->def->kind == ND_COMP && p.np == nout_of(lead);
+    bool whole = nlong == 1 && second < 0 && first == a->lo && !is_map(lead) && lead->def->kind == ND_COMP &&
+                 p.np == nout_of(lead);
     if (!whole) return p.np == 0 ? "no parallel axis in common" : "too few parallel points in common";
   }
   for (int s = 0; s < 2; s++) {
@@ -255,7 +267,11 @@ static void merge(Fusion *f, Group *a, Group *b, int np) {
   for (int i = 0; i < b->member.n; i++) b->member.at[i]->group = a;
 }
 
-typedef struct Ops { Fusion *f; FNode *x; VEC(FNode *) op; } Ops;
+typedef struct Ops {
+  Fusion *f;
+  FNode *x;
+  VEC(FNode *) op;
+} Ops;
 
 static void operand(void *ctx, Expr *e) {
   Ops *o = ctx;
@@ -286,14 +302,19 @@ static void join_operands(Fusion *f, FNode *x) {
     int np;
     if (a == b) continue;
     const char *why = refusal(f, a, b, false, &np);
-    if (why) note(f, b, a, why);
-    else merge(f, a, b, np);
+    if (why)
+      note(f, b, a, why);
+    else
+      merge(f, a, b, np);
   }
 }
 
 /* Siblings: kernels of equal shape that read the same memory. Each operand offers its last few readers. */
 enum { RECENT = 6 };
-typedef struct Recent { Group *at[RECENT]; int n; } Recent;
+typedef struct Recent {
+  Group *at[RECENT];
+  int n;
+} Recent;
 
 static void join_siblings(Fusion *f) {
   NumMap of = {.arena = f->a};

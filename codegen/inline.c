@@ -14,7 +14,11 @@
 enum { COST_LOAD = 4, COST_STORE = 6, COST_MAX = 2000 };
 
 /* ---- Masks ------------------------------------------------------------------------------------------------------- */
-typedef struct Mask { Graph *g; Expr *mask; const Box *box; } Mask;
+typedef struct Mask {
+  Graph *g;
+  Expr *mask;
+  const Box *box;
+} Mask;
 
 static bool inside(Mask *m, const Expr *load) {
   if (!m->box || load->checked) return false;
@@ -60,19 +64,41 @@ static Expr *masked(Graph *g, Expr *e, Expr *mask) {
 /* ---- Costs ------------------------------------------------------------------------------------------------------- */
 static double op_cost(const Expr *e) {
   switch (e->op) {
-  case OP_DIV: case OP_SQRT: return 4;
-  case OP_EXP: case OP_SIGMOID: return 8;
-  case OP_EXPM1: case OP_LOG: case OP_LOG1P: case OP_TANH: case OP_ERF: return 12;
-  case OP_SIN: case OP_COS: case OP_TAN: return 15;
-  case OP_POW: return 25;
-  case OP_PHILOX: return 40;
-  case OP_FLOORDIV: case OP_MOD: return dt_is_int((DType)e->dtype) ? 20 : 5;
-  case OP_STOP: return 0;
-  default: return 1;
+  case OP_DIV:
+  case OP_SQRT:
+    return 4;
+  case OP_EXP:
+  case OP_SIGMOID:
+    return 8;
+  case OP_EXPM1:
+  case OP_LOG:
+  case OP_LOG1P:
+  case OP_TANH:
+  case OP_ERF:
+    return 12;
+  case OP_SIN:
+  case OP_COS:
+  case OP_TAN:
+    return 15;
+  case OP_POW:
+    return 25;
+  case OP_PHILOX:
+    return 40;
+  case OP_FLOORDIV:
+  case OP_MOD:
+    return dt_is_int((DType)e->dtype) ? 20 : 5;
+  case OP_STOP:
+    return 0;
+  default:
+    return 1;
   }
 }
 
-typedef struct Cost { double ops, loads; int nload; bool data; } Cost;
+typedef struct Cost {
+  double ops, loads;
+  int nload;
+  bool data;
+} Cost;
 
 static bool is_data(const Expr *e) {
   if (e->kind == EX_LOAD) return true;
@@ -103,7 +129,10 @@ static Cost cost_of(Expr *body, Expr *guard) {
 }
 
 /* ---- What readers want ------------------------------------------------------------------------------------------- */
-typedef struct Want { Fusion *f; FNode *by; } Want;
+typedef struct Want {
+  Fusion *f;
+  FNode *by;
+} Want;
 
 /* The axes of what a checked load reads that it may leave. */
 static uint32_t unproved_dims(Want *w, const Expr *load) {
@@ -137,8 +166,13 @@ static void want_load(void *ctx, Expr *e) {
 
 static void pin(void *ctx, Node *in, int sub) { fuse_node(ctx, in)->pinned = true; }
 
-/* ---- Order of a reduction (README.md, numeric contract) ----------------------------------------------------------- */
-typedef struct Inner { int iter, nload; bool stride1; Graph *g; int niter; } Inner;
+/* ---- Order of a reduction (README.md, numeric contract) --------------------------------------------------------- */
+typedef struct Inner {
+  int iter, nload;
+  bool stride1;
+  Graph *g;
+  int niter;
+} Inner;
 
 static void inner_visit(void *ctx, Expr *e) {
   Inner *s = ctx;
@@ -167,7 +201,8 @@ static bool has_iter_load(const Expr *e, int lo, int hi) {
 
 /* A product of two different factors that both load by reduction iterators. */
 static bool is_product(const Comp *c) {
-  if (c->op != RED_SUM || c->body->kind != EX_OP || c->body->op != OP_MUL || !dt_is_float((DType)c->body->dtype)) return false;
+  if (c->op != RED_SUM || c->body->kind != EX_OP || c->body->op != OP_MUL || !dt_is_float((DType)c->body->dtype))
+    return false;
   Expr *x = c->body->arg[0], *y = c->body->arg[1];
   int lo = c->nout, hi = c->nout + c->nred;
   return x != y && has_iter_load(x, lo, hi) && has_iter_load(y, lo, hi);
@@ -180,7 +215,8 @@ static void classify(Fusion *f, FNode *x) {
   if (x->product) {
     Contract k;
     x->order = ORD_CHAIN;
-    x->contract = x->points > 0 && contract_find(c->nout, c->nred, c->extent, c->op, c->body, c->guard, &k) && k.nm + k.nn > 0;
+    x->contract =
+        x->points > 0 && contract_find(c->nout, c->nred, c->extent, c->op, c->body, c->guard, &k) && k.nm + k.nn > 0;
     return;
   }
   Inner s = {c->nout + c->nred - 1, 0, false, f->g, c->nout + c->nred};
@@ -189,9 +225,16 @@ static void classify(Fusion *f, FNode *x) {
 }
 
 /* ---- Checks under inlining -----------------------------------------------------------------------------------------
- * A checked load of x faults where a subscript leaves x. When x is inlined, the loads of its body fault in its stead: each that
- * uses an unproved axis of x must be bare in it, on an axis of the same size, and be made always; one at least must. */
-typedef struct Checks { Fusion *f; const FNode *x; uint32_t met; bool ok; Span span; } Checks;
+ * A checked load of x faults where a subscript leaves x. When x is inlined, the loads of its body fault in its stead:
+ * each that uses an unproved axis of x must be bare in it, on an axis of the same size, and be made always; one at
+ * least must. */
+typedef struct Checks {
+  Fusion *f;
+  const FNode *x;
+  uint32_t met;
+  bool ok;
+  Span span;
+} Checks;
 
 static bool uses_unproved(const Expr *e, uint32_t set) {
   for (int k = 0; set >> k; k++)
@@ -207,8 +250,10 @@ static void check_met(void *ctx, Expr *e) {
   for (int d = 0; d < e->n; d++) {
     const Expr *a = e->arg[d];
     if (!uses_unproved(a, set)) continue;
-    if (a->kind == EX_ITER && e->node->dim[d] == c->x->n->dim[a->num.i]) c->met |= 1u << a->num.i;
-    else c->ok = false;
+    if (a->kind == EX_ITER && e->node->dim[d] == c->x->n->dim[a->num.i])
+      c->met |= 1u << a->num.i;
+    else
+      c->ok = false;
   }
 }
 
@@ -240,7 +285,10 @@ static Expr *inline_leaf(void *ctx, Expr *e) {
   return e->mask ? masked(f->g, r, ex_map(f->g, e->mask, inline_leaf, f)) : r;
 }
 
-typedef struct Any { Fusion *f; bool yes; } Any;
+typedef struct Any {
+  Fusion *f;
+  bool yes;
+} Any;
 static void any_inlined(void *ctx, Expr *e) {
   Any *a = ctx;
   if (e->kind == EX_LOAD && fuse_node(a->f, e->node)->inlined) a->yes = true;
@@ -274,8 +322,10 @@ static void permute_scatter(Fusion *f, FNode *x) {
   for (int d = nidx - 1; d >= 0; d--) {
     int k = 0;
     while (k < n && !bare_in(idx[d], k)) k++;
-    if (k == n) trailing = false;
-    else if (part[k] == REST) part[k] = trailing ? TAIL : LEAD;
+    if (k == n)
+      trailing = false;
+    else if (part[k] == REST)
+      part[k] = trailing ? TAIL : LEAD;
   }
   for (int p = LEAD; p <= TAIL; p++)
     for (int k = 0; k < n; k++) {
@@ -313,7 +363,11 @@ static void take(Fusion *f, FNode *x) {
 }
 
 /* ---- Decision ---------------------------------------------------------------------------------------------------- */
-typedef struct Private { Fusion *f; FNode *of; bool yes; } Private;
+typedef struct Private {
+  Fusion *f;
+  FNode *of;
+  bool yes;
+} Private;
 
 static void private_visit(void *ctx, Expr *e) {
   Private *p = ctx;
@@ -394,7 +448,10 @@ static void restore(void *ctx, Expr *e) {
   if (x->inlined) x->pinned = true; /* materialised beside its inlining */
 }
 
-typedef struct Each { void (*fn)(void *ctx, Expr *load); void *ctx; } Each;
+typedef struct Each {
+  void (*fn)(void *ctx, Expr *load);
+  void *ctx;
+} Each;
 static void each_visit(void *ctx, Expr *e) {
   Each *v = ctx;
   if (e->kind == EX_LOAD) v->fn(v->ctx, e);

@@ -11,12 +11,15 @@
 
 enum { CHUNK = 4096, LANES = 16, ACCS = 4 };
 
-typedef union { double f; int64_t i; } Cell;
+typedef union {
+  double f;
+  int64_t i;
+} Cell;
 
 typedef struct Ins {
   uint8_t kind, op, dtype, from; /* from: dtype of the first argument */
   bool checked;
-  int n, buf, mask, site;        /* mask: instruction or -1 */
+  int n, buf, mask, site; /* mask: instruction or -1 */
   const int *arg;
   const int64_t *coef;
   Cell num;
@@ -24,13 +27,18 @@ typedef struct Ins {
 
 typedef struct IStage {
   Stage s;
-  int nins, body, guard, x, y;   /* x, y: factors of a fma chain, else -1 */
+  int nins, body, guard, x, y; /* x, y: factors of a fma chain, else -1 */
   Ins *ins;
   const int *at;
   int site;
 } IStage;
 
-typedef struct IBuf { uint8_t space, dtype; int rank, arg; const int64_t *dim, *stride; size_t offset; } IBuf;
+typedef struct IBuf {
+  uint8_t space, dtype;
+  int rank, arg;
+  const int64_t *dim, *stride;
+  size_t offset;
+} IBuf;
 
 typedef struct Interp {
   Arena *a;
@@ -40,7 +48,13 @@ typedef struct Interp {
   IStage *stage;
 } Interp;
 
-typedef struct Walk { const Interp *p; const KernelArgs *k; int64_t *it; Cell *cell; int64_t unit; } Walk;
+typedef struct Walk {
+  const Interp *p;
+  const KernelArgs *k;
+  int64_t *it;
+  Cell *cell;
+  int64_t unit;
+} Walk;
 
 /* ---- Values ------------------------------------------------------------------------------------------------------ */
 static bool is_f(uint8_t t) { return dt_is_float((DType)t); }
@@ -55,10 +69,14 @@ static int64_t to_int(uint8_t t, double v) {
 
 static Cell cast(uint8_t to, uint8_t from, Cell x) {
   Cell r;
-  if (is_f(to) && is_f(from)) r.f = sc_round_f((DType)to, x.f);
-  else if (is_f(to)) r.f = to == DT_F64 ? (double)x.i : sc_round_f((DType)to, (double)(float)x.i);
-  else if (is_f(from)) r.i = to_int(to, x.f);
-  else r.i = to == DT_BOOL ? x.i != 0 : sc_wrap_i((DType)to, x.i);
+  if (is_f(to) && is_f(from))
+    r.f = sc_round_f((DType)to, x.f);
+  else if (is_f(to))
+    r.f = to == DT_F64 ? (double)x.i : sc_round_f((DType)to, (double)(float)x.i);
+  else if (is_f(from))
+    r.i = to_int(to, x.f);
+  else
+    r.i = to == DT_BOOL ? x.i != 0 : sc_wrap_i((DType)to, x.i);
   return r;
 }
 
@@ -119,8 +137,10 @@ static Cell load(Walk *w, const Ins *e, const Cell *cell) {
     }
     at += i * b->stride[d];
   }
-  if (is_f(b->dtype)) r.f = dt_get_f((DType)b->dtype, buf_base(w, b), at);
-  else r.i = dt_get_i((DType)b->dtype, buf_base(w, b), at);
+  if (is_f(b->dtype))
+    r.f = dt_get_f((DType)b->dtype, buf_base(w, b), at);
+  else
+    r.i = dt_get_i((DType)b->dtype, buf_base(w, b), at);
   return r;
 }
 
@@ -129,38 +149,67 @@ static void run_tape(Walk *w, const IStage *s) {
   for (int i = 0; i < s->nins; i++) {
     const Ins *e = &s->ins[i];
     switch (e->kind) {
-    case EX_CONST: cell[i] = e->num; break;
-    case EX_ITER: cell[i].i = w->it[e->num.i]; break;
+    case EX_CONST:
+      cell[i] = e->num;
+      break;
+    case EX_ITER:
+      cell[i].i = w->it[e->num.i];
+      break;
     case EX_LIN: {
       uint64_t v = (uint64_t)e->num.i;
       for (int k = 0; k < e->n; k++) v += (uint64_t)e->coef[k] * (uint64_t)cell[e->arg[k]].i;
       cell[i].i = (int64_t)v;
       break;
     }
-    case EX_LOAD: cell[i] = load(w, e, cell); break;
-    default: cell[i] = scalar_op(w, e, cell); break;
+    case EX_LOAD:
+      cell[i] = load(w, e, cell);
+      break;
+    default:
+      cell[i] = scalar_op(w, e, cell);
+      break;
     }
   }
 }
 
-/* Where a guard is false loads of the body might be out of bounds; the fuser has masked those, so the tape may run first. */
+/* Where a guard is false loads of the body might be out of bounds; the fuser has masked those, so the tape may run
+ * first. */
 static bool guarded(const Walk *w, const IStage *s) { return s->guard < 0 || w->cell[s->guard].i; }
 
 /* ---- Reductions -------------------------------------------------------------------------------------------------- */
 static Cell identity(uint8_t op, uint8_t t) {
   Cell r = {.i = 0};
   switch (op) {
-  case RED_PROD: if (is_f(t)) r.f = 1; else r.i = 1; break;
-  case RED_MAX: if (is_f(t)) r.f = -INFINITY; else r.i = t == DT_BOOL ? 0 : dt_int_min((DType)t); break;
-  case RED_MIN: if (is_f(t)) r.f = INFINITY; else r.i = t == DT_BOOL ? 1 : dt_int_max((DType)t); break;
-  case RED_ALL: r.i = 1; break;
-  default: if (is_f(t)) r.f = 0; break;
+  case RED_PROD:
+    if (is_f(t))
+      r.f = 1;
+    else
+      r.i = 1;
+    break;
+  case RED_MAX:
+    if (is_f(t))
+      r.f = -INFINITY;
+    else
+      r.i = t == DT_BOOL ? 0 : dt_int_min((DType)t);
+    break;
+  case RED_MIN:
+    if (is_f(t))
+      r.f = INFINITY;
+    else
+      r.i = t == DT_BOOL ? 1 : dt_int_max((DType)t);
+    break;
+  case RED_ALL:
+    r.i = 1;
+    break;
+  default:
+    if (is_f(t)) r.f = 0;
+    break;
   }
   return r;
 }
 
 static Cell combine(uint8_t op, uint8_t t, Cell a, Cell b) {
-  static const ScalarOp by[] = {[RED_SUM] = OP_ADD, [RED_PROD] = OP_MUL, [RED_MAX] = OP_MAX, [RED_MIN] = OP_MIN, [RED_ANY] = OP_OR, [RED_ALL] = OP_AND};
+  static const ScalarOp by[] = {[RED_SUM] = OP_ADD, [RED_PROD] = OP_MUL, [RED_MAX] = OP_MAX,
+                                [RED_MIN] = OP_MIN, [RED_ANY] = OP_OR,   [RED_ALL] = OP_AND};
   Cell r;
   if (is_f(t)) {
     double x[3] = {a.f, b.f, 0};
@@ -172,7 +221,11 @@ static Cell combine(uint8_t op, uint8_t t, Cell a, Cell b) {
   return r;
 }
 
-typedef struct Tree { Cell at[64]; int n; int64_t count; } Tree;
+typedef struct Tree {
+  Cell at[64];
+  int n;
+  int64_t count;
+} Tree;
 
 static void tree_push(Tree *t, uint8_t op, uint8_t dt, Cell c) {
   int64_t bits = t->count++;
@@ -224,7 +277,8 @@ static Cell chain(Walk *w, const IStage *s, int first, uint8_t acc) {
 
 static Cell lanes_end(uint8_t op, uint8_t t, Cell a[ACCS][LANES]) {
   Cell v[LANES];
-  for (int l = 0; l < LANES; l++) v[l] = combine(op, t, combine(op, t, a[0][l], a[1][l]), combine(op, t, a[2][l], a[3][l]));
+  for (int l = 0; l < LANES; l++)
+    v[l] = combine(op, t, combine(op, t, a[0][l], a[1][l]), combine(op, t, a[2][l], a[3][l]));
   for (int h = LANES / 2; h; h /= 2)
     for (int l = 0; l < h; l++) v[l] = combine(op, t, v[l], v[l + h]);
   return v[0];
@@ -263,7 +317,9 @@ static Cell arg_best(Walk *w, const IStage *s, int first) {
     run_tape(w, s);
     if (!guarded(w, s)) continue;
     Cell v = w->cell[s->body];
-    bool better = fl ? (best.f == best.f && (v.f != v.f || (max ? v.f > best.f : v.f < best.f))) : max ? v.i > best.i : v.i < best.i;
+    bool better = fl    ? (best.f == best.f && (v.f != v.f || (max ? v.f > best.f : v.f < best.f)))
+                  : max ? v.i > best.i
+                        : v.i < best.i;
     if (have && !better) continue;
     have = true;
     best = v;
@@ -283,8 +339,10 @@ static Cell reduce(Walk *w, const IStage *s, int first, uint8_t out) {
 
 /* ---- Stages ------------------------------------------------------------------------------------------------------ */
 static void put(const Walk *w, const IBuf *b, int64_t at, Cell v) {
-  if (is_f(b->dtype)) dt_put_f((DType)b->dtype, buf_base(w, b), at, v.f);
-  else dt_put_i((DType)b->dtype, buf_base(w, b), at, v.i);
+  if (is_f(b->dtype))
+    dt_put_f((DType)b->dtype, buf_base(w, b), at, v.f);
+  else
+    dt_put_i((DType)b->dtype, buf_base(w, b), at, v.i);
 }
 
 static int64_t place(const Walk *w, const IStage *s, const IBuf *b) {
@@ -334,8 +392,10 @@ static void run_scatter(Walk *w, const IStage *s, const IBuf *b) {
     if (!in) continue;
     Cell v = w->cell[s->body], old;
     char *base = buf_base(w, b);
-    if (is_f(b->dtype)) old.f = dt_get_f((DType)b->dtype, base, at);
-    else old.i = dt_get_i((DType)b->dtype, base, at);
+    if (is_f(b->dtype))
+      old.f = dt_get_f((DType)b->dtype, base, at);
+    else
+      old.i = dt_get_i((DType)b->dtype, base, at);
     put(w, b, at, s->s.how == SC_SET ? v : combine((uint8_t)by[s->s.how], b->dtype, old, v));
   }
 }
@@ -379,18 +439,32 @@ static void interp_run(const KernelArgs *k) {
 }
 
 /* ---- Making ------------------------------------------------------------------------------------------------------ */
-typedef struct Make { Interp *p; const Kernel *k; NumMap at; VEC(Ins) ins; } Make;
+typedef struct Make {
+  Interp *p;
+  const Kernel *k;
+  NumMap at;
+  VEC(Ins) ins;
+} Make;
 
 static void make_ins(void *ctx, Expr *e) {
   Make *m = ctx;
   Arena *a = m->p->a;
-  Ins s = {.kind = e->kind, .op = e->op, .dtype = e->dtype, .checked = e->checked, .n = e->n, .buf = -1, .mask = -1, .site = -1};
+  Ins s = {.kind = e->kind,
+           .op = e->op,
+           .dtype = e->dtype,
+           .checked = e->checked,
+           .n = e->n,
+           .buf = -1,
+           .mask = -1,
+           .site = -1};
   s.from = e->kind == EX_OP && e->n ? e->arg[e->op == OP_SELECT ? 1 : 0]->dtype : e->dtype;
   int *arg = arena_array(a, int, e->n);
   for (int i = 0; i < e->n; i++) arg[i] = nummap_get(&m->at, e->arg[i]);
   s.arg = arg;
-  if (e->kind == EX_CONST && is_f(e->dtype)) s.num.f = e->num.f;
-  else s.num.i = e->num.i;
+  if (e->kind == EX_CONST && is_f(e->dtype))
+    s.num.f = e->num.f;
+  else
+    s.num.i = e->num.i;
   if (e->kind == EX_LIN) s.coef = arena_copy(a, e->coef, sizeof *e->coef * (size_t)e->n);
   if (e->kind == EX_LOAD) {
     const KBuf *b = kernel_buf(m->k, e->node);

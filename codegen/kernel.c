@@ -69,7 +69,12 @@ static bool can_fault(const Expr *e) {
 }
 
 /* The site table is found anew where it is asked for: kernels are small and sites rare. */
-typedef struct Sites { const Kernel *k; const Expr *want; int n, found; Span *span; } Sites;
+typedef struct Sites {
+  const Kernel *k;
+  const Expr *want;
+  int n, found;
+  Span *span;
+} Sites;
 
 static void site_visit(void *ctx, Walk *w, const Expr *e) {
   Sites *s = ctx;
@@ -110,7 +115,12 @@ void kernel_sites(Kernel *k, Arena *a) {
 }
 
 /* ---- Text ------------------------------------------------------------------------------------------------------- */
-typedef struct Text { Arena *a; char *at; size_t n, cap; const Kernel *k; } Text;
+typedef struct Text {
+  Arena *a;
+  char *at;
+  size_t n, cap;
+  const Kernel *k;
+} Text;
 
 static void put(Text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void put(Text *t, const char *fmt, ...) {
@@ -137,10 +147,14 @@ static void put_dims(Text *t, const char *label, int n, const int64_t *dim) {
 }
 
 static void put_ref(Text *t, Walk *w, const Expr *e) {
-  if (e->kind == EX_ITER) put(t, "i%" PRId64, e->num.i);
-  else if (e->kind == EX_CONST && !dt_is_float((DType)e->dtype)) put(t, "%" PRId64, e->num.i);
-  else if (e->kind == EX_CONST) put(t, "%a", e->num.f);
-  else put(t, "%%%d", nummap_get(&w->seen, e));
+  if (e->kind == EX_ITER)
+    put(t, "i%" PRId64, e->num.i);
+  else if (e->kind == EX_CONST && !dt_is_float((DType)e->dtype))
+    put(t, "%" PRId64, e->num.i);
+  else if (e->kind == EX_CONST)
+    put(t, "%a", e->num.f);
+  else
+    put(t, "%%%d", nummap_get(&w->seen, e));
 }
 
 static int buf_index(const Kernel *k, const Node *n) {
@@ -185,7 +199,8 @@ static void put_expr(void *ctx, Walk *w, const Expr *e) {
     if (e->op == OP_CAST || op_info[e->op].typing == 'C' || op_info[e->op].typing == 'P')
       put(t, " : %s", dt_name((DType)e->arg[0]->dtype));
     break;
-  default: bug("kernel: expression kind %d", e->kind);
+  default:
+    bug("kernel: expression kind %d", e->kind);
   }
   put(t, "\n");
 }

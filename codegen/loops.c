@@ -1,10 +1,12 @@
-/* One binder a PARAM. Derivatives give a LOOP a twin that stacks more of the same iteration, often over the same PARAMs and
- * body. Twins become one LOOP that stacks for both: the forward pass runs once. Where that can't be (one feeds the other,
- * or they iterate differently) and PARAMs are shared, the later loop gets a body and PARAMs of its own. */
+/* One binder a PARAM. Derivatives give a LOOP a twin that stacks more of the same iteration, often over the same PARAMs
+ * and body. Twins become one LOOP that stacks for both: the forward pass runs once. Where that can't be (one feeds the
+ * other, or they iterate differently) and PARAMs are shared, the later loop gets a body and PARAMs of its own. */
 #include "codegen/fuse.h"
 #include <string.h>
 
-typedef struct Pair { Node *a, *b; } Pair; /* a before b; both bind one PARAM */
+typedef struct Pair {
+  Node *a, *b;
+} Pair; /* a before b; both bind one PARAM */
 
 static bool first_pair(Arena *tmp, int n, Node *const *order, Pair *p) {
   NumMap owner = {.arena = tmp};
@@ -27,7 +29,12 @@ static bool first_pair(Arena *tmp, int n, Node *const *order, Pair *p) {
 
 static bool same_nodes(int n, Node *const *a, Node *const *b) { return !n || !memcmp(a, b, sizeof *a * (size_t)n); }
 
-typedef struct Reach { Arena *tmp; NumMap seen; VEC(Node *) todo; uint32_t least; } Reach;
+typedef struct Reach {
+  Arena *tmp;
+  NumMap seen;
+  VEC(Node *) todo;
+  uint32_t least;
+} Reach;
 static void reach_use(void *ctx, Node *in, int sub) {
   Reach *r = ctx;
   if (in->id < r->least || nummap_get(&r->seen, in) >= 0) return;
@@ -49,13 +56,14 @@ static bool feeds(Arena *tmp, const Pair *p) {
   return false;
 }
 
-/* Do a and b iterate alike? Then *rows are b's stacked values over a's PARAMs. PARAMs may differ: b's body is rewritten to
- * a's, and interning makes equal bodies the same nodes (unless they hold loops of their own). */
+/* Do a and b iterate alike? Then *rows are b's stacked values over a's PARAMs. PARAMs may differ: b's body is rewritten
+ * to a's, and interning makes equal bodies the same nodes (unless they hold loops of their own). */
 static bool twins(Graph *g, Arena *tmp, const Pair *p, Node ***rows) {
   const Loop *a = &p->a->loop, *b = &p->b->loop;
   int ns = a->nstate, nfrom = 0;
-  if (ns != b->nstate || !a->counter != !b->counter || a->trip != b->trip || a->trip_node != b->trip_node || !a->cond != !b->cond ||
-      a->reverse != b->reverse || a->body.neffect || b->body.neffect || !same_nodes(ns, a->init, b->init))
+  if (ns != b->nstate || !a->counter != !b->counter || a->trip != b->trip || a->trip_node != b->trip_node ||
+      !a->cond != !b->cond || a->reverse != b->reverse || a->body.neffect || b->body.neffect ||
+      !same_nodes(ns, a->init, b->init))
     return false;
   Node **from = arena_array(tmp, Node *, ns + 1), **to = arena_array(tmp, Node *, ns + 1);
   Node **out = arena_array(g->arena, Node *, b->body.nout + 1);
@@ -159,9 +167,12 @@ Region fuse_loops(Graph *g, const Region *r) {
     Node **rows;
     int n = graph_topo(g, nroot, root, &order);
     again = true;
-    if (twin_pair(g, tmp, n, order, &p, &rows)) merge(g, &p, rows, n, order, nroot, root);
-    else if (first_pair(tmp, n, order, &p)) clone(g, &p, n, order, nroot, root);
-    else again = false;
+    if (twin_pair(g, tmp, n, order, &p, &rows))
+      merge(g, &p, rows, n, order, nroot, root);
+    else if (first_pair(tmp, n, order, &p))
+      clone(g, &p, n, order, nroot, root);
+    else
+      again = false;
     arena_free(tmp);
   }
   return (Region){r->nout, root, r->neffect, root + r->nout};

@@ -4,9 +4,17 @@
 #include "codegen/lower.h"
 #include <string.h>
 
-typedef struct Lower { Fusion *f; Group *g; Kernel *k; VEC(KBuf) buf; } Lower;
+typedef struct Lower {
+  Fusion *f;
+  Group *g;
+  Kernel *k;
+  VEC(KBuf) buf;
+} Lower;
 
-typedef struct Outside { Fusion *f; const Group *reader; } Outside;
+typedef struct Outside {
+  Fusion *f;
+  const Group *reader;
+} Outside;
 
 static void outside_load(void *ctx, Expr *e) {
   Outside *o = ctx;
@@ -40,7 +48,14 @@ static int find_buf(const Lower *l, const Node *n) {
 
 static int add_buf(Lower *l, const Node *n, Space space, bool in, bool out) {
   Arena *a = l->f->a;
-  KBuf b = {.space = (uint8_t)space, .dtype = n->dtype, .in = in, .out = out, .node = n, .rank = n->rank, .dim = n->dim, .arg = -1};
+  KBuf b = {.space = (uint8_t)space,
+            .dtype = n->dtype,
+            .in = in,
+            .out = out,
+            .node = n,
+            .rank = n->rank,
+            .dim = n->dim,
+            .arg = -1};
   if (space == SP_GLOBAL) {
     b.stride = row_major(a, n);
     b.arg = l->k->narg++;

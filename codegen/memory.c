@@ -10,7 +10,10 @@
 
 enum { ALIGN = 64 };
 
-typedef struct Memory { Planner *p; VEC(int) heir; } Memory;
+typedef struct Memory {
+  Planner *p;
+  VEC(int) heir;
+} Memory;
 
 static int root_of(const Planner *p, int s) {
   while (p->slot.at[s].into >= 0) s = p->slot.at[s].into;
@@ -44,7 +47,13 @@ static void slot_merge(Memory *m, int a, int b, int heir) {
 }
 
 /* ---- In-place kernels -------------------------------------------------------------------------------------------- */
-typedef struct Reads { const Kernel *k; const Node *n; bool same; int last; int stage; } Reads;
+typedef struct Reads {
+  const Kernel *k;
+  const Node *n;
+  bool same;
+  int last;
+  int stage;
+} Reads;
 
 static void read_visit(void *ctx, Expr *e) {
   Reads *r = ctx;
@@ -75,7 +84,11 @@ static bool harmless(const Kernel *k, int in, int out) {
   return r.same && r.last <= writer;
 }
 
-typedef struct BaseRead { const Node *n; const Stage *s; bool same; } BaseRead;
+typedef struct BaseRead {
+  const Node *n;
+  const Stage *s;
+  bool same;
+} BaseRead;
 
 static void base_visit(void *ctx, Expr *e) {
   BaseRead *r = ctx;
@@ -207,10 +220,13 @@ static void cond_end(Memory *m, const Event *e) {
 }
 
 /* ---- Offsets ----------------------------------------------------------------------------------------------------- */
-typedef struct Life { int slot, start; } Life;
+typedef struct Life {
+  int slot, start;
+} Life;
 static int by_start(const void *a, const void *b) {
   const Life *x = a, *y = b;
-  return x->start != y->start ? (x->start > y->start) - (x->start < y->start) : (x->slot > y->slot) - (x->slot < y->slot);
+  return x->start != y->start ? (x->start > y->start) - (x->start < y->start)
+                              : (x->slot > y->slot) - (x->slot < y->slot);
 }
 
 static size_t align(size_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
@@ -325,7 +341,8 @@ void plan_memory(Planner *p) {
   }
   for (int s = 0; s < p->slot.n; s++) { /* slots that exchange addresses live equally long */
     if (p->slot.at[s].into >= 0) continue;
-    for (int t = p->slot.at[s].ring; t != s; t = p->slot.at[t].ring) span_life(p, s, p->slot.at[t].start, p->slot.at[t].end);
+    for (int t = p->slot.at[s].ring; t != s; t = p->slot.at[t].ring)
+      span_life(p, s, p->slot.at[t].start, p->slot.at[t].end);
   }
   assign_offsets(p);
   finish_block(p, &p->p->root);

@@ -1,9 +1,8 @@
 /* The forms that schedules want, reached before anything fuses.
  *
- *   segmented reduction   [sum(e for n, .. if a[n] == k) for k, ..] visits every (n, k). The guard says that for one n only
- *                         one k counts, so it is a SCATTER over n into place a[n], without the factor of K.
- *                         Also max and min (float: over the identity -inf, inf) and counts.
- *   contraction           contract_normal: post * sum(a * b)
+ *   segmented reduction   [sum(e for n, .. if a[n] == k) for k, ..] visits every (n, k). The guard says that for one n
+ * only one k counts, so it is a SCATTER over n into place a[n], without the factor of K. Also max and min (float: over
+ * the identity -inf, inf) and counts. contraction           contract_normal: post * sum(a * b)
  *
  * The order in which a destination of the SCATTER meets its terms is that of the reduction, ascending. */
 #include "codegen/contract.h"
@@ -59,10 +58,17 @@ static int split_guard(Graph *g, const Comp *c, Expr *guard, Expr **data, Expr *
 
 static bool combine_of(Reduce op, Combine *how) {
   switch (op) {
-  case RED_SUM: *how = SC_ADD; return true;
-  case RED_MAX: *how = SC_MAX; return true;
-  case RED_MIN: *how = SC_MIN; return true;
-  default: return false;
+  case RED_SUM:
+    *how = SC_ADD;
+    return true;
+  case RED_MAX:
+    *how = SC_MAX;
+    return true;
+  case RED_MIN:
+    *how = SC_MIN;
+    return true;
+  default:
+    return false;
   }
 }
 
@@ -92,7 +98,8 @@ static Node *segment(Graph *g, Node *n) {
   data = ex_subst_iters(g, data, total, by);
   by[key] = data; /* where the guard holds, k is the key */
   for (int k = 0; k < c->nout; k++) idx[k] = by[k];
-  Expr *inside = ex_op2(g, OP_AND, ex_op2(g, OP_GE, data, first), ex_op2(g, OP_LT, data, ex_int(g, DT_I64, c->extent[key])));
+  Expr *inside =
+      ex_op2(g, OP_AND, ex_op2(g, OP_GE, data, first), ex_op2(g, OP_LT, data, ex_int(g, DT_I64, c->extent[key])));
   Expr *guard = rest ? ex_and(g, inside, ex_subst_iters(g, rest, total, by)) : inside;
   Expr *body = ex_subst_iters(g, c->body, total, by);
   Node *base = NULL;

@@ -6,7 +6,10 @@
 #include "codegen/fuse.h"
 #include "graph/native.h"
 
-typedef struct ExprUse { UseFn fn; void *ctx; } ExprUse;
+typedef struct ExprUse {
+  UseFn fn;
+  void *ctx;
+} ExprUse;
 
 static void use_load(void *ctx, Expr *e) {
   ExprUse *u = ctx;
@@ -48,9 +51,13 @@ void fuse_each_use(const Node *n, UseFn fn, void *ctx) {
   case ND_CALL:
     for (int i = 0; i < n->call.narg; i++) fn(ctx, n->call.arg[i], -1);
     break;
-  case ND_GET: fn(ctx, n->get.of, -1); break;
-  case ND_CUSTOM: bug("codegen: a CUSTOM node is left");
-  default: break;
+  case ND_GET:
+    fn(ctx, n->get.of, -1);
+    break;
+  case ND_CUSTOM:
+    bug("codegen: a CUSTOM node is left");
+  default:
+    break;
   }
 }
 
@@ -61,8 +68,13 @@ FNode *fuse_node(const Fusion *f, const Node *n) {
 }
 
 /* ---- Topological order, iterative: chains may be 100,000 nodes deep --------------------------------------------- */
-typedef struct Todo { Node *n, *def; } Todo; /* def: set when the uses have been pushed */
-typedef struct Stack { Arena *a; VEC(Todo) todo; } Stack;
+typedef struct Todo {
+  Node *n, *def;
+} Todo; /* def: set when the uses have been pushed */
+typedef struct Stack {
+  Arena *a;
+  VEC(Todo) todo;
+} Stack;
 
 static void push_use(void *ctx, Node *in, int sub) {
   Stack *s = ctx;
@@ -102,7 +114,12 @@ static void topo(Fusion *f) {
 }
 
 /* ---- Which loops a node varies in -------------------------------------------------------------------------------- */
-typedef struct Vary { Fusion *f; FNode *x; int loop; bool yes; } Vary;
+typedef struct Vary {
+  Fusion *f;
+  FNode *x;
+  int loop;
+  bool yes;
+} Vary;
 
 static bool varies(const FNode *x, int loop) {
   for (int i = x->varies.n - 1; i >= 0; i--)
@@ -118,7 +135,8 @@ static void vary_use(void *ctx, Node *in, int sub) {
 
 static void fault_visit(void *ctx, Expr *e) {
   bool div = e->kind == EX_OP && (e->op == OP_FLOORDIV || e->op == OP_MOD) && dt_is_int((DType)e->dtype);
-  if ((e->kind == EX_LOAD && e->checked) || (div && !(e->arg[1]->kind == EX_CONST && e->arg[1]->num.i != 0))) *(bool *)ctx = true;
+  if ((e->kind == EX_LOAD && e->checked) || (div && !(e->arg[1]->kind == EX_CONST && e->arg[1]->num.i != 0)))
+    *(bool *)ctx = true;
 }
 
 static bool can_fault(const Node *n) {
@@ -132,8 +150,8 @@ static bool can_fault(const Node *n) {
 }
 
 /* Marks what depends on the params of the LOOP x. Positions lie between the first param and the LOOP, since whatever
- * depends on a param comes after it and only the LOOP's own regions reach it. What can fault must not run when a loop makes
- * no step, so it counts as varying in loops that may make none. */
+ * depends on a param comes after it and only the LOOP's own regions reach it. What can fault must not run when a loop
+ * makes no step, so it counts as varying in loops that may make none. */
 static void mark_varying(Fusion *f, FNode *loop, int number) {
   const Loop *l = &loop->n->loop;
   int first = loop->pos;
@@ -169,8 +187,10 @@ static Place *place_new(Fusion *f, Place *up, FNode *owner, PlaceKind kind, int 
 static Place *common(Place *a, Place *b) {
   if (!a) return b;
   while (a != b)
-    if (a->depth >= b->depth) a = a->up;
-    else b = b->up;
+    if (a->depth >= b->depth)
+      a = a->up;
+    else
+      b = b->up;
   return a;
 }
 
@@ -183,7 +203,10 @@ static void pin_effects(Fusion *f, const Region *r, Place *p) {
   }
 }
 
-typedef struct Used { Fusion *f; FNode *by; } Used;
+typedef struct Used {
+  Fusion *f;
+  FNode *by;
+} Used;
 
 static void use_home(void *ctx, Node *in, int sub) {
   Used *u = ctx;

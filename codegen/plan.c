@@ -11,7 +11,8 @@ int planner_slot(Planner *p, SlotKind kind, size_t bytes) {
   return p->slot.n - 1;
 }
 
-static int value_new(Planner *p, const Node *n, DType t, int rank, const int64_t *dim, const Place *home, SlotKind kind) {
+static int value_new(Planner *p, const Node *n, DType t, int rank, const int64_t *dim, const Place *home,
+                     SlotKind kind) {
   Value v = {.n = n, .home = home, .dtype = (uint8_t)t, .rank = rank, .def = p->time, .last = p->time};
   if (!shape_bytes(t, rank, dim, &v.bytes)) bug("plan: the size of node %u overflows", n ? n->id : 0);
   v.dim = arena_copy(p->p->mem, dim, sizeof *dim * (size_t)rank);
@@ -37,8 +38,10 @@ static int value_of(Planner *p, const Node *n) {
     v = value_new(p, n, (DType)n->dtype, n->rank, n->dim, p->f->root, SL_CONST);
     p->slot.at[p->value.at[v].slot].data = arena_copy(p->p->mem, n->data, p->value.at[v].bytes);
     return v;
-  case ND_PARAM: bug("plan: PARAM %u (%s) is not bound", n->id, n->name ? n->name : "");
-  default: bug("plan: node %u has no value yet", n->id);
+  case ND_PARAM:
+    bug("plan: PARAM %u (%s) is not bound", n->id, n->name ? n->name : "");
+  default:
+    bug("plan: node %u has no value yet", n->id);
   }
 }
 
@@ -85,7 +88,8 @@ static bool plan_kernel(Planner *p, Block *b, Group *g) {
   ks->arg = arena_array(p->p->mem, int, k->narg);
   ks->skip = true;
   for (int i = 0; i < k->nbuf; i++)
-    if (k->buf[i].space == SP_GLOBAL && k->buf[i].in && !k->buf[i].out) ks->arg[k->buf[i].arg] = use_node(p, k->buf[i].node);
+    if (k->buf[i].space == SP_GLOBAL && k->buf[i].in && !k->buf[i].out)
+      ks->arg[k->buf[i].arg] = use_node(p, k->buf[i].node);
   if (g->scatter) {
     Node *base = g->member.at[0]->def->scatter.base;
     ks->init = base ? use_node(p, base) : -2;
@@ -248,10 +252,14 @@ static bool plan_block(Planner *p, Block *b, Place *place) {
   for (int i = 0; i < place->order.n; i++) {
     Group *g = place->order.at[i];
     bool ok = true;
-    if (!g->op) ok = plan_kernel(p, b, g);
-    else if (g->member.at[0]->n->kind == ND_CALL) plan_call(p, b, g->member.at[0]);
-    else if (g->member.at[0]->n->kind == ND_LOOP) ok = plan_loop(p, b, g->member.at[0]);
-    else ok = plan_cond(p, b, g->member.at[0]);
+    if (!g->op)
+      ok = plan_kernel(p, b, g);
+    else if (g->member.at[0]->n->kind == ND_CALL)
+      plan_call(p, b, g->member.at[0]);
+    else if (g->member.at[0]->n->kind == ND_LOOP)
+      ok = plan_loop(p, b, g->member.at[0]);
+    else
+      ok = plan_cond(p, b, g->member.at[0]);
     if (!ok) return false;
     p->time++;
   }

@@ -1,10 +1,22 @@
-/* The numeric contract under batching: row b of a program over a leading batch axis has the bits of the program run on row
- * b alone. The batched program is made from the single one, for random programs of comprehensions, scans, scatters. */
+/* The numeric contract under batching: row b of a program over a leading batch axis has the bits of the program run on
+ * row b alone. The batched program is made from the single one, for random programs of comprehensions, scans, scatters.
+ */
 #include "codegen_random.h"
 #include "codegen/map.h"
 #include <criterion/criterion.h>
 
-typedef struct Batch { Graph *g; NumMap index; VEC(Node *) made; int64_t n; int shift; bool fail; } Batch;
+static void copy_dims(int64_t *to, const int64_t *from, size_t bytes) {
+  if (bytes) memcpy(to, from, bytes);
+}
+
+typedef struct Batch {
+  Graph *g;
+  NumMap index;
+  VEC(Node *) made;
+  int64_t n;
+  int shift;
+  bool fail;
+} Batch;
 
 static Node *batched(Batch *b, Node *n) {
   int i = nummap_get(&b->index, n);
@@ -26,7 +38,10 @@ static Expr *batch_leaf(void *ctx, Expr *e) {
 
 static Expr *lift(Batch *b, Expr *e) { return e ? ex_map(b->g, e, batch_leaf, b) : NULL; }
 
-typedef struct Uses { Batch *b; bool yes; } Uses;
+typedef struct Uses {
+  Batch *b;
+  bool yes;
+} Uses;
 static void uses_visit(void *ctx, Node *in) {
   Uses *u = ctx;
   if (batched(u->b, in)) u->yes = true;
@@ -48,8 +63,8 @@ static void batch_node(Batch *b, Node *n) {
     return;
   }
   extent[0] = dim[0] = b->n;
-  memcpy(extent + 1, c->extent, sizeof *extent * (size_t)(c->nout + c->nred));
-  memcpy(dim + 1, n->dim, sizeof *dim * (size_t)n->rank);
+  copy_dims(extent + 1, c->extent, sizeof *extent * (size_t)(c->nout + c->nred));
+  copy_dims(dim + 1, n->dim, sizeof *dim * (size_t)n->rank);
   Expr *body = lift(b, c->body), *guard = lift(b, c->guard);
   Node *to;
   if (n->kind == ND_COMP) {
@@ -63,9 +78,11 @@ static void batch_node(Batch *b, Node *n) {
     if (n->scatter.base && !base) { /* the same base for every row */
       Expr *load[32];
       for (int d = 0; d < n->rank; d++) load[d] = ex_iter(b->g, d + 1);
-      base = nd_comp(b->g, n->rank + 1, 0, dim, RED_NONE, ex_load(b->g, n->scatter.base, n->rank, load, NULL, false, n->span), NULL);
+      base = nd_comp(b->g, n->rank + 1, 0, dim, RED_NONE,
+                     ex_load(b->g, n->scatter.base, n->rank, load, NULL, false, n->span), NULL);
     }
-    to = nd_scatter(b->g, (DType)n->dtype, n->rank + 1, dim, base, c->nout + 1, extent, at, body, guard, n->scatter.how, n->scatter.checked);
+    to = nd_scatter(b->g, (DType)n->dtype, n->rank + 1, dim, base, c->nout + 1, extent, at, body, guard, n->scatter.how,
+                    n->scatter.checked);
   }
   remember(b, n, to);
 }
@@ -84,7 +101,7 @@ Test(codegen_batch, rows_have_the_bits_of_single_runs) {
     Batch b = {.g = p.g, .index = {.arena = p.a}, .n = N};
     if (x) {
       int64_t dim[17] = {N};
-      memcpy(dim + 1, x->dim, sizeof *dim * (size_t)x->rank);
+      copy_dims(dim + 1, x->dim, sizeof *dim * (size_t)x->rank);
       Node *bx = nd_input(p.g, (DType)x->dtype, x->rank + 1, dim, "batch", x->slot);
       remember(&b, x, bx);
       for (int i = 0; i < n && !b.fail; i++)
@@ -100,14 +117,14 @@ Test(codegen_batch, rows_have_the_bits_of_single_runs) {
       q.r = (Region){nout, out, 0, NULL};
       graph_simplify(q.g, &q.r);
       int64_t dim[17] = {N};
-      memcpy(dim + 1, x->dim, sizeof *dim * (size_t)x->rank);
+      copy_dims(dim + 1, x->dim, sizeof *dim * (size_t)x->rank);
       tensor_alloc(&many, (DType)x->dtype, x->rank + 1, dim);
       prog_fill(&many, seed + 999);
       q.in[x->slot] = many;
       PlanRun all = prog_plan(&q, 2, -1, 1);
       cr_assert(all.ok, "seed %llu: %s", (unsigned long long)seed, all.fault.msg);
       for (int r = 0; r < N; r++) {
-        memcpy(one->data, (char *)many.data + (size_t)r * tensor_bytes(one), tensor_bytes(one));
+        if (tensor_bytes(one)) memcpy(one->data, (char *)many.data + (size_t)r * tensor_bytes(one), tensor_bytes(one));
         PlanRun single = prog_plan(&p, 1, r % 2 ? INFINITY : -1, 1);
         cr_assert(single.ok);
         for (int k = 0; k < nout; k++) {

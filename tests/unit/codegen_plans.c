@@ -88,18 +88,19 @@
   "%3 = comp f32[9, 20] for i0 9, i1 20: (exp %2[i0, i1])\n"                                                           \
   "%4 = scatter f32[7, 20] zeros for i0 9, i1 20 add checked: at [%1[i0], i1] %3[i0, i1]\n"                            \
   "return (%3, %4)\n"
-#define TWINS /* two loops over one body; the second stacks more; the third is fed by the first */                        \
+#define TWINS /* two loops over one body; the second stacks more; the third is fed by the first */                     \
   "%0 = input f32[5] \"x\" slot 0\n%1 = param f32[5] \"s\"\n%2 = param i64[] \"t\" in 0..5\n"                          \
   "%3 = comp f32[5] for i0 5: (tanh (add %1[i0] (cast:f32 %2[])))\n"                                                   \
   "%4 = loop states (%1 = %0) counter %2 trip 6 next (%3) stack () effects ()\n"                                       \
   "%5 = loop states (%1 = %0) counter %2 trip 6 next (%3) stack (%1) effects ()\n"                                     \
-  "%6 = get f32[5] %4 0\n%7 = get f32[6, 5] %5 1\n"                                                                   \
+  "%6 = get f32[5] %4 0\n%7 = get f32[6, 5] %5 1\n"                                                                    \
   "%8 = loop states (%1 = %6) counter %2 trip 6 next (%3) stack () effects ()\n"                                       \
   "%9 = get f32[5] %8 0\n"                                                                                             \
   "%10 = comp f32[5] for i0 5 sum i1 6: (add %7[i1, i0] (add %6[i0] %9[i0]))\n"                                        \
   "return (%10)\n"
 
-static const char *const programs[] = {RELU, SOFTMAX, LAYER_NORM, GRAM, RNN, ROTATE, UPDATE, KMEANS, WHILE, WHOLE_SUMS, GATHER, TWINS};
+static const char *const programs[] = {RELU,   SOFTMAX, LAYER_NORM, GRAM,       RNN,    ROTATE,
+                                       UPDATE, KMEANS,  WHILE,      WHOLE_SUMS, GATHER, TWINS};
 
 /* Oracle, walker, compiled on 1, 2, 3, 8 threads. */
 Test(codegen_plans, values_and_bits) {
@@ -113,14 +114,15 @@ Test(codegen_plans, values_and_bits) {
     cr_assert(graph_eval(p.g, &p.r, p.nin, p.in, ref, &o, &f), "%s", f.msg);
     PlanRun walked = prog_plan(&p, 1, INFINITY, 2);
     cr_assert(walked.ok, "program %zu: %s", i, walked.fault.msg);
-    for (int k = 0; k < p.r.nout; k++) cr_expect_leq(tensor_diff(&walked.out[k], &ref[k]), 1e-5, "program %zu output %d", i, k);
+    for (int k = 0; k < p.r.nout; k++)
+      cr_expect_leq(tensor_diff(&walked.out[k], &ref[k]), 1e-5, "program %zu output %d", i, k);
     static const int threads[] = {1, 2, 3, 8};
     for (int t = 0; t < 4; t++) {
       PlanRun run = prog_plan(&p, threads[t], -1, 3);
       cr_assert(run.ok, "program %zu: %s", i, run.fault.msg);
       for (int k = 0; k < p.r.nout; k++)
-        cr_expect(tensor_same(&run.out[k], &walked.out[k]), "program %zu output %d on %d threads: %g off", i, k, threads[t],
-                  tensor_diff(&run.out[k], &walked.out[k]));
+        cr_expect(tensor_same(&run.out[k], &walked.out[k]), "program %zu output %d on %d threads: %g off", i, k,
+                  threads[t], tensor_diff(&run.out[k], &walked.out[k]));
       run_free(&run);
     }
     run_free(&walked);
@@ -184,7 +186,8 @@ Test(codegen_plans, arena_is_reused) {
   int n = snprintf(text, sizeof text, "%%0 = input f32[64, 64] \"x\" slot 0\n");
   for (int i = 1; i <= 40; i++)
     n += snprintf(text + n, sizeof text - (size_t)n,
-                  "%%%d = comp f32[64, 64] for i0 64, i1 64 sum i2 64: (mul %%%d[i0, i2] %%%d[i2, i1])\n", i, i - 1, i - 1);
+                  "%%%d = comp f32[64, 64] for i0 64, i1 64 sum i2 64: (mul %%%d[i0, i2] %%%d[i2, i1])\n", i, i - 1,
+                  i - 1);
   snprintf(text + n, sizeof text - (size_t)n, "return (%%40)\n");
   PlanRun r = planned(text);
   cr_expect_leq(r.stats.arena_bytes, 2 * 64 * 64 * 4, "%s", r.fuse);
@@ -218,7 +221,8 @@ Test(codegen_plans, index_fault) {
     for (int threads = 1; threads <= 3; threads += 2) {
       PlanRun r = prog_plan(&p, threads, mode ? -1 : INFINITY, 1);
       cr_expect(!r.ok && r.fault.id == R_INDEX);
-      cr_expect(strstr(r.fault.msg, mode ? "index 7 " : "index -3 ") && strstr(r.fault.msg, "size 7"), "%s", r.fault.msg);
+      cr_expect(strstr(r.fault.msg, mode ? "index 7 " : "index -3 ") && strstr(r.fault.msg, "size 7"), "%s",
+                r.fault.msg);
       run_free(&r);
     }
   }
@@ -254,7 +258,8 @@ Test(codegen_plans, no_fault_where_nothing_runs) {
 }
 
 Test(codegen_plans, division_fault) {
-  static const char text[] = "%0 = input i64[40] \"x\" slot 0\n%1 = comp i64[40] for i0 40: (floordiv 7 %0[i0])\nreturn (%1)\n";
+  static const char text[] =
+      "%0 = input i64[40] \"x\" slot 0\n%1 = comp i64[40] for i0 40: (floordiv 7 %0[i0])\nreturn (%1)\n";
   Prog p;
   char *error = NULL;
   cr_assert(prog_make(&p, text, true, &error), "%s", error);

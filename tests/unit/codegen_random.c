@@ -19,8 +19,8 @@ static void compare(uint64_t seed, bool compile) {
     PlanRun run = prog_plan(&p, threads, -1, 2);
     cr_assert(run.ok, "seed %llu: %s", (unsigned long long)seed, run.fault.msg);
     for (int k = 0; k < p.r.nout; k++)
-      cr_expect(tensor_same(&run.out[k], &walked.out[k]), "seed %llu output %d on %d threads: %g off", (unsigned long long)seed, k,
-                threads, tensor_diff(&run.out[k], &walked.out[k]));
+      cr_expect(tensor_same(&run.out[k], &walked.out[k]), "seed %llu output %d on %d threads: %g off",
+                (unsigned long long)seed, k, threads, tensor_diff(&run.out[k], &walked.out[k]));
     run_free(&run);
   }
   run_free(&walked);

@@ -67,14 +67,27 @@ static inline Expr *gen_value(Gen *r, int rank, const int64_t *dim, int depth) {
   }
   Expr *x = gen_value(r, rank, dim, depth - 1);
   switch (gen_int(r, 10)) {
-  case 0: case 1: return ex_op2(g, OP_ADD, x, gen_value(r, rank, dim, depth - 1));
-  case 2: return ex_op2(g, OP_SUB, x, gen_value(r, rank, dim, depth - 1));
-  case 3: case 4: return ex_op1(g, OP_TANH, ex_op2(g, OP_MUL, x, gen_value(r, rank, dim, depth - 1)));
-  case 5: return ex_op2(g, OP_MAX, x, gen_value(r, rank, dim, depth - 1));
-  case 6: return ex_op1(g, OP_SIGMOID, x);
-  case 7: return ex_op1(g, OP_ABS, x);
-  case 8: return ex_op2(g, OP_DIV, x, ex_op2(g, OP_ADD, ex_op1(g, OP_ABS, gen_value(r, rank, dim, depth - 1)), ex_float(g, r->t, 1)));
-  default: return rank ? ex_select(g, ex_op2(g, OP_LT, ex_iter(g, gen_int(r, rank)), ex_int(g, DT_I64, 2)), x, gen_value(r, rank, dim, depth - 1)) : ex_op1(g, OP_NEG, x);
+  case 0:
+  case 1:
+    return ex_op2(g, OP_ADD, x, gen_value(r, rank, dim, depth - 1));
+  case 2:
+    return ex_op2(g, OP_SUB, x, gen_value(r, rank, dim, depth - 1));
+  case 3:
+  case 4:
+    return ex_op1(g, OP_TANH, ex_op2(g, OP_MUL, x, gen_value(r, rank, dim, depth - 1)));
+  case 5:
+    return ex_op2(g, OP_MAX, x, gen_value(r, rank, dim, depth - 1));
+  case 6:
+    return ex_op1(g, OP_SIGMOID, x);
+  case 7:
+    return ex_op1(g, OP_ABS, x);
+  case 8:
+    return ex_op2(g, OP_DIV, x,
+                  ex_op2(g, OP_ADD, ex_op1(g, OP_ABS, gen_value(r, rank, dim, depth - 1)), ex_float(g, r->t, 1)));
+  default:
+    return rank ? ex_select(g, ex_op2(g, OP_LT, ex_iter(g, gen_int(r, rank)), ex_int(g, DT_I64, 2)), x,
+                            gen_value(r, rank, dim, depth - 1))
+                : ex_op1(g, OP_NEG, x);
   }
 }
 
@@ -85,7 +98,8 @@ static inline Node *gen_map(Gen *r) {
     Expr *i = ex_iter(r->g, gen_int(r, like->rank)), *two = ex_int(r->g, DT_I64, 2);
     guard = ex_op2(r->g, OP_EQ, ex_op2(r->g, OP_MOD, i, two), ex_int(r->g, DT_I64, gen_int(r, 2)));
   }
-  return nd_comp(r->g, like->rank, 0, like->dim, RED_NONE, gen_value(r, like->rank, like->dim, 1 + gen_int(r, 3)), guard);
+  return nd_comp(r->g, like->rank, 0, like->dim, RED_NONE, gen_value(r, like->rank, like->dim, 1 + gen_int(r, 3)),
+                 guard);
 }
 
 /* Integers and bools: keys compared, counted, divided, reduced; back to floats at the end. */
@@ -96,7 +110,9 @@ static inline Node *gen_ints(Gen *r) {
   Node *k = gen_input(r, gen_int(r, 2) ? DT_I64 : DT_I32, 2, extent);
   DType t = (DType)k->dtype;
   Expr *i = ex_load_full(g, k, 0), *three = ex_int(g, t, 3);
-  Expr *e = ex_op2(g, OP_SUB, ex_op2(g, gen_int(r, 2) ? OP_FLOORDIV : OP_MOD, ex_op2(g, OP_SUB, i, ex_int(g, t, 4)), three), ex_op2(g, OP_MUL, i, three));
+  Expr *e =
+      ex_op2(g, OP_SUB, ex_op2(g, gen_int(r, 2) ? OP_FLOORDIV : OP_MOD, ex_op2(g, OP_SUB, i, ex_int(g, t, 4)), three),
+             ex_op2(g, OP_MUL, i, three));
   if (gen_int(r, 2)) e = ex_op2(g, OP_FLOORDIV, e, ex_op2(g, OP_ADD, i, ex_int(g, t, 1)));
   Node *n;
   if (gen_int(r, 3) == 0) {
@@ -124,7 +140,8 @@ static inline Node *gen_reduce(Gen *r) {
   if (x->rank == 0) return gen_map(r);
   int64_t extent[16];
   Expr *at[16];
-  int axis = gen_int(r, x->rank), both = x->rank > 1 && gen_int(r, 4) == 0 ? (axis + 1) % x->rank : axis, nout = 0, n = 0;
+  int axis = gen_int(r, x->rank), both = x->rank > 1 && gen_int(r, 4) == 0 ? (axis + 1) % x->rank : axis, nout = 0,
+      n = 0;
   for (int d = 0; d < x->rank; d++)
     if (d != axis && d != both) at[d] = ex_iter(g, n), extent[n++] = x->dim[d], nout++;
   for (int d = 0; d < x->rank; d++)
@@ -135,11 +152,14 @@ static inline Node *gen_reduce(Gen *r) {
   if (form == 0) e = ex_op2(g, OP_MUL, e, gen_value(r, n, extent, 1));
   if (form == 1) e = ex_op1(g, OP_SIGMOID, e);
   if (form == 2) e = ex_op2(g, OP_MUL, e, e);
-  if (o == RED_PROD) e = ex_op2(g, OP_ADD, ex_float(g, r->t, 1), ex_op2(g, OP_MUL, ex_float(g, r->t, 0.1), ex_op1(g, OP_TANH, e)));
+  if (o == RED_PROD)
+    e = ex_op2(g, OP_ADD, ex_float(g, r->t, 1), ex_op2(g, OP_MUL, ex_float(g, r->t, 0.1), ex_op1(g, OP_TANH, e)));
   Expr *guard = gen_int(r, 5) ? NULL : ex_op2(g, OP_LE, ex_iter(g, n - 1), nout ? ex_iter(g, 0) : ex_int(g, DT_I64, 3));
   Node *y = nd_comp(g, nout, n - nout, extent, o, e, guard);
   if (o == RED_MAX || o == RED_MIN) /* over nothing: infinite */
-    y = nd_comp(g, nout, 0, y->dim, RED_NONE, ex_op2(g, OP_MAX, ex_op2(g, OP_MIN, ex_load_full(g, y, 0), ex_float(g, r->t, 9)), ex_float(g, r->t, -9)), NULL);
+    y = nd_comp(
+        g, nout, 0, y->dim, RED_NONE,
+        ex_op2(g, OP_MAX, ex_op2(g, OP_MIN, ex_load_full(g, y, 0), ex_float(g, r->t, 9)), ex_float(g, r->t, -9)), NULL);
   return gen_bound(r, y);
 }
 
@@ -158,12 +178,15 @@ static inline Node *gen_matmul(Gen *r) {
         if (i > 0 && j > 0 && a->dim[0] == b->dim[0] && gen_int(r, 2)) batch = 0;
         for (int d = 0; d < b->rank; d++)
           if (d != j) {
-            if (d == batch) y[d] = ex_iter(g, 0);
-            else y[d] = ex_iter(g, n), extent[n++] = b->dim[d];
+            if (d == batch)
+              y[d] = ex_iter(g, 0);
+            else
+              y[d] = ex_iter(g, n), extent[n++] = b->dim[d];
           }
         extent[n] = a->dim[i];
         x[i] = y[j] = ex_iter(g, n);
-        Expr *e = ex_op2(g, OP_MUL, ex_load(g, a, a->rank, x, NULL, false, (Span){0, 0, 0}), ex_load(g, b, b->rank, y, NULL, false, (Span){0, 0, 0}));
+        Expr *e = ex_op2(g, OP_MUL, ex_load(g, a, a->rank, x, NULL, false, (Span){0, 0, 0}),
+                         ex_load(g, b, b->rank, y, NULL, false, (Span){0, 0, 0}));
         return gen_bound(r, nd_comp(g, n, 1, extent, RED_SUM, e, NULL));
       }
   }
@@ -209,7 +232,9 @@ static inline Node *gen_move(Gen *r) {
         at[d] = ex_lin(g, c, 1, &m, &i);
         break;
       } /* fall through */
-    default: extent[perm[d]] = n; at[d] = i;
+    default:
+      extent[perm[d]] = n;
+      at[d] = i;
     }
   }
   return nd_comp(g, x->rank, 0, extent, RED_NONE, ex_load(g, x, x->rank, at, mask, false, (Span){0, 0, 0}), NULL);
@@ -231,7 +256,8 @@ static inline Node *gen_gather(Gen *r) {
   extent[0] = n;
   at[0] = gen_key(r, gen_keys(r, n), ex_iter(g, 0), x->dim[0]);
   for (int d = 1; d < x->rank; d++) extent[d] = x->dim[d], at[d] = ex_iter(g, d);
-  return nd_comp(g, x->rank, 0, extent, RED_NONE, ex_load(g, x, x->rank, at, NULL, gen_int(r, 2), (Span){0, 0, 0}), NULL);
+  return nd_comp(g, x->rank, 0, extent, RED_NONE, ex_load(g, x, x->rank, at, NULL, gen_int(r, 2), (Span){0, 0, 0}),
+                 NULL);
 }
 
 static inline Node *gen_scatter(Gen *r) {
@@ -247,7 +273,8 @@ static inline Node *gen_scatter(Gen *r) {
   bool fits = base->rank == x->rank;
   for (int d = 0; fits && d < base->rank; d++) fits = base->dim[d] == dim[d];
   Expr *guard = gen_int(r, 4) ? NULL : ex_op2(g, OP_GT, ex_iter(g, 0), ex_int(g, DT_I64, 1));
-  return gen_bound(r, nd_scatter(g, r->t, x->rank, dim, fits ? base : NULL, x->rank, x->dim, at, ex_load_full(g, x, 0), guard, how[gen_int(r, 5)], gen_int(r, 2)));
+  return gen_bound(r, nd_scatter(g, r->t, x->rank, dim, fits ? base : NULL, x->rank, x->dim, at, ex_load_full(g, x, 0),
+                                 guard, how[gen_int(r, 5)], gen_int(r, 2)));
 }
 
 static inline Node *gen_segments(Gen *r) { /* sum(x[n, d] for n if key[n] == k) */
@@ -256,7 +283,8 @@ static inline Node *gen_segments(Gen *r) { /* sum(x[n, d] for n if key[n] == k) 
   if (x->rank != 2) return gen_reduce(r);
   int64_t extent[] = {1 + gen_int(r, 7), x->dim[1], x->dim[0]};
   Expr *n = ex_iter(g, 2), *at[] = {n, ex_iter(g, 1)};
-  Expr *guard = ex_op2(g, OP_EQ, ex_load(g, gen_keys(r, x->dim[0]), 1, &n, NULL, false, (Span){0, 0, 0}), ex_iter(g, 0));
+  Expr *guard =
+      ex_op2(g, OP_EQ, ex_load(g, gen_keys(r, x->dim[0]), 1, &n, NULL, false, (Span){0, 0, 0}), ex_iter(g, 0));
   return gen_bound(r, nd_comp(g, 2, 1, extent, RED_SUM, ex_load(g, x, 2, at, NULL, false, (Span){0, 0, 0}), guard));
 }
 
@@ -268,7 +296,8 @@ static inline Node *gen_scan(Gen *r) {
 
 static inline Node *gen_argmax(Gen *r) { /* of an input, as a float again */
   int64_t extent[] = {gen_dim(r), 1 + gen_dim(r)};
-  Node *x = gen_input(r, r->t, 2, extent), *y = nd_comp(r->g, 1, 1, extent, gen_int(r, 2) ? RED_ARGMAX : RED_ARGMIN, ex_load_full(r->g, x, 0), NULL);
+  Node *x = gen_input(r, r->t, 2, extent),
+       *y = nd_comp(r->g, 1, 1, extent, gen_int(r, 2) ? RED_ARGMAX : RED_ARGMIN, ex_load_full(r->g, x, 0), NULL);
   return nd_comp(r->g, 1, 0, extent, RED_NONE, ex_cast(r->g, r->t, ex_load_full(r->g, y, 0)), NULL);
 }
 
@@ -280,7 +309,8 @@ static inline Node *gen_next(Gen *r, Node *p) {
   vec_push(r->g->arena, &r->pool, p);
   for (int i = gen_int(r, 4); i > 0; i--) gen_step(r);
   Expr *e = gen_value(r, p->rank, p->dim, 2);
-  Node *n = nd_comp(r->g, p->rank, 0, p->dim, RED_NONE, ex_op1(r->g, OP_TANH, ex_op2(r->g, OP_ADD, e, ex_load_full(r->g, p, 0))), NULL);
+  Node *n = nd_comp(r->g, p->rank, 0, p->dim, RED_NONE,
+                    ex_op1(r->g, OP_TANH, ex_op2(r->g, OP_ADD, e, ex_load_full(r->g, p, 0))), NULL);
   r->pool.n = from; /* what depends on p stays inside */
   return n;
 }
@@ -306,7 +336,14 @@ static inline Node *gen_loop(Gen *r) {
   }
   r->pool.n = keep;
   Node *init[] = {x, y}, *param[] = {p, q}, *out[] = {pn, qn, gen_int(r, 2) ? pn : qn, pn};
-  Loop l = {.nstate = 2, .init = init, .param = param, .counter = counter, .trip = gen_int(r, 5), .body = {4, out, 0, NULL}, .nstack = 2, .reverse = gen_int(r, 2)};
+  Loop l = {.nstate = 2,
+            .init = init,
+            .param = param,
+            .counter = counter,
+            .trip = gen_int(r, 5),
+            .body = {4, out, 0, NULL},
+            .nstack = 2,
+            .reverse = gen_int(r, 2)};
   Node *loop = nd_loop(g, &l);
   r->depth--;
   for (int k = gen_int(r, 2); k < 4; k++) vec_push(g->arena, &r->pool, nd_get(g, loop, k));
@@ -318,7 +355,9 @@ static inline Node *gen_cond(Gen *r) {
   Graph *g = r->g;
   int64_t none = 0;
   Node *pin = gen_input(r, r->t, 0, &none);
-  Node *pred = nd_comp(g, 0, 0, NULL, RED_NONE, ex_op2(g, OP_LT, ex_load(g, pin, 0, NULL, NULL, false, (Span){0, 0, 0}), ex_float(g, r->t, 0)), NULL);
+  Node *pred =
+      nd_comp(g, 0, 0, NULL, RED_NONE,
+              ex_op2(g, OP_LT, ex_load(g, pin, 0, NULL, NULL, false, (Span){0, 0, 0}), ex_float(g, r->t, 0)), NULL);
   Node *yes[] = {a, x}, *no[] = {gen_int(r, 3) ? b : x, b};
   Region ry = {2, yes, 0, NULL}, rn = {2, no, 0, NULL};
   Node *c = nd_cond(g, pred, &ry, &rn);
@@ -328,21 +367,53 @@ static inline Node *gen_cond(Gen *r) {
 
 static inline void gen_step(Gen *r) {
   Node *n;
-  if (r->nin > 12) n = gen_map(r);
+  if (r->nin > 12)
+    n = gen_map(r);
   else
     switch (gen_int(r, 19)) {
-    case 0: case 1: case 2: case 3: n = gen_map(r); break;
-    case 4: case 5: case 6: n = gen_reduce(r); break;
-    case 7: case 8: n = gen_matmul(r); break;
-    case 9: case 10: n = gen_move(r); break;
-    case 11: n = gen_gather(r); break;
-    case 12: n = gen_scatter(r); break;
-    case 13: n = gen_segments(r); break;
-    case 14: n = gen_scan(r); break;
-    case 15: n = r->depth ? gen_map(r) : gen_argmax(r); break;
-    case 16: n = gen_loop(r); break;
-    case 17: n = gen_ints(r); break;
-    default: n = gen_cond(r); break;
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+      n = gen_map(r);
+      break;
+    case 4:
+    case 5:
+    case 6:
+      n = gen_reduce(r);
+      break;
+    case 7:
+    case 8:
+      n = gen_matmul(r);
+      break;
+    case 9:
+    case 10:
+      n = gen_move(r);
+      break;
+    case 11:
+      n = gen_gather(r);
+      break;
+    case 12:
+      n = gen_scatter(r);
+      break;
+    case 13:
+      n = gen_segments(r);
+      break;
+    case 14:
+      n = gen_scan(r);
+      break;
+    case 15:
+      n = r->depth ? gen_map(r) : gen_argmax(r);
+      break;
+    case 16:
+      n = gen_loop(r);
+      break;
+    case 17:
+      n = gen_ints(r);
+      break;
+    default:
+      n = gen_cond(r);
+      break;
     }
   if (nd_size(n) <= 4000 && n->rank <= 6) vec_push(r->g->arena, &r->pool, n);
 }
@@ -358,8 +429,10 @@ static inline void gen_prog(Prog *p, uint64_t seed) {
   int64_t d[3] = {gen_dim(&r), gen_dim(&r), gen_dim(&r)};
   gen_input(&r, r.t, 2, d);
   gen_input(&r, r.t, 1, d + gen_int(&r, 2));
-  if (gen_int(&r, 2)) gen_input(&r, r.t, 3, d);
-  else gen_input(&r, r.t, 2, d + 1);
+  if (gen_int(&r, 2))
+    gen_input(&r, r.t, 3, d);
+  else
+    gen_input(&r, r.t, 2, d + 1);
   int n = 1 + gen_int(&r, GEN_STEPS);
   for (int i = 0; i < n; i++) gen_step(&r);
   int nout = 1 + gen_int(&r, 4);

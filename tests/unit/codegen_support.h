@@ -1,5 +1,5 @@
-/* Plans against the oracle: a program given as graph text is run by graph_eval and by plans (walked, compiled, on several
- * threads); values must agree to rounding, and the plans among themselves bit for bit. */
+/* Plans against the oracle: a program given as graph text is run by graph_eval and by plans (walked, compiled, on
+ * several threads); values must agree to rounding, and the plans among themselves bit for bit. */
 #ifndef TG_TESTS_CODEGEN_SUPPORT_H
 #define TG_TESTS_CODEGEN_SUPPORT_H
 #include "codegen/codegen.h"
@@ -25,8 +25,10 @@ static inline void prog_fill(Tensor *t, uint64_t seed) {
   uint64_t s = seed * 0x9E3779B97F4A7C15u + 1;
   for (int64_t i = 0; i < tensor_count(t); i++) {
     uint64_t r = prog_rand(&s) >> 11;
-    if (dt_is_float(t->dtype)) dt_put_f(t->dtype, t->data, i, (double)r / (double)(1ull << 53) * 4 - 2);
-    else dt_put_i(t->dtype, t->data, i, (int64_t)(r % (t->dtype == DT_BOOL ? 2 : 7)));
+    if (dt_is_float(t->dtype))
+      dt_put_f(t->dtype, t->data, i, (double)r / (double)(1ull << 53) * 4 - 2);
+    else
+      dt_put_i(t->dtype, t->data, i, (int64_t)(r % (t->dtype == DT_BOOL ? 2 : 7)));
   }
 }
 
@@ -82,7 +84,14 @@ static inline bool tensor_same(const Tensor *x, const Tensor *y) {
   return tensor_bytes(x) == tensor_bytes(y) && (!tensor_bytes(x) || !memcmp(x->data, y->data, tensor_bytes(x)));
 }
 
-typedef struct PlanRun { bool ok; Fault fault; Tensor out[16]; int nout; PlanStats stats; char *fuse; } PlanRun;
+typedef struct PlanRun {
+  bool ok;
+  Fault fault;
+  Tensor out[16];
+  int nout;
+  PlanStats stats;
+  char *fuse;
+} PlanRun;
 
 static inline PlanRun prog_plan(Prog *p, int threads, double interpret, int times) {
   PlanRun r = {.nout = p->r.nout};
