@@ -47,6 +47,7 @@ void em_function(Em *E, const char *name, bool external) {
   E->val.n = 0;
   E->mask = E->live = NULL;
   E->vec_iter = -1;
+  E->copies = 1;
   E->unit = NULL;
   E->ntile = 0;
   E->point_level = 0;

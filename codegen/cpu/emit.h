@@ -85,6 +85,7 @@ typedef struct Em {
   LLVMValueRef mask; /* live lanes of the tail, or NULL: all. Built at `mask_level` */
   int mask_level;
   LLVMValueRef live; /* number of live lanes where mask is set (i64) */
+  int64_t copies;           /* of the code being built, by unrolled loops around it */
   int vec_iter;      /* iterator that runs along the lanes, or -1 */
   int ntile;         /* active tiles and the row they are at */
   Tile tile[EM_TILES];

@@ -88,6 +88,10 @@ void em_addr_add(const Em *E, Addr *a, Expr *idx, int64_t stride, int64_t size) 
     a->coef[idx->num.i] += stride;
     break;
   case EX_LIN:
+    if (a->natom + idx->n > EM_TERMS - 16) { /* room for the other dims: the rest is computed as a number */
+      add_atom(a, stride, idx, -1);
+      break;
+    }
     a->c += stride * idx->num.i;
     for (int i = 0; i < idx->n; i++) {
       if (idx->arg[i]->kind == EX_ITER)
@@ -376,11 +380,10 @@ static Val const_val(Em *E, const Expr *e) {
   return em_val(E, c, false, 0);
 }
 static Val lin_val(Em *E, const Expr *e) {
-  Term t[EM_TERMS];
+  Term few[EM_TERMS], *t = e->n <= EM_TERMS ? few : arena_array(E->arena, Term, e->n);
   int n = 0, vlevel = 0;
   int64_t step = 0;
   LLVMValueRef v = NULL;
-  if (e->n > EM_TERMS) bug("emit: a sum of more than %d terms", EM_TERMS);
   for (int i = 0; i < e->n; i++) {
     Expr *x = e->arg[i];
     if (x->kind == EX_ITER && E->it[x->num.i].vec) {

@@ -13,7 +13,7 @@
 #include <math.h>
 
 #define B E->b
-enum { MAX_RED = 12, PSEUDO = EM_ITERS - 1 }; /* PSEUDO: iterator number of loops over chunks and rows */
+enum { PSEUDO = EM_ITERS - 1 }; /* PSEUDO: iterator number of loops over chunks and rows */
 
 typedef enum { RM_ROTATE, RM_CHAIN, RM_MEMORY, RM_COLUMN } RedMode;
 typedef struct Red {

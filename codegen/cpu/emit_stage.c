@@ -2,10 +2,9 @@
 #include "codegen/cpu/stage.h"
 
 #define B E->b
-enum { UNROLL = 4 };
+enum { UNROLL = 4, COPIES = 16 };
 
-/* ---- loops ----------------------------------------------------------------------------------------------------------
- */
+/* ---- loops -------------------------------------------------------------------------------------------------------- */
 static LLVMValueRef plus(Em *E, LLVMValueRef base, LLVMValueRef x) {
   return base ? LLVMBuildNSWAdd(B, base, x, "") : x;
 }
@@ -26,9 +25,11 @@ static void loop(Em *E, int k, LLVMValueRef base, LLVMValueRef n, int64_t step, 
 void em_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, int64_t extent, int nc, LLVMValueRef *carry,
             BodyFn body, void *ctx) {
   if (n == 0) return;
-  if (n > 0 && n <= UNROLL)
+  if (n == 1 || (n > 0 && n <= UNROLL && n * E->copies <= COPIES)) {
+    E->copies *= n;
     for (int64_t i = 0; i < n; i++) once(E, k, plus(E, base, em_int(E, i)), false, extent, carry, body, ctx);
-  else
+    E->copies /= n;
+  } else
     loop(E, k, base, n > 0 ? em_int(E, n) : nrt, 1, false, extent, nc, carry, body, ctx);
 }
 

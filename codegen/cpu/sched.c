@@ -324,7 +324,7 @@ static void make_groups(const Kernel *k, const Use *u, Arena *a, Sched *s) {
     RedOrder order = (RedOrder)k->stage[i].order;
     bool reduces = is_reduce(&k->stage[i]);
     int j = i + 1;
-    while (j < k->nstage && joins(k, i, j, &order, &reduces)) j++;
+    while (j < k->nstage && j - i < MAX_RED && joins(k, i, j, &order, &reduces)) j++;
     const Stage *first = &k->stage[i];
     *g = (SGroup){.first = i, .n = j - i, .reduces = reduces};
     /* the shared loop of maps and reductions is the reductions' */

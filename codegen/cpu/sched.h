@@ -12,7 +12,7 @@
 #define TG_CODEGEN_CPU_SCHED_H
 #include "codegen/cpu/emit.h"
 
-enum { CHUNK = 4096, LANE = 16, NACC = 4 };
+enum { CHUNK = 4096, LANE = 16, NACC = 4, MAX_RED = 12 /* reductions in one loop */ };
 
 typedef struct Axis {
   int iter;
