@@ -139,6 +139,28 @@ static bool refresh_params(Map *m, const Node *n, uint8_t *changed) {
   return again;
 }
 
+/* A replacement may itself read PARAMs of a loop that was given fresh ones (it stands inside that loop): it follows them. */
+static void follow_params(Map *m, int n, Node *const *from, Node *const *to, int count, Node *const *order) {
+  Node **old = arena_array(m->scratch, Node *, count), **fresh = arena_array(m->scratch, Node *, count);
+  int nfresh = 0;
+  for (int i = 0; i < count; i++) {
+    bool given = false;
+    for (int k = 0; k < n && order[i]->kind == ND_PARAM; k++) given |= from[k] == order[i];
+    if (order[i]->kind == ND_PARAM && !given && m->to[order[i]->id]) old[nfresh] = order[i], fresh[nfresh++] = m->to[order[i]->id];
+  }
+  for (int i = 0; i < n && nfresh; i++) {
+    Node *const *param;
+    int np = nd_free_params(to[i], &param);
+    for (int k = 0; k < np; k++)
+      if (param[k]->id < m->cap && m->to[param[k]->id]) {
+        Node *t = to[i];
+        graph_rewrite(m->g, nfresh, old, fresh, 1, &t);
+        m->to[from[i]->id] = t;
+        break;
+      }
+  }
+}
+
 void graph_rewrite(Graph *g, int n, Node *const *from, Node *const *to, int nroot, Node **root) {
   Node **order;
   int count = graph_topo(g, nroot, root, &order);
@@ -158,6 +180,7 @@ void graph_rewrite(Graph *g, int n, Node *const *from, Node *const *to, int nroo
       if (x->kind == ND_LOOP || x->kind == ND_CUSTOM) again |= refresh_params(&m, x, changed);
     }
   }
+  follow_params(&m, n, from, to, count, order);
   Span outer = g->span;
   Renew how = {mapped_expr, mapped, &m, m.scratch};
   for (int i = 0; i < count; i++) {
