@@ -4,6 +4,17 @@
 #include "internal.h"
 #include <string.h>
 
+static bool depends_on_any(int n, Node *const *x, Node *const *param) {
+  for (int i = 0; i < n; i++) {
+    Node *const *p;
+    int np = nd_free_params(x[i], &p);
+    for (int k = 0; k < np; k++)
+      for (int j = 0; j < n; j++)
+        if (p[k] == param[j]) return true;
+  }
+  return false;
+}
+
 void ad_jvp(Graph *g, const Natives *natives, int nx, Node *const *x, Node *const *tx, int ny, Node *const *y, Node **ty) {
   Arena *a = g->arena;
   Node **v = arena_array(a, Node *, ny), **dx = arena_array(a, Node *, nx), **part = arena_array(a, Node *, nx);
@@ -20,5 +31,9 @@ void ad_jvp(Graph *g, const Natives *natives, int nx, Node *const *x, Node *cons
   for (int i = 0; i < ny; i++)
     if (v[i]) vs[nv++] = v[i];
   ad_vjp(g, natives, n, part, one, nv, vs, dv);
+  /* What is dead may still name v beside what is alive, as another state of one loop: it gets a value. */
+  Node **zero = arena_array(a, Node *, nv);
+  for (int i = 0; i < nv; i++) zero[i] = bd_zeros_like(g, vs[i]);
+  if (depends_on_any(nv, dv, vs)) graph_rewrite(g, nv, vs, zero, nv, dv);
   for (int i = 0, k = 0; i < ny; i++) ty[i] = v[i] ? dv[k++] : bd_zeros_like(g, y[i]);
 }
