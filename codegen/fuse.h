@@ -49,7 +49,6 @@ struct FNode {
   double cost;          /* of the body at one point, in units of a vector addition; loads included */
   double points;        /* iteration space */
   double wanted;        /* sum over readers of their points, times their loads of this node */
-  double inner;         /* the same, of readers in deeper places only */
   int nreader;
   FNode *reader;        /* one of them */
   uint32_t unproved;    /* axes that checked loads of it may leave */
@@ -64,7 +63,6 @@ struct Group {
   bool contract, scatter;
   int np;               /* parallel axes */
   int lo, hi;           /* least and greatest pos of a member */
-  double row_bytes;     /* scratch rows, if all that can be is scratch */
   VEC(FNode *) member;  /* by pos */
   VEC(Group *) dep;     /* must run before; same home */
   Group *into;          /* merged away */

@@ -155,7 +155,6 @@ static void want_load(void *ctx, Expr *e) {
   FNode *x = fuse_node(w->f, e->node), *by = w->by;
   double times = by->home == x->home || x->home->times <= 0 ? 1 : by->home->times / x->home->times;
   x->wanted += by->points * times;
-  if (by->home != x->home) x->inner += by->points * times;
   if (x->reader != by) x->nreader++;
   x->reader = by;
   if (e->checked) x->unproved |= unproved_dims(w, e);
