@@ -97,7 +97,7 @@ Value *tv_elementwise(Elab *E, ScalarOp op, int n, Value *const *v, const Span *
 Value *tv_select(Elab *E, Value *c, Value *a, Value *b, Span at);
 /* A weak tensor or static number takes its default dtype (i64, f32); anything else is returned as it is. */
 Value *tv_harden(Elab *E, Value *v, Span at);
-/* Element-wise `a @ b`, ... live with elab-b: `@` on tensors. */
+/* `@` on tensors (builtin_linalg.c). */
 Value *elab_matmul(Elab *E, Value *a, Value *b, Span sa, Span sb, Span at);
 /* Makes the value a comp over its free indices and own axes, unless it is a plain view already (or rank 0). */
 Value *tv_seal(Elab *E, Value *v);
@@ -215,6 +215,6 @@ Value *elab_cond(Elab *E, const Env *env, Ast *e);                /* AST_COND an
 int v_leaves(Elab *E, Value *v, Value ***out);
 Value *v_with_leaves(Elab *E, Value *like, Value *const *leaf);
 const Builtin *builtin_find(const char *name);                    /* all tables */
-extern const Builtin builtins_core[], builtins_scalar[], builtins_files[]; /* elab-a's tables, ended by a row with name NULL */
+extern const Builtin builtins_core[], builtins_scalar[], builtins_files[]; /* tables, each ended by a row with name NULL */
 int builtin_count(void); const Builtin *builtin_at(int i);
 #endif
