@@ -63,8 +63,10 @@ struct Group {
   bool contract, scatter;
   int np;               /* parallel axes */
   int lo, hi;           /* least and greatest pos of a member */
+  int reach;            /* greatest hi of the group and all that it depends on, also through others */
   VEC(FNode *) member;  /* by pos */
   VEC(Group *) dep;     /* must run before; same home */
+  VEC(Group *) user;    /* those that have it as dep */
   Group *into;          /* merged away */
   VEC(const char *) note; /* refusals */
   int mark;             /* of searches */

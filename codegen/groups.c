@@ -123,6 +123,35 @@ static void find_deps(Fusion *f) {
   chain_effects(f, &f->region);
 }
 
+/* g depends on something at position `to`: so does whoever depends on g. */
+static void raise_reach(Fusion *f, Group *g, int to) {
+  VEC(Group *) todo = {0};
+  if (g->reach >= to) return;
+  g->reach = to;
+  vec_push(f->a, &todo, g);
+  while (todo.n) {
+    Group *d = todo.at[--todo.n];
+    for (int i = 0; i < d->user.n; i++) {
+      Group *u = live(d->user.at[i]);
+      if (u->reach >= to) continue;
+      u->reach = to;
+      vec_push(f->a, &todo, u);
+    }
+  }
+}
+
+static void find_users(Fusion *f) {
+  for (int i = 0; i < f->group.n; i++) f->group.at[i]->reach = f->group.at[i]->hi;
+  for (int i = 0; i < f->group.n; i++) {
+    Group *g = f->group.at[i];
+    for (int k = 0; k < g->dep.n; k++) vec_push(f->a, &g->dep.at[k]->user, g);
+  }
+  for (int i = 0; i < f->group.n; i++) {
+    Group *g = f->group.at[i];
+    for (int k = 0; k < g->dep.n; k++) raise_reach(f, g, g->dep.at[k]->reach);
+  }
+}
+
 /* Is `target` reached from `from` by dependences through some third group? */
 static bool reaches(Fusion *f, Group *from, Group *target) {
   VEC(Group *) todo = {0};
@@ -133,7 +162,7 @@ static bool reaches(Fusion *f, Group *from, Group *target) {
   }
   while (todo.n) {
     Group *g = todo.at[--todo.n];
-    if (g->mark == mark || g->hi < target->lo) continue;
+    if (g->mark == mark || g->reach < target->lo) continue;
     g->mark = mark;
     for (int i = 0; i < g->dep.n; i++) {
       Group *d = live(g->dep.at[i]);
@@ -262,9 +291,13 @@ static void merge(Fusion *f, Group *a, Group *b, int np) {
   for (int i = 0; i < b->note.n; i++) vec_push(f->a, &a->note, b->note.at[i]);
   if (b->lo < a->lo) a->lo = b->lo;
   if (b->hi > a->hi) a->hi = b->hi;
+  int reach = a->reach > b->reach ? a->reach : b->reach;
+  for (int i = 0; i < b->user.n; i++) vec_push(f->a, &a->user, b->user.at[i]);
   a->np = np;
   b->into = a;
   for (int i = 0; i < b->member.n; i++) b->member.at[i]->group = a;
+  a->reach = b->reach = -1; /* the users of either may have to be raised */
+  raise_reach(f, a, reach);
 }
 
 typedef struct Ops {
@@ -390,6 +423,7 @@ void fuse_groups(Fusion *f) {
     }
   }
   find_deps(f);
+  find_users(f);
   for (int i = 0; i < f->node.n; i++)
     if (f->node.at[i]->group && !f->node.at[i]->group->op) join_operands(f, f->node.at[i]);
   join_siblings(f);

@@ -99,8 +99,20 @@
   "%10 = comp f32[5] for i0 5 sum i1 6: (add %7[i1, i0] (add %6[i0] %9[i0]))\n"                                        \
   "return (%10)\n"
 
-static const char *const programs[] = {RELU,   SOFTMAX, LAYER_NORM, GRAM,       RNN,    ROTATE,
-                                       UPDATE, KMEANS,  WHILE,      WHOLE_SUMS, GATHER, TWINS};
+#define CROSSED /* two maps that read the same, but between which a third kernel stands, made of an early and a late   \
+                   part */                                                                                             \
+  "%0 = input f32[64, 700] \"x\" slot 0\n"                                                                             \
+  "%1 = input f32[5] \"v\" slot 1\n"                                                                                   \
+  "%2 = input f32[5, 6] \"w\" slot 2\n"                                                                                \
+  "%3 = comp f32[5] for i0 5: (exp %1[i0])\n"                                                                          \
+  "%4 = comp f32[6] for i0 6 sum i1 5: (mul %3[i1] %2[i1, i0])\n"                                                      \
+  "%5 = comp f32[64, 700] for i0 64, i1 700: (tanh (add %0[i0, i1] %4[3]))\n"                                          \
+  "%6 = comp f32[64, 700] for i0 64, i1 700: (exp %0[i0, i1])\n"                                                       \
+  "%7 = comp f32[] for sum i0 5: (add %3[i0] %6[0, 0])\n"                                                              \
+  "return (%5, %6, %7)\n"
+
+static const char *const programs[] = {RELU,   SOFTMAX, LAYER_NORM, GRAM,   RNN,   ROTATE, UPDATE,
+                                       KMEANS, WHILE,   WHOLE_SUMS, GATHER, TWINS, CROSSED};
 
 /* Oracle, walker, compiled on 1, 2, 3, 8 threads. */
 Test(codegen_plans, values_and_bits) {
