@@ -6,6 +6,7 @@
 #include "lang/docs.h"
 #include <errno.h>
 #include <histedit.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -267,6 +268,26 @@ static unsigned char paste(EditLine *el, int ch) {
   return CC_REDISPLAY;
 }
 
+/* While a line is edited Ctrl-C and Ctrl-Z are keys (libedit reads on over the signals); while a program runs they are signals. */
+static unsigned char suspend(EditLine *el, int ch) {
+  (void)ch;
+  el_set(el, EL_PREP_TERM, 0);
+  raise(SIGTSTP);
+  el_set(el, EL_PREP_TERM, 1);
+  return CC_REDISPLAY;
+}
+/* Drops the line, and the entry that it continues. */
+static unsigned char drop_entry(EditLine *el, int ch) {
+  const LineInfo *line = el_line(el);
+  (void)ch;
+  fputs("^C\n", stdout);
+  el_cursor(el, (int)(line->lastchar - line->cursor));
+  line = el_line(el);
+  el_deletestr(el, (int)(line->cursor - line->buffer));
+  forget(prompt_of(el));
+  return CC_REDISPLAY;
+}
+
 /* ---- history ----------------------------------------------------------------------------------------------------- */
 static const char *history_path(Host *h) {
   const char *s = getenv("TG_HISTORY"), *base;
@@ -305,6 +326,11 @@ static void edit_loop(Prompt *p) {
   el_set(p->el, EL_BIND, "^I", "tg-complete", NULL);
   el_set(p->el, EL_ADDFN, "tg-paste", "insert pasted text", paste);
   el_set(p->el, EL_BIND, "\033[200~", "tg-paste", NULL);
+  el_set(p->el, EL_SETTY, "-d", "-isig", NULL);
+  el_set(p->el, EL_ADDFN, "tg-drop", "drop the line and its entry", drop_entry);
+  el_set(p->el, EL_BIND, "^C", "tg-drop", NULL);
+  el_set(p->el, EL_ADDFN, "tg-suspend", "stop the program until it is continued", suspend);
+  el_set(p->el, EL_BIND, "^Z", "tg-suspend", NULL);
   el_set(p->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
   el_source(p->el, NULL);
   printf("tg %s   :help for help, Ctrl-D to leave\n\033[?2004h", TG_VERSION);
