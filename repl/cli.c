@@ -2,6 +2,7 @@
 #include "cli.h"
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct { const char *name, *args, *help; } Command;
@@ -179,6 +180,8 @@ static bool replace_file(const char *path, const char *text) {
   char *tmp;
   if (asprintf(&tmp, "%s.tgfmt.%d", path, (int)getpid()) < 0) return false;
   FILE *f = fopen(tmp, "wb");
+  struct stat st;
+  if (f && stat(path, &st) == 0) (void)!fchmod(fileno(f), st.st_mode & 07777);
   bool ok = f && fputs(text, f) >= 0 && fflush(f) == 0 && fsync(fileno(f)) == 0;
   if (f) ok = fclose(f) == 0 && ok;
   ok = ok && rename(tmp, path) == 0;
