@@ -37,12 +37,17 @@ static Box box_of(const Problem *P, Interval *iv) {
   return (Box){.niter = P->nj + P->ni, .iter = iv};
 }
 
-/* ---- substitution of one iterator everywhere, with // and % of small intervals resolved ------------------------ */
-typedef struct Subst { Problem *P; int iter; Expr *by; const Box *box; } Subst;
+/* ---- substitution of iterators everywhere, with // and % of small intervals resolved ------------------------ */
+/* The box is of the new iterators: all that change their meaning are replaced in one pass, or intervals would lie. */
+typedef struct Subst { Problem *P; int n, iter[2]; Expr *by[2]; const Box *box; } Subst;
 static Expr *subst_leaf(void *ctx, Expr *e) {
   Subst *s = ctx;
   Graph *g = s->P->g;
-  if (e->kind == EX_ITER) return e->num.i == s->iter ? s->by : e;
+  if (e->kind == EX_ITER) {
+    for (int i = 0; i < s->n; i++)
+      if (e->num.i == s->iter[i]) return s->by[i];
+    return e;
+  }
   if (e->kind != EX_OP || (e->op != OP_FLOORDIV && e->op != OP_MOD) || e->dtype != DT_I64) return NULL;
   Expr *x = ex_map(g, e->arg[0], subst_leaf, s), *y = ex_map(g, e->arg[1], subst_leaf, s);
   Expr *r = ex_op2(g, e->op, x, y);
@@ -52,18 +57,19 @@ static Expr *subst_leaf(void *ctx, Expr *e) {
   }
   return r;
 }
-static Expr *subst(Problem *P, Expr *e, int iter, Expr *by) {
+static void subst_each(Problem *P, int n, const int *iter, Expr *const *by) {
   Interval iv[2 * MAX_ITERS];
   Box box = box_of(P, iv);
-  Subst s = {P, iter, by, &box};
-  return e ? ex_map(P->g, e, subst_leaf, &s) : NULL;
+  Subst s = {.P = P, .n = n, .box = &box};
+  for (int i = 0; i < n; i++) s.iter[i] = iter[i], s.by[i] = by[i];
+  for (int d = 0; d < P->nj; d++)
+    if (P->eq[d]) P->eq[d] = ex_map(P->g, P->eq[d], subst_leaf, &s);
+  for (int k = 0; k < P->ni; k++)
+    if (P->solved[k]) P->solved[k] = ex_map(P->g, P->solved[k], subst_leaf, &s);
+  P->p = ex_map(P->g, P->p, subst_leaf, &s);
+  if (P->cond) P->cond = ex_map(P->g, P->cond, subst_leaf, &s);
 }
-static void subst_all(Problem *P, int iter, Expr *by) {
-  for (int d = 0; d < P->nj; d++) P->eq[d] = subst(P, P->eq[d], iter, by);
-  for (int k = 0; k < P->ni; k++) P->solved[k] = subst(P, P->solved[k], iter, by);
-  P->p = subst(P, P->p, iter, by);
-  P->cond = subst(P, P->cond, iter, by);
-}
+static void subst_all(Problem *P, int iter, Expr *by) { subst_each(P, 1, &iter, &by); }
 static void require(Problem *P, Expr *c) { P->cond = ex_and(P->g, P->cond, c); }
 static Expr *lit(Problem *P, int64_t v) { return ex_int(P->g, DT_I64, v); }
 static void require_range(Problem *P, Expr *e, int64_t extent) {
@@ -232,11 +238,7 @@ static Node *solve_phases(Problem *P, int d, const Terms *t, int pivot, int piec
     if (Q->jext[axis] < 0) Q->jext[axis] = 0;
     Expr *ji = ex_iter(g, axis), *oi = ex_iter(g, P->nj + ko);
     Expr *joint = ex_lin(g, r, 1, &m, &ji), *oint = ex_lin(g, ro, 1, &m, &oi);
-    Expr *swap_j = joint;
-    for (int e = 0; e < Q->nj; e++) Q->eq[e] = subst(Q, subst(Q, Q->eq[e], axis, swap_j), P->nj + ko, oint);
-    for (int k = 0; k < Q->ni; k++) Q->solved[k] = subst(Q, subst(Q, Q->solved[k], axis, swap_j), P->nj + ko, oint);
-    Q->p = subst(Q, subst(Q, Q->p, axis, swap_j), P->nj + ko, oint);
-    Q->cond = subst(Q, subst(Q, Q->cond, axis, swap_j), P->nj + ko, oint);
+    subst_each(Q, 2, (int[]){axis, P->nj + ko}, (Expr *[]){joint, oint});
     if (!reduce_equation(Q, d)) bug("phase without solution");
     piece[r] = solve(Q, pieces * (int)m);
     if (!piece[r]) return NULL;
