@@ -207,8 +207,22 @@ static int check_exit(const Diags *d) {
   return d->last && d->last->id == R_INTERRUPT ? EXIT_INTERRUPT : EXIT_COMPILE;
 }
 
+/* --dump=ast. False when it does not parse. */
+static bool dump_tree(Host *h, uint32_t file) {
+  Arena *a = arena_new();
+  Ast *tree = parse_file(h->diags, a, session_names(h->session), file);
+  bool ok = h->diags->nerror == 0;
+  if (ok) ast_print(h->o.out, tree);
+  host_report(h);
+  arena_free(a);
+  return ok;
+}
+
 int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind kind) {
   uint32_t file = diag_source(h->diags, name, text, len);
+  h->stopped = false;
+  if (h->o.dump[PASS_AST] && !dump_tree(h, file)) return EXIT_COMPILE;
+  if (h->o.stop == PASS_AST) return EXIT_OK;
   Region unit = {0};
   host_interrupt = 0;
   h->times = (HostTimes){0};
