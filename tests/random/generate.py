@@ -5,10 +5,12 @@ Each program binds inputs, intermediate tensors made by random constructs, and, 
 agrees with central differences along a random direction (f64, eps 1e-6, rtol 1e-6), some to second order. Kinks are avoided by
 construction: the differentiable half uses smooth operations, and max/min only over values kept apart."""
 import random, sys
+sys.dont_write_bytecode = True
+from forms import Forms, Integers
 
 SIZES = [1, 2, 3, 5, 7, 17, 33]
 
-class Gen:
+class Gen(Forms):
     def __init__(self, rng, dtype, smooth):
         self.r, self.dtype, self.smooth = rng, dtype, smooth
         self.vars, self.lines, self.n, self.fresh = [], [], 0, 0
@@ -56,6 +58,8 @@ class Gen:
             forms += [self.reduce, self.reduce_comp, self.dot, self.loop]
         if len(shape) >= 2:
             forms += [self.matmul, self.matmul, self.conv, self.transpose, self.outer]
+        if self.r.random() < 0.45:
+            forms = self.more(shape)
         return self.r.choice(forms)(shape, depth - 1)
 
     def derived_input(self, shape):
@@ -302,7 +306,8 @@ def main():
     seed, count = int(sys.argv[1]), int(sys.argv[2])
     for k in range(count):
         rng = random.Random(seed * 1_000_003 + k)
-        print(forward(rng) if k % 2 == 0 else derivative(rng))
+        print(Integers(rng).program() if k % 8 == 4 else forward(rng) if k % 2 == 0 else derivative(rng))
         print("---")
 
-main()
+if __name__ == "__main__":
+    main()
