@@ -236,6 +236,10 @@ static Node *solve_phases(Problem *P, int d, const Terms *t, int pivot, int piec
     Q->jext[axis] = (full - r + m - 1) / m;
     Q->iext[ko] = P->iext[ko] > ro ? (P->iext[ko] - ro + m - 1) / m : 0;
     if (Q->jext[axis] < 0) Q->jext[axis] = 0;
+    if (Q->iext[ko] == 0 || Q->jext[axis] == 0) { /* no point has this residue; intervals over nothing prove anything */
+      piece[r] = bd_zeros(g, P->dtype, P->nj, Q->jext);
+      continue;
+    }
     Expr *ji = ex_iter(g, axis), *oi = ex_iter(g, P->nj + ko);
     Expr *joint = ex_lin(g, r, 1, &m, &ji), *oint = ex_lin(g, ro, 1, &m, &oi);
     subst_each(Q, 2, (int[]){axis, P->nj + ko}, (Expr *[]){joint, oint});

@@ -205,6 +205,10 @@ void rule_loop(Sweep *s, Node *n) {
   Arena *a = s->a;
   const Loop *l = &n->loop;
   int ns = l->nstate, nk = l->nstack, nout = ns + nk;
+  if (l->trip == 0) { /* no step: the states are the inits, and there are no rows */
+    for (int k = 0; k < ns; k++) sw_add(s, l->init[k], sw_result_adjoint(s, n, k));
+    return;
+  }
 
   /* 1 what is inside, and the frontier */
   Node **order, **root = arena_array(a, Node *, nout + l->body.neffect);
