@@ -293,13 +293,16 @@ def derivative(rng):
     body = g.tensor(g.shape(rng.choice([0, 1, 2])), rng.randint(2, 3))
     lines = g.lines + [f"out = {body}", "sum(out * sin(out + 0.3))"]
     f = "def f(x) {\n  " + "\n  ".join(lines) + "\n}"
-    # The differences are not bound: they magnify rounding, and the two evaluations would be compared.
-    fd = "(f(x + 1e-6 * dir) - f(x - 1e-6 * dir)) / 2e-6"
-    tail = ["d = sum(grad(f)(x) * dir)", f"ok = abs(d - {fd}) <= 1e-6 * (abs(d) + abs(f(x)) + 1)"]
+    # What is bound is compared between the evaluations too: gradients, not the differences nor sums that cancel, which magnify
+    # rounding. Differences of two widths say how far the differences themselves can be trusted.
+    def differences(g, h):
+        one, two = (f"({g}(x + {w} * dir) - {g}(x - {w} * dir)) / {2 * w}" for w in (h, 2 * h))
+        return [f"n1 = () -> {one}", f"n2 = () -> {two}"]
+    tail = ["g = grad(f)(x)", "d = () -> sum(g * dir)"] + differences("f", 1e-6)
+    tail.append("ok = abs(d() - n1()) <= 1e-6 * (abs(d()) + abs(f(x)) + 1) + abs(n1() - n2())")
     if rng.random() < 0.3:
-        fd2 = "(g1(x + 1e-5 * dir) - g1(x - 1e-5 * dir)) / 2e-5"
-        tail += ["g1 = z -> sum(grad(f)(z) * dir)", "d2 = sum(grad(g1)(x) * dir)",
-                 f"ok2 = abs(d2 - {fd2}) <= 2e-5 * (abs(d2) + abs(d) + abs(f(x)) + 1)"]
+        tail += ["s = z -> sum(grad(f)(z) * dir)", "h = grad(s)(x)", "d2 = () -> sum(h * dir)"] + differences("s", 1e-5)
+        tail.append("ok2 = abs(d2() - n1()) <= 2e-5 * (abs(d2()) + abs(d()) + abs(f(x)) + 1) + abs(n1() - n2())")
     return "\n".join(head + [f] + tail)
 
 def main():
