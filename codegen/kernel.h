@@ -26,6 +26,7 @@
  * adjacent stages' loops), so results have the same bits for any thread count, fusion or batch size. */
 #ifndef TG_CODEGEN_KERNEL_H
 #define TG_CODEGEN_KERNEL_H
+#include "codegen/rt/kernel.h"
 #include "graph/graph.h"
 
 /* ---- Buffers -------------------------------------------------------------------------------------------------- */
@@ -127,33 +128,9 @@ int64_t kernel_points(const Kernel *k);
 char *kernel_print(const Kernel *k, Arena *a);
 
 /* ---- Compiled code -------------------------------------------------------------------------------------------- */
-enum { KF_NONE, KF_INDEX, KF_DIVZERO, KF_MEMORY };
-typedef struct KFault {
-  int32_t kind, site;    /* the first in this call; later ones are ignored. After one, reads use index 0, quotients are 0 */
-  int64_t index, size, unit;
-} KFault;
-
-typedef struct KernelArgs {
-  void *const *ptr;      /* GLOBAL buffers */
-  int64_t lo, hi;        /* units of the phase to run */
-  void *scratch;         /* Code.lane_bytes of this lane, 64-byte aligned, contents undefined */
-  void *shared;          /* Code.shared_bytes for all lanes; lives from phase 0 to the end of the kernel */
-  KFault *fault;         /* of this lane; kind KF_NONE on entry of the kernel */
-  const void *ctx;       /* Phase.ctx */
-} KernelArgs;
-typedef void (*KernelFn)(const KernelArgs *a);
-
-/* A kernel runs as phases with a barrier between them (most have one). In a phase units [0, units) are spread over the
- * lanes in ranges, each range a call; any partition gives the same bits. Examples: units = points of P; a whole
- * reduction: phase 0 units = chunks (partials into shared), phase 1 one unit (tree, then the later stages); a blocked
- * contraction: phase 0 packs, phase 1 runs tiles. */
+/* KFault, KernelArgs, KernelFn, Phase: rt/kernel.h, since a library has them too. A kernel runs as phases with a barrier
+ * between them (most have one). */
 enum { MAX_PHASE = 4 };
-typedef struct Phase {
-  KernelFn fn;
-  const void *ctx;
-  int64_t units;
-  double cost;           /* rough nanoseconds a unit on one lane: the executor's threshold for going parallel */
-} Phase;
 
 typedef struct Code {
   int nphase;

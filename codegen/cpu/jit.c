@@ -31,8 +31,13 @@ struct JitCode {
   void *meta;
   size_t nmeta;
   int refs;
+  LLVMModuleRef module; /* collecting: optimised, until jit_take_modules */
   JitCode *next;
 };
+typedef struct NameOf {
+  struct NameOf *next;
+  char text[];
+} NameOf;
 
 struct Jit {
   char *dir;
@@ -40,6 +45,8 @@ struct Jit {
   char *triple, *cpu, *features;
   Isa isa;
   bool started, broken;
+  LLVMContextRef collect; /* of all modules; NULL: code is loaded and run */
+  NameOf *names;          /* what jit_symbol gave out while collecting */
   LLVMTargetRef target;
   LLVMTargetMachineRef machine[4]; /* by level */
   LLVMOrcLLJITRef lljit;
@@ -117,8 +124,27 @@ Jit *jit_new_for(const char *cache_dir, const char *cpu, const char *features) {
   return j;
 }
 
+Jit *jit_new_collect(LLVMContextRef cx, const char *triple, const char *cpu, const char *features) {
+  Jit *j = jit_new_for(NULL, cpu, features);
+  if (!j) return NULL;
+  j->collect = cx;
+  j->triple = LLVMCreateMessage(triple);
+  return j;
+}
+
+static void code_free(JitCode *c);
+static void forget_collected(Jit *j) {
+  for (JitCode *c; (c = j->codes);) {
+    j->codes = c->next;
+    if (c->module) LLVMDisposeModule(c->module);
+    code_free(c);
+  }
+  for (NameOf *n; (n = j->names); free(n)) j->names = n->next;
+}
+
 void jit_free(Jit *j) {
   if (!j) return;
+  if (j->collect) forget_collected(j);
   if (j->codes) bug("jit_free: %s is still in use", j->codes->suffix);
   if (j->lljit) LLVMConsumeError(LLVMOrcDisposeLLJIT(j->lljit));
   for (int i = 0; i < 4; i++)
@@ -162,7 +188,7 @@ static bool start(Jit *j, const char **why) {
   snprintf(j->why, sizeof j->why, "LLVM has no code generator for this machine");
   *why = j->why;
   if (LLVMInitializeNativeTarget() || LLVMInitializeNativeAsmPrinter()) return false;
-  j->triple = LLVMGetDefaultTargetTriple();
+  if (!j->triple) j->triple = LLVMGetDefaultTargetTriple();
   char *msg = NULL;
   if (LLVMGetTargetFromTriple(j->triple, &j->target, &msg)) {
     LLVMDisposeMessage(msg);
@@ -172,6 +198,11 @@ static bool start(Jit *j, const char **why) {
   LLVMTargetDataRef td = LLVMCreateTargetDataLayout(machine(j, 1));
   j->layout = LLVMCopyStringRepOfTargetData(td);
   LLVMDisposeTargetData(td);
+  if (j->collect) {
+    j->started = true;
+    j->broken = false;
+    return true;
+  }
   LLVMTargetMachineRef mine = LLVMCreateTargetMachine(j->target, j->triple, j->cpu, j->features, LLVMCodeGenLevelLess,
                                                       LLVMRelocPIC, LLVMCodeModelSmall);
   LLVMOrcLLJITBuilderRef b = LLVMOrcCreateLLJITBuilder();
@@ -190,10 +221,13 @@ static bool start(Jit *j, const char **why) {
   return true;
 }
 
+/* Modules of this name share a context that is not theirs to dispose of. */
+static const char collected_name[] = "collected";
+
 LLVMModuleRef jit_module(Jit *j, const char **why) {
   if (!start(j, why)) return NULL;
-  LLVMContextRef cx = LLVMContextCreate();
-  LLVMModuleRef m = LLVMModuleCreateWithNameInContext("k", cx);
+  LLVMContextRef cx = j->collect ? j->collect : LLVMContextCreate();
+  LLVMModuleRef m = LLVMModuleCreateWithNameInContext(j->collect ? collected_name : "k", cx);
   LLVMSetTarget(m, j->triple);
   LLVMSetDataLayout(m, j->layout);
   return m;
@@ -201,8 +235,10 @@ LLVMModuleRef jit_module(Jit *j, const char **why) {
 
 void jit_module_drop(LLVMModuleRef m) {
   LLVMContextRef cx = LLVMGetModuleContext(m);
+  size_t n;
+  bool own = strcmp(LLVMGetModuleIdentifier(m, &n), collected_name) != 0;
   LLVMDisposeModule(m);
-  LLVMContextDispose(cx);
+  if (own) LLVMContextDispose(cx);
 }
 
 static char *full_key(Jit *j, const char *key) {
@@ -264,7 +300,7 @@ JitCode *jit_find(Jit *j, const char *key, bool *from_disk) {
     }
   CacheEntry e;
   const char *why;
-  if (!cache_get(j->dir, full, &e)) {
+  if (j->collect || !cache_get(j->dir, full, &e)) {
     free(full);
     return NULL;
   }
@@ -316,6 +352,16 @@ JitCode *jit_add(Jit *j, const char *key, LLVMModuleRef m, const JitOptions *o, 
     return NULL;
   }
   rename_externals(m, c->suffix);
+  if (j->collect) {
+    if (optimise(j, m, o, why)) {
+      c->module = m;
+      c->next = j->codes;
+      return j->codes = c;
+    }
+    jit_module_drop(m);
+    code_free(c);
+    return NULL;
+  }
   LLVMMemoryBufferRef object = NULL;
   char *msg = NULL;
   if (!optimise(j, m, o, why)) {
@@ -343,9 +389,33 @@ JitCode *jit_add(Jit *j, const char *key, LLVMModuleRef m, const JitOptions *o, 
   return c;
 }
 
+static void *collected_symbol(JitCode *c, const char *full) {
+  if (!c->module || !LLVMGetNamedFunction(c->module, full)) return NULL;
+  NameOf *n = malloc(sizeof *n + strlen(full) + 1);
+  if (!n) return NULL;
+  strcpy(n->text, full);
+  n->next = c->jit->names;
+  c->jit->names = n;
+  return n->text;
+}
+
+int jit_take_modules(Jit *j, LLVMModuleRef *out, int cap) {
+  int n = 0;
+  for (JitCode *c = j->codes; c; c = c->next) {
+    if (!c->module) continue;
+    if (n < cap) {
+      out[n] = c->module;
+      c->module = NULL;
+    }
+    n++;
+  }
+  return n;
+}
+
 void *jit_symbol(JitCode *c, const char *name) {
   char full[160];
   snprintf(full, sizeof full, "%s%s", name, c->suffix);
+  if (c->jit->collect) return collected_symbol(c, full);
   LLVMOrcExecutorAddress at = 0;
   if (failed(c->jit, LLVMOrcLLJITLookup(c->jit->lljit, &at, full), NULL)) return NULL;
   return (void *)(uintptr_t)at;
@@ -357,7 +427,7 @@ const void *jit_meta(const JitCode *c, size_t *n) {
 }
 
 void jit_drop(JitCode *c) {
-  if (!c || --c->refs) return;
+  if (!c || --c->refs || c->jit->collect) return;
   for (JitCode **p = &c->jit->codes; *p; p = &(*p)->next)
     if (*p == c) {
       *p = c->next;

@@ -12,15 +12,6 @@ typedef struct MmaCode {
   JitCode *code[PARTS];
 } MmaCode;
 
-static void phase(const KernelArgs *a) { gemm_run(a->ctx, a, a->ptr, a->lo, a->hi, a->scratch); }
-
-static void phase_chunks(const KernelArgs *a) {
-  gemm_run_chunks(a->ctx, a, a->ptr, a->lo, a->hi, a->scratch, a->shared);
-}
-static void phase_join(const KernelArgs *a) {
-  gemm_join_chunks(a->ctx, a, a->ptr, a->lo, a->hi, a->scratch, a->shared);
-}
-
 static void drop(Code *c) {
   MmaCode *m = c->own;
   for (int i = 0; i < PARTS; i++)
@@ -154,12 +145,12 @@ bool mma_compile(Jit *j, Graph *g, const Kernel *k, const char *text, Code *out,
   if (p.split) {
     int64_t chunks = gemm_chunks(&m->gemm);
     out->nphase = 2;
-    out->phase[0] = (Phase){phase_chunks, &m->gemm, units * chunks, p.cost / (double)chunks};
-    out->phase[1] = (Phase){phase_join, &m->gemm, units, 50 + 0.1 * (double)(m->gemm.rb * m->gemm.vb * chunks)};
+    out->phase[0] = (Phase){rt_gemm_chunks, &m->gemm, units * chunks, p.cost / (double)chunks};
+    out->phase[1] = (Phase){rt_gemm_join, &m->gemm, units, 50 + 0.1 * (double)(m->gemm.rb * m->gemm.vb * chunks)};
     out->shared_bytes = gemm_shared(&m->gemm);
   } else {
     out->nphase = 1;
-    out->phase[0] = (Phase){phase, &m->gemm, units, p.cost};
+    out->phase[0] = (Phase){rt_gemm_phase, &m->gemm, units, p.cost};
   }
   out->lane_bytes = gemm_scratch(&m->gemm);
   out->drop = drop;
