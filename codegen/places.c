@@ -149,7 +149,7 @@ static bool can_fault(const Node *n) {
   return yes;
 }
 
-/* Marks what depends on the params of the LOOP x. Positions lie between the first param and the LOOP, since whatever
+/* Marks what depends on the params of the LOOP x, or on what its body does in every step. Positions lie between the first param and the LOOP, since whatever
  * depends on a param comes after it and only the LOOP's own regions reach it. What can fault must not run when a loop
  * makes no step, so it counts as varying in loops that may make none. */
 static void mark_varying(Fusion *f, FNode *loop, int number) {
@@ -161,6 +161,11 @@ static void mark_varying(Fusion *f, FNode *loop, int number) {
     if (at < 0) continue;
     vec_push(f->a, &f->node.at[at]->varies, number);
     if (at < first) first = at;
+  }
+  for (int i = 0; i < l->body.neffect; i++) {
+    FNode *x = fuse_node(f, l->body.effect[i]);
+    if (x->pos < first) first = x->pos;
+    vec_push(f->a, &x->varies, number);
   }
   bool may_skip = l->trip_node || l->cond || l->trip == 0;
   for (int i = may_skip ? 0 : first; i < loop->pos; i++) {

@@ -92,6 +92,18 @@ static void add_input(void *ctx, Node *in) {
   const ParamSet *s = ptrmap_get(&w->ev->free_params, in);
   if (s) set_add(w->ev->arena, w->into, s, w->nskip, w->skip, w->skip2);
 }
+/* What a loop's body does in every step, also in a branch, depends on its counter, or else on a state, whether it reads
+ * them or not. */
+static void pin_effects(PtrMap *pinned, const Region *r, Node *to) {
+  for (int i = 0; to && i < r->neffect; i++) ptrmap_put(pinned, r->effect[i], to);
+}
+static void pin_node(PtrMap *pinned, const Node *n) {
+  const Loop *l = &n->loop;
+  if (n->kind == ND_LOOP) pin_effects(pinned, &l->body, l->counter ? l->counter : l->nstate ? l->param[0] : NULL);
+  if (n->kind != ND_COND) return;
+  pin_effects(pinned, &n->cond.yes, ptrmap_get(pinned, n));
+  pin_effects(pinned, &n->cond.no, ptrmap_get(pinned, n));
+}
 /* graph_topo lists children first, so one sweep fills the sets. */
 static void find_free_params(Eval *ev, const Region *r) {
   Node **root = arena_array(ev->arena, Node *, r->nout + r->neffect);
@@ -99,9 +111,17 @@ static void find_free_params(Eval *ev, const Region *r) {
   copy(root + r->nout, r->effect, sizeof *root * (size_t)r->neffect);
   Node **order;
   int n = graph_topo(ev->g, r->nout + r->neffect, root, &order);
+  PtrMap pinned = {.arena = ev->arena};
+  for (int i = n - 1; i >= 0; i--) pin_node(&pinned, order[i]);
   for (int i = 0; i < n; i++) {
     Node *nd = order[i];
     ParamSet *s = arena_new_of(ev->arena, ParamSet);
+    Node *pin = ptrmap_get(&pinned, nd);
+    if (pin) {
+      Node **one = arena_array(ev->arena, Node *, 1);
+      one[0] = pin;
+      *s = (ParamSet){.n = 1, .at = one};
+    }
     if (nd->kind == ND_PARAM) {
       s->n = 1, s->at = arena_array(ev->arena, Node *, 1), s->at[0] = nd;
     } else {
