@@ -82,9 +82,9 @@ Value *name_lookup(Elab *E, const Env *env, Name name) {
   Value *v = b ? b->v : NULL;
   if (!v && E->module) v = map_get(&E->module->def, name);
   if (!v) v = find_builtin(E, name);
-  if (!v) {
-    Module *p = module_prelude(E->session);
-    if (p && p != E->module) v = module_member(E, p, name);
+  for (int k = 0; !v && k < SCOPE_MODULES; k++) {
+    Module *p = module_scope(E->session, k);
+    if (p != E->module) v = module_member(E, p, name);
   }
   if (v && v->kind == V_POISON) diag_unwind(E->d);
   return v;
@@ -146,8 +146,7 @@ const char *name_suggest(Elab *E, const Env *env, Name name) {
   for (const Env *e = env; e; e = e->up) consider(&b, e->name);
   if (E->module) consider_module(&b, E->module);
   for (int k = 0; k < builtin_count(); k++) consider(&b, builtin_at(k)->name);
-  Module *p = module_prelude(E->session);
-  if (p) consider_module(&b, p);
+  for (int k = 0; k < SCOPE_MODULES; k++) consider_module(&b, module_scope(E->session, k));
   for (int k = 0; k < DT_COUNT; k++) consider(&b, dt_name((DType)k));
   return b.found;
 }

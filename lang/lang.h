@@ -48,6 +48,8 @@ void session_commit(Session *s, const int64_t *slot);
 void session_abandon(Session *s);
 /* `:t EXPR`: the type as text, nothing is run. NULL with diagnostics on error. */
 char *session_type(Session *s, uint32_t file, Arena *a);
+/* Do the names of this library module need no import? */
+bool session_in_scope(const char *module);
 /* Names that complete `prefix` (bindings, prelude, keywords; after a dot: fields). Returns count. */
 int session_complete(Session *s, const char *prefix, const char ***out, Arena *a);
 /* Documentation of a name for `?name`: signature and ## text, or NULL. */

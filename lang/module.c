@@ -143,14 +143,28 @@ static bool module_load(Elab *E, Module *m, const char *source, const char *text
   return ok;
 }
 
-Module *module_prelude(Session *s) {
-  if (s->prelude) return s->prelude;
+static const char *const scope_name[SCOPE_MODULES] = {"prelude", "nn", "train"};
+
+bool session_in_scope(const char *module) {
+  for (int k = 0; k < SCOPE_MODULES; k++)
+    if (!strcmp(scope_name[k], module)) return true;
+  return false;
+}
+
+Module *module_scope(Session *s, int k) {
+  if (s->scope[k]) return s->scope[k];
+  Arena *a = s->opt.arena;
   size_t len;
   const Hooks *h = s->opt.hooks;
-  const char *text = h->library ? h->library(h->ctx, "prelude", &len) : NULL;
-  s->prelude = module_new(s, name_of(s->E.names, "prelude", 7), NULL, true);
-  if (text) module_load(&s->E, s->prelude, "stdlib/prelude.tg", text, len);
-  return s->prelude;
+  const char *text = h->library ? h->library(h->ctx, scope_name[k], &len) : NULL;
+  char *source = arena_printf(a, "stdlib/%s.tg", scope_name[k]);
+  Name key = name_of(s->E.names, source, strlen(source));
+  Module *m = map_get(&s->module, key); /* `import nn` may have come first */
+  s->scope[k] = m ? m : module_new(s, name_of(s->E.names, scope_name[k], strlen(scope_name[k])), NULL, true);
+  if (m || !text) return s->scope[k];
+  map_put(a, &s->module, key, s->scope[k]);
+  module_load(&s->E, s->scope[k], source, text, len);
+  return s->scope[k];
 }
 
 /* ---- import ---------------------------------------------------------------------------------------------------- */

@@ -321,7 +321,7 @@ static void run_complete(Session *s, void *ctx) {
     for (int k = 0; k < builtin_count(); k++) offer(f, builtin_at(k)->name);
     for (int k = 0; k < DT_COUNT; k++) offer(f, dt_name((DType)k));
     for (size_t k = 0; k < sizeof words / sizeof *words; k++) offer(f, words[k]);
-    offer_module(f, module_prelude(s));
+    for (int k = 0; k < SCOPE_MODULES; k++) offer_module(f, module_scope(s, k));
   }
   if (f->at.n) qsort(f->at.at, (size_t)f->at.n, sizeof *f->at.at, by_text);
 }

@@ -29,10 +29,13 @@ typedef struct Redefined {
   Fun *fun, old;
 } Redefined;
 
+enum { SCOPE_MODULES = 3 };
+
 struct Session {
   Elab E;
   SessionOptions opt;
-  Module *main, *prelude;
+  Module *main;
+  Module *scope[SCOPE_MODULES]; /* module_scope: NULL until asked for */
   NameMap builtin;            /* Value *: builtins, dtypes and constants already looked up */
   NameMap computed;           /* node -> Value *: what static(...) has run already */
   NameMap module;             /* by path or library name: Module * */
@@ -60,7 +63,9 @@ bool name_is(Name n, const char *s);
 
 /* ---- modules (module.c) ---- */
 Module *module_new(Session *s, Name name, const char *dir, bool library);
-Module *module_prelude(Session *s);
+/* The k-th library module whose names need no import, in the order of search (prelude, nn, train): read when first
+ * asked for, so a program that needs none of its names does not pay for it. k < SCOPE_MODULES. */
+Module *module_scope(Session *s, int k);
 /* A member of a module, or NULL. */
 Value *module_member(Elab *E, Module *m, Name name);
 /* `import`: binds each module; M_IMPORT, M_CYCLE. */

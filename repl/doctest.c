@@ -61,8 +61,8 @@ static void run_file(const HostOptions *o, const char *name, const char *text, s
   int n = docs_examples(h->diags, h->arena, file, &ex);
   if (n && t->failed == before) {
     char *defs = definitions(h->arena, text, file);
-    /* An example of the library may name the module or its definitions; the prelude's are there already. */
-    if (is_module) defs = strcmp(name, "prelude") ? arena_printf(h->arena, "%simport %s\n", defs, name) : arena_strdup(h->arena, "");
+    /* An example of the library may name the module or its definitions; some are there already. */
+    if (is_module) defs = session_in_scope(name) ? arena_strdup(h->arena, "") : arena_printf(h->arena, "%simport %s\n", defs, name);
     if (*defs && host_unit(h, name, defs, strlen(defs), UNIT_ENTRY) != EXIT_OK) t->failed++;
     for (int i = 0; i < n; i++) run_example(h, &ex[i], name, t);
   }
