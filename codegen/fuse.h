@@ -38,6 +38,7 @@ struct FNode {
   VEC(int) varies;      /* LOOPs (by number) on whose PARAMs it depends */
   bool pinned;          /* wanted in memory by something that is not a kernel */
   bool effect;
+  int early;            /* number of the first commit point of its place that needs it; 0: none (commit.c) */
   bool inlined;
   bool product;         /* float sum of products: contract.h's normal form, before inlining */
   bool contract;        /* ... and to be scheduled as a contraction */
@@ -92,6 +93,11 @@ FNode *fuse_node(const Fusion *f, const Node *n); /* bug() if it is not of the r
 void fuse_places(Fusion *f);
 void fuse_inline(Fusion *f);
 void fuse_groups(Fusion *f);
+bool fuse_can_fault(const Node *n); /* places.c: a call, a checked load, an integer division */
+/* commit.c: what runs before the commit points; are a and b parted by one; does g run before others of its place? */
+void fuse_commit(Fusion *f);
+bool fuse_apart(const Group *a, const Group *b);
+bool fuse_first(const Group *g);
 
 /* normal.c: an equal node, in normal form; see there. */
 Node *fuse_normal(Graph *g, Node *n);

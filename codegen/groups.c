@@ -227,6 +227,7 @@ static int heavy(const Group *g, int np, int *nlong) {
 static const char *refusal(Fusion *f, Group *a, Group *b, bool siblings, int *np) {
   if (a->op || b->op) return "not a kernel";
   if (a->home != b->home) return "another place";
+  if (fuse_apart(a, b)) return "the commit point stands between";
   if (a->scatter || b->scatter) return "a scatter runs alone";
   if (b->contract) return "a contraction is a first stage";
   if (a->member.n + b->member.n > MAX_MEMBERS) return "the kernel would be long";
@@ -428,6 +429,8 @@ void fuse_groups(Fusion *f) {
     if (f->node.at[i]->group && !f->node.at[i]->group->op) join_operands(f, f->node.at[i]);
   join_siblings(f);
   for (int i = 0; i < f->group.n; i++)
+    if (!f->group.at[i]->into && fuse_first(f->group.at[i])) place_group(f, f->group.at[i]);
+  for (int i = 0; i < f->group.n; i++)
     if (!f->group.at[i]->into) place_group(f, f->group.at[i]);
 }
 
@@ -438,6 +441,7 @@ Fusion *fuse(Arena *a, Graph *g, const Region *r) {
   f->region = fuse_loops(g, r);
   f->index.arena = a;
   fuse_places(f);
+  fuse_commit(f);
   fuse_inline(f);
   fuse_groups(f);
   return f;

@@ -139,7 +139,7 @@ static void fault_visit(void *ctx, Expr *e) {
     *(bool *)ctx = true;
 }
 
-static bool can_fault(const Node *n) {
+bool fuse_can_fault(const Node *n) {
   bool yes = n->kind == ND_CALL || (n->kind == ND_SCATTER && n->scatter.checked);
   const Comp *c = n->kind == ND_SCATTER ? &n->scatter.src : &n->comp;
   if (yes || !fuse_is_kernel(n)) return yes;
@@ -171,7 +171,7 @@ static void mark_varying(Fusion *f, FNode *loop, int number) {
   for (int i = may_skip ? 0 : first; i < loop->pos; i++) {
     FNode *x = f->node.at[i];
     if (varies(x, number)) continue;
-    Vary v = {f, x, number, may_skip && can_fault(x->def)};
+    Vary v = {f, x, number, may_skip && fuse_can_fault(x->def)};
     if (!v.yes) fuse_each_use(x->def, vary_use, &v);
     if (v.yes) vec_push(f->a, &x->varies, number);
   }

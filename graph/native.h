@@ -33,6 +33,7 @@ void fault_set(Fault *f, ErrId id, Span at, const char *fmt, ...) __attribute__(
 typedef struct Native {
   const char *name;
   bool effect;         /* ordered, run even if unused */
+  bool commit;         /* the step around it may still be refused here: no state has been overwritten (codegen/commit.c) */
   bool has_batch;      /* leading dims beyond the routine's own are looped over by the routine itself */
   /* in: arguments; out: results, already allocated. Returns false with *fault set. `ctx` is the host's (printing, ...) */
   bool (*run)(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *fault);
