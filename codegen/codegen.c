@@ -43,7 +43,7 @@ void codegen_free(Codegen *c) {
   if (!c) return;
   for (int i = 0; i < c->cap; i++)
     if (c->table[i] && c->table[i]->code.drop) c->table[i]->code.drop(&c->table[i]->code);
-  if (c->jit) jit_free(c->jit);
+  if (c->jit && c->jit != c->o.collect) jit_free(c->jit);
   rt_pool_free(c->pool);
   arena_free(c->mem);
   free(c);
@@ -52,6 +52,7 @@ void codegen_free(Codegen *c) {
 CodegenStats codegen_stats(const Codegen *c) { return c->stats; }
 volatile int *codegen_interrupt(const Codegen *c) { return c->o.interrupt; }
 int codegen_lanes(const Codegen *c) { return c->o.threads; }
+bool codegen_profile(const Codegen *c) { return c->o.profile; }
 void codegen_planned(Codegen *c) { c->stats.plans++; }
 
 RtPool *codegen_pool(Codegen *c) {
@@ -87,7 +88,7 @@ static void grow(Codegen *c) {
 }
 
 Jit *codegen_jit(Codegen *c, Fault *fault) {
-  if (!c->jit) c->jit = jit_new(c->o.cache_dir);
+  if (!c->jit) c->jit = c->o.collect ? c->o.collect : jit_new(c->o.cache_dir);
   if (!c->jit) fault_set(fault, R_MEMORY, (Span){0, 0, 0}, "out of memory: the compiler could not start");
   return c->jit;
 }

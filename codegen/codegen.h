@@ -17,6 +17,8 @@ typedef struct CodegenOptions {
   volatile int *interrupt;/* non-zero: stop at the next chunk of work with R_INTERRUPT; may be NULL */
   double interpret_below; /* kernels of less work than this (scalar operations, loops counted) run without machine code;
                            * 0: a good default; < 0: none; INFINITY: all. Same bits either way */
+  bool profile;           /* plans keep the time of each kernel, for the dump "profile" */
+  struct Jit *collect;    /* kernels are not run but collected here for a library (aot/), with interpret_below < 0; not owned */
 } CodegenOptions;
 
 typedef struct CodegenStats { int64_t kernels_compiled, kernels_from_memory, kernels_from_disk, plans; } CodegenStats;
@@ -37,6 +39,7 @@ void plan_free(Plan *p);
 bool plan_run(Plan *p, int ninput, const Tensor *input, Tensor *out, void *native_ctx, Fault *fault);
 
 /* Dumps for people and structure tests: "classify" (one line a contraction: `contraction: M = .. N = .. K = .. batch = ..`),
+ * "profile" (time and runs of each kernel so far, most expensive first; numbers as in "fuse"; sessions that ask for it),
  * "fuse" (groups with their stages and the reason for each boundary), "plan" (steps, buffers, arena). The first line of "fuse" is `kernels: N`. False: no such dump. */
 bool plan_dump(Plan *p, const char *what, FILE *out);
 /* "llvm" or "asm" of every kernel of the region; compiles them anew, since a Plan keeps no IR. */

@@ -3,6 +3,7 @@
 #include "codegen/lower.h"
 #include "codegen/plan.h"
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Runs while the graph is still there: what later dumps can't know. */
@@ -139,6 +140,68 @@ static void plan_text(const Plan *p, FILE *out) {
   }
 }
 
+/* ---- Profile ----------------------------------------------------------------------------------------------------- */
+const char *kernel_brief(Arena *a, const Kernel *k) {
+  static const char *const kind[] = {"map", "reduce", "contract", "scan", "scatter"};
+  char *s = arena_strdup(a, "[");
+  for (int i = 0; i < k->npar; i++) s = arena_printf(a, "%s%s%" PRId64, s, i ? " " : "", k->par[i]);
+  s = arena_printf(a, "%s]", s);
+  for (int i = 0; i < k->nstage; i++) {
+    const Stage *st = &k->stage[i];
+    s = arena_printf(a, "%s %s", s, kind[st->kind]);
+    for (int j = 0; j < st->nown + st->nred; j++)
+      s = arena_printf(a, "%s%s%" PRId64, s, j == st->nown ? ";" : j ? "," : " ", st->extent[j]);
+  }
+  return s;
+}
+
+typedef struct Timed {
+  const KernelStep *k;
+  int number;
+} Timed;
+typedef struct Profile {
+  Timed *at;
+  int n;
+  double seconds;
+} Profile;
+
+static int by_seconds(const void *a, const void *b) {
+  double x = ((const Timed *)a)->k->seconds, y = ((const Timed *)b)->k->seconds;
+  return (x < y) - (x > y);
+}
+
+static void profile_block(Profile *p, const Block *b) {
+  for (int i = 0; i < b->nstep; i++) {
+    const Step *s = b->step[i];
+    if (s->kind == STEP_KERNEL && !s->kernel.skip) {
+      p->at[p->n] = (Timed){&s->kernel, p->n};
+      p->n++;
+      p->seconds += s->kernel.seconds;
+    } else if (s->kind == STEP_LOOP) {
+      profile_block(p, &s->loop.test);
+      profile_block(p, &s->loop.body);
+    } else if (s->kind == STEP_COND) {
+      profile_block(p, &s->cond.branch[0]);
+      profile_block(p, &s->cond.branch[1]);
+    }
+  }
+}
+
+static void put_profile(const Plan *plan, FILE *out) {
+  Arena *a = arena_new();
+  Profile p = {arena_array(a, Timed, plan->nkernel), 0, 0};
+  profile_block(&p, &plan->root);
+  qsort(p.at, (size_t)p.n, sizeof *p.at, by_seconds);
+  fprintf(out, "kernels: %.3f ms\n      ms  share     runs   us a run  kernel\n", p.seconds * 1e3);
+  for (int i = 0; i < p.n; i++) {
+    const KernelStep *k = p.at[i].k;
+    if (k->runs)
+      fprintf(out, "%8.3f %5.1f%% %8" PRId64 " %10.2f  %d %s%s\n", k->seconds * 1e3, 100 * k->seconds / p.seconds, k->runs,
+              k->seconds * 1e6 / (double)k->runs, p.at[i].number, k->brief, code_of(k->code)->drop ? "" : " (walked)");
+  }
+  arena_free(a);
+}
+
 bool plan_dump(Plan *p, const char *what, FILE *out) {
   int number = 0;
   if (!strcmp(what, "classify"))
@@ -148,6 +211,8 @@ bool plan_dump(Plan *p, const char *what, FILE *out) {
     fuse_block(out, &p->root, 0, &number);
   } else if (!strcmp(what, "plan"))
     plan_text(p, out);
+  else if (!strcmp(what, "profile") && codegen_profile(p->cg))
+    put_profile(p, out);
   else
     return false;
   return true;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 static const double PARALLEL_NS = 12e3, PIECE_NS = 3e6;
 
@@ -82,9 +83,8 @@ static void move(void *dst, const void *src, size_t bytes) {
   if (bytes && dst != src) memcpy(dst, src, bytes);
 }
 
-static bool run_kernel(Run *r, const KernelStep *k) {
+static bool run_phases(Run *r, const KernelStep *k) {
   Plan *p = r->p;
-  if (k->skip) return true;
   const Code *c = code_of(k->code);
   for (int i = 0; i < k->narg; i++) p->ptr[i] = r->addr[k->arg[i]];
   if (k->init == -2)
@@ -112,6 +112,22 @@ static bool run_kernel(Run *r, const KernelStep *k) {
     if (cost > PIECE_NS && interrupted(r)) return false;
   }
   return true;
+}
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool run_kernel(Run *r, KernelStep *k) {
+  if (k->skip) return true;
+  if (!codegen_profile(r->p->cg)) return run_phases(r, k);
+  double start = now();
+  bool ok = run_phases(r, k);
+  k->seconds += now() - start;
+  k->runs++;
+  return ok;
 }
 
 /* ---- Calls, loops, branches ------------------------------------------------------------------------------------- */

@@ -120,6 +120,7 @@ static bool plan_kernel(Planner *p, Block *b, Group *g) {
   if (c->shared_bytes > p->p->shared_bytes) p->p->shared_bytes = c->shared_bytes;
   p->p->nkernel++;
   ks->note = arena_strdup(p->p->mem, group_notes(p->a, g));
+  ks->brief = kernel_brief(p->p->mem, k);
   return true;
 }
 

@@ -54,6 +54,9 @@ typedef struct KernelStep {
   const Span *site;
   bool skip;           /* all results are empty */
   const char *note;    /* for the "fuse" dump */
+  const char *brief;   /* for the "profile" dump: its stages with their extents */
+  int64_t runs;        /* profiled sessions: how often it ran, */
+  double seconds;      /* and how long that took */
 } KernelStep;
 
 typedef struct Block { int nstep, cap; struct Step **step; } Block;
@@ -155,4 +158,5 @@ void plan_memory(Planner *p);
 /* dump.c */
 void plan_texts(Plan *p, Fusion *f);
 const char *group_notes(Arena *a, const Group *g);
+const char *kernel_brief(Arena *a, const Kernel *k);
 #endif

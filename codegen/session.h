@@ -16,6 +16,7 @@ const char *code_text(const CodeEntry *e);
 Jit *codegen_jit(Codegen *c, Fault *fault); /* NULL with *fault */
 RtPool *codegen_pool(Codegen *c);           /* made at the first call; NULL: one lane */
 int codegen_lanes(const Codegen *c);
+bool codegen_profile(const Codegen *c);
 volatile int *codegen_interrupt(const Codegen *c);
 void codegen_planned(Codegen *c);
 #endif

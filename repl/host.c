@@ -124,7 +124,8 @@ static bool stop_after(Host *h, Graph *g, const Region *r, PassId p) {
 
 static Plan *make_plan(Host *h, Graph *g, const Region *r, Fault *fault) {
   if (!h->codegen)
-    h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads, .cache_dir = cache_dir(h), .interrupt = &host_interrupt});
+    h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads, .cache_dir = cache_dir(h), .interrupt = &host_interrupt,
+                                                .profile = h->o.profile});
   return codegen_plan(h->codegen, g, r, fault);
 }
 Plan *host_plan(Host *h, Graph *g, Region *r, Fault *fault) {
@@ -146,6 +147,7 @@ static bool run_plan(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fau
   h->times.compile += t1 - t0;
   if (!h->stopped) ok = plan_run(p, h->slot.n, h->slot.at, out, &h->nh, fault);
   h->times.run += now() - t1;
+  if (h->o.profile) plan_dump(p, "profile", stderr);
   plan_free(p);
   return ok;
 }

@@ -21,7 +21,7 @@ typedef struct HostOptions {
   bool oracle;              /* --device oracle */
   bool dump[PASS_COUNT];
   PassId stop;              /* PASS_COUNT: run */
-  bool stats, color;
+  bool stats, profile, color;
   int narg;                 /* words of --NAME value pairs of scripts: two a pair */
   const char *const *arg;
   FILE *out;
