@@ -108,7 +108,7 @@ static void *helper_main(void *arg) {
   }
 }
 
-static int processors(void) {
+int rt_pool_processors(void) {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
   long n = sysconf(_SC_NPROCESSORS_ONLN); /* more processors than cpu_set_t holds */
@@ -133,15 +133,18 @@ static int start_helpers(RtPool *p, int want) {
   return n;
 }
 
-RtPool *rt_pool_new(int nlane) {
-  if (nlane < 1) nlane = 1;
-  if (nlane > RT_MAX_LANES) nlane = RT_MAX_LANES;
-  RtPool *p;
-  size_t bytes = sizeof *p + (size_t)(nlane - 1) * sizeof(Helper);
-  p = aligned_alloc(LINE, (bytes + LINE - 1) / LINE * LINE);
-  if (!p) return NULL;
+static int clamp_lanes(int nlane) { return nlane < 1 ? 1 : nlane > RT_MAX_LANES ? RT_MAX_LANES : nlane; }
+
+size_t rt_pool_bytes(int nlane) {
+  size_t bytes = sizeof(RtPool) + (size_t)(clamp_lanes(nlane) - 1) * sizeof(Helper);
+  return (bytes + LINE - 1) / LINE * LINE;
+}
+
+RtPool *rt_pool_start(void *memory, int nlane) {
+  RtPool *p = memory;
+  nlane = clamp_lanes(nlane);
   p->nlane = 1;
-  p->crowded = nlane > processors();
+  p->crowded = nlane > rt_pool_processors();
   p->cancel = NULL;
   p->fn = NULL, p->ctx = NULL;
   atomic_init(&p->busy, 0), atomic_init(&p->stop, 0), atomic_init(&p->here, 0);
@@ -151,16 +154,25 @@ RtPool *rt_pool_new(int nlane) {
   return p;
 }
 
+RtPool *rt_pool_new(int nlane) {
+  void *memory = aligned_alloc(LINE, rt_pool_bytes(nlane));
+  return memory ? rt_pool_start(memory, nlane) : NULL;
+}
+
 static void release_epoch(RtPool *p) {
   atomic_fetch_add(&p->epoch.value, 1);
   wake_sleepers(&p->epoch);
 }
 
-void rt_pool_free(RtPool *p) {
-  if (!p) return;
+void rt_pool_stop(RtPool *p) {
   atomic_store_explicit(&p->stop, 1, memory_order_relaxed);
   release_epoch(p);
   for (int i = 0; i < p->nlane - 1; i++) pthread_join(p->helper[i].thread, NULL);
+}
+
+void rt_pool_free(RtPool *p) {
+  if (!p) return;
+  rt_pool_stop(p);
   free(p);
 }
 

@@ -13,6 +13,7 @@
 #ifndef TG_CODEGEN_RT_POOL_H
 #define TG_CODEGEN_RT_POOL_H
 #include "codegen/rt/status.h"
+#include <stddef.h>
 #include <stdint.h>
 
 #define RT_SPIN_NS 60000 /* at least 50 us: consecutive kernels of a step find the lanes awake */
@@ -26,6 +27,11 @@ typedef void (*RtTaskFn)(void *ctx, int64_t task, int lane);
 RtPool *rt_pool_new(int nlane);
 /* Ends and joins the threads. No run may be in progress. NULL is allowed. */
 void rt_pool_free(RtPool *p);
+/* The same in the caller's memory, rt_pool_bytes of it, aligned to 64 bytes. stop: ends and joins the threads. */
+size_t rt_pool_bytes(int nlane);
+RtPool *rt_pool_start(void *memory, int nlane);
+void rt_pool_stop(RtPool *p);
+int rt_pool_processors(void); /* that this process may use */
 int rt_pool_lanes(const RtPool *p);
 
 /* Where a Ctrl-C handler leaves its mark: non-zero asks rt_pool_for to start no further task. NULL: never. The handler

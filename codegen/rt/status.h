@@ -9,7 +9,19 @@ typedef enum {
   RT_DIV_ZERO,    /* integer // or % by zero */
   RT_NO_MEMORY,
   RT_ASSERT, /* assert met false */
-  RT_ROUTINE /* a library routine failed */
+  RT_ROUTINE, /* a library routine failed */
+  /* of calls into a library made by `tg build` */
+  RT_BAD_ARGUMENT, /* a null pointer, another library's context */
+  RT_BAD_SIZE,     /* a negative or impossible number of rows; a number of tensors that is not the export's */
+  RT_BAD_ALIGNMENT,
+  RT_BAD_SHAPE,
+  RT_BAD_DTYPE,
+  RT_BAD_DEVICE, /* a tensor that is not in the processor's memory */
+  RT_BUSY,       /* the context is in use by another thread */
+  RT_NO_WEIGHTS, /* the file of weights is missing or not the library's */
+  RT_NO_CPU,     /* the library was built for another processor */
+  RT_DIFFERS,    /* the self-test got other values than when the library was built */
+  RT_STATUS_COUNT
 } RtStatus;
 
 /* A short English phrase; never NULL. */
