@@ -1,0 +1,107 @@
+/* What all communicators share: waiting, faults, helpers; and the group of one. */
+#include "dist/comm.h"
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+int comm_rank(const Comm *c) { return c->rank; }
+int comm_size(const Comm *c) { return c->nrank; }
+const char *comm_kind(const Comm *c) { return c->ops->kind; }
+CommStats comm_stats(const Comm *c) { return c->stats; }
+
+int comm_nodes(const Comm *c, int rank, ShardNode node[TG_MAX_NODES]) {
+  return shard_nodes(shard_of_rank(rank, c->nrank), shard_of_rank(rank + 1, c->nrank), node);
+}
+
+uint64_t comm_start(Comm *c, const Coll *what) {
+  if (c->broken) return c->last;
+  c->stats.collectives++;
+  return c->last = c->ops->start(c, what);
+}
+void comm_progress(Comm *c) {
+  if (!c->broken) c->ops->progress(c);
+}
+bool comm_done(Comm *c, uint64_t ticket) {
+  comm_progress(c);
+  return c->broken || c->ops->done(c, ticket);
+}
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Spins, then yields: the others may share this core. The group's health is asked for once in a while, never on the
+ * fast path. */
+bool comm_wait(Comm *c, uint64_t ticket, CommFault *f) {
+  double began = 0;
+  for (int64_t idle = 0; !c->broken && !c->ops->done(c, ticket);) {
+    if (c->ops->progress(c)) {
+      idle = 0;
+      continue;
+    }
+    if (idle == 0 && began == 0) began = now();
+    idle++;
+    if (idle > 200) sched_yield();
+    if (idle % 4096 == 0 && !c->ops->check(c, &c->fault)) {
+      c->broken = true;
+      c->ops->fail(c, c->fault.msg);
+    }
+  }
+  if (began > 0) c->stats.waited += now() - began;
+  if (c->broken) *f = c->fault;
+  return !c->broken;
+}
+bool comm_wait_all(Comm *c, CommFault *f) { return comm_wait(c, c->last, f); }
+void comm_fail(Comm *c, const char *msg) {
+  if (!c->broken) c->ops->fail(c, msg);
+  c->broken = true;
+}
+void comm_free(Comm *c) {
+  if (c) c->ops->free(c);
+}
+
+static bool gather_from(Comm *c, int root, const void *in, void *out, int64_t bytes, const char *name, CommFault *f) {
+  int64_t *block = calloc((size_t)c->nrank, sizeof *block);
+  if (!block) {
+    *f = (CommFault){c->rank, "out of memory"};
+    return false;
+  }
+  if (root >= 0) block[root] = bytes;
+  Coll what = {.kind = COLL_GATHER, .name = name, .type = JOIN_U8, .block = block, .in = in, .out = out};
+  uint64_t ticket = comm_start(c, &what);
+  free(block);
+  return comm_wait(c, ticket, f);
+}
+bool comm_barrier(Comm *c, CommFault *f) { return gather_from(c, -1, NULL, NULL, 0, "barrier", f); }
+bool comm_broadcast(Comm *c, int root, void *data, int64_t bytes, const char *name, CommFault *f) {
+  return gather_from(c, root, data, data, bytes, name, f);
+}
+
+/* ---- one rank ---------------------------------------------------------------------------------------------------- */
+static uint64_t alone_start(Comm *c, const Coll *what) {
+  /* one rank owns all shards: its only node is the root */
+  int64_t n = what->kind == COLL_JOIN ? what->count : what->block[0];
+  if (n && what->in != what->out) memcpy(what->out, what->in, (size_t)n * (size_t)join_bytes(what->type));
+  return c->last + 1;
+}
+static bool alone_progress(Comm *c) {
+  (void)c;
+  return false;
+}
+static bool alone_done(const Comm *c, uint64_t ticket) { return ticket <= c->last; }
+static bool alone_check(Comm *c, CommFault *f) {
+  (void)c, (void)f;
+  return true;
+}
+static void alone_fail(Comm *c, const char *msg) { (void)c, (void)msg; }
+static void alone_free(Comm *c) { free(c); }
+
+Comm *comm_alone(void) {
+  static const CommOps ops = {"alone", alone_start, alone_progress, alone_done, alone_check, alone_fail, alone_free};
+  Comm *c = calloc(1, sizeof *c);
+  if (c) c->ops = &ops, c->nrank = 1;
+  return c;
+}

@@ -1,0 +1,105 @@
+/* Communicators: what a group of ranks does together.
+ *
+ *   Comm   one rank's end of the group
+ *   Coll   one collective: a joined sum over shards, or a gathering of blocks (broadcast and barrier are gatherings)
+ *
+ * All ranks start the same collectives in the same order; `name`, type and size are compared on the way, and a mismatch
+ * is a fault that shows both. A collective is asynchronous: comm_start returns at once, `in` and `out` belong to it
+ * until comm_done says so, and it advances whenever comm_progress (or any wait) is called: the executor calls it
+ * between kernels, so that gradients travel while the backward pass goes on.
+ *
+ * Every result is the same on all ranks and for every number of ranks (dist/shards.h).
+ *
+ * Faults: a rank that failed, left or stopped answering makes every later wait of the others fail within COMM_PATIENCE
+ * seconds, naming it. One thread a Comm. */
+#ifndef TG_DIST_COMM_H
+#define TG_DIST_COMM_H
+#include "dist/shards.h"
+#include <stddef.h>
+
+typedef struct Comm Comm;
+
+typedef enum { COLL_JOIN, COLL_GATHER } CollKind;
+typedef struct Coll {
+  CollKind kind;
+  const char *name; /* of the tensor or bucket: shown in faults; outlives the collective */
+  JoinType type;
+  JoinOp op;     /* JOIN */
+  int64_t count; /* JOIN: elements of the result. GATHER: unused */
+  const int64_t
+      *block;     /* GATHER: elements that each rank gives; out holds them one after another in rank order. Copied */
+  const void *in; /* JOIN: the rank's nodes (comm_nodes), each `count` elements, one after another. GATHER: own block */
+  void *out;      /* may be `in` for a JOIN of a rank with one node */
+} Coll;
+
+typedef struct CommFault {
+  int rank; /* the rank at fault, -1 unknown */
+  char msg[320];
+} CommFault;
+
+typedef struct CommStats {
+  int64_t collectives, bytes; /* bytes that this rank made others read */
+  double waited;              /* seconds in comm_wait */
+} CommStats;
+
+enum { COMM_PATIENCE = 6 }; /* seconds without a sign of life */
+
+int comm_rank(const Comm *c);
+int comm_size(const Comm *c);
+const char *comm_kind(const Comm *c); /* "alone", "shared memory", "mpi" */
+/* The nodes of the tree that `rank` sends in a JOIN, ascending; returns their number (0 for ranks beyond TG_SHARDS). */
+int comm_nodes(const Comm *c, int rank, ShardNode node[TG_MAX_NODES]);
+
+/* Begins a collective; returns its ticket. Blocks only when too many are under way. After a fault it does nothing. */
+uint64_t comm_start(Comm *c, const Coll *what);
+void comm_progress(Comm *c);
+bool comm_done(Comm *c, uint64_t ticket);
+/* False with *f when the group is broken: then nothing of later collectives is defined, and the rank should end. */
+bool comm_wait(Comm *c, uint64_t ticket, CommFault *f);
+bool comm_wait_all(Comm *c, CommFault *f);
+CommStats comm_stats(const Comm *c);
+/* Tells the others why this rank gives up. */
+void comm_fail(Comm *c, const char *msg);
+/* Leaves the group in order. */
+void comm_free(Comm *c);
+
+/* ---- helpers over the two ---- */
+bool comm_barrier(Comm *c, CommFault *f);
+bool comm_broadcast(Comm *c, int root, void *data, int64_t bytes, const char *name, CommFault *f);
+
+/* ---- makers ---- */
+Comm *comm_alone(void); /* one rank */
+/* Shared memory of one host: threads or processes. The segment is made once (by a launcher, or by rank 0) and handed to
+ * all. */
+typedef struct CommSegment CommSegment;
+size_t comm_segment_bytes(int nrank);
+/* Prepares zeroed shared memory of that size. */
+void comm_segment_init(CommSegment *s, int nrank);
+/* NULL: no memory, no thread, or more than 64 ranks. The segment outlives the Comm. */
+Comm *comm_shared(CommSegment *s, int rank);
+/* For a launcher: tells the group that a rank's process ended. */
+void comm_segment_mark_dead(CommSegment *s, int rank, const char *how);
+/* The rank that failed first, -1: none has. */
+int comm_segment_culprit(const CommSegment *s);
+/* Seconds since the rank's last sign of life (since comm_segment_init when it has given none). */
+double comm_segment_silence(const CommSegment *s, int rank);
+
+/* What a kind of communicator implements; comm.c does the rest. */
+typedef struct CommOps {
+  const char *kind;
+  uint64_t (*start)(Comm *c, const Coll *what);
+  bool (*progress)(Comm *c); /* true: something advanced */
+  bool (*done)(const Comm *c, uint64_t ticket);
+  bool (*check)(Comm *c, CommFault *f); /* false: the group is broken; asked now and then while waiting */
+  void (*fail)(Comm *c, const char *msg);
+  void (*free)(Comm *c);
+} CommOps;
+struct Comm {
+  const CommOps *ops;
+  int rank, nrank;
+  uint64_t last; /* ticket of the last collective */
+  bool broken;
+  CommFault fault;
+  CommStats stats;
+};
+#endif

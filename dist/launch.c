@@ -1,0 +1,183 @@
+/* Forks ranks, shows their words, notices their ends. */
+#include "dist/launch.h"
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct Rank {
+  pid_t pid;
+  int err; /* read end of its standard error, -1: closed or not piped */
+  bool ended;
+  char line[4096];
+  size_t n;
+} Rank;
+
+typedef struct Launch {
+  int nrank, live, code, first; /* first: the rank that failed first, -1 */
+  double give_up;               /* when what is left gets killed; 0: all is well */
+  CommSegment *seg;
+  Rank rank[LAUNCH_MAX];
+} Launch;
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void say(int rank, const char *text, size_t n) { fprintf(stderr, "[rank %d] %.*s\n", rank, (int)n, text); }
+/* Passes on whole lines; a line that is too long is passed on in pieces. */
+static void listen_to(Launch *l, int r) {
+  Rank *k = &l->rank[r];
+  ssize_t got = read(k->err, k->line + k->n, sizeof k->line - k->n);
+  if (got < 0 && errno == EINTR) return;
+  if (got <= 0) {
+    if (k->n) say(r, k->line, k->n);
+    close(k->err);
+    k->err = -1, k->n = 0;
+    return;
+  }
+  k->n += (size_t)got;
+  char *end;
+  while ((end = memchr(k->line, '\n', k->n))) {
+    size_t n = (size_t)(end - k->line);
+    say(r, k->line, n);
+    memmove(k->line, end + 1, k->n -= n + 1);
+  }
+  if (k->n == sizeof k->line) say(r, k->line, k->n), k->n = 0;
+}
+
+static void failed(Launch *l, int r, int code, const char *how) {
+  comm_segment_mark_dead(l->seg, r, how);
+  if (l->first >= 0) return;
+  l->first = r, l->code = code;
+  int cause = comm_segment_culprit(l->seg); /* a rank that ends because of another is not the one to name */
+  if (cause >= 0 && cause != r)
+    fprintf(stderr, "tg: rank %d failed; the other ranks are ended\n", cause);
+  else
+    fprintf(stderr, "tg: rank %d %s; the other ranks are ended\n", r, how);
+  l->give_up = now() + COMM_GRACE;
+}
+
+/* Takes note of ended children. */
+static void reap(Launch *l) {
+  int status;
+  for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+    int r = 0;
+    while (r < l->nrank && l->rank[r].pid != pid) r++;
+    if (r == l->nrank) continue;
+    l->rank[r].ended = true, l->live--;
+    char how[96];
+    if (WIFSIGNALED(status)) {
+      snprintf(how, sizeof how, "was killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+      failed(l, r, 1, how);
+    } else if (WEXITSTATUS(status)) {
+      snprintf(how, sizeof how, "ended with exit code %d", WEXITSTATUS(status));
+      failed(l, r, WEXITSTATUS(status), how);
+    }
+  }
+}
+static void watch_silence(Launch *l) {
+  for (int r = 0; r < l->nrank && l->first < 0; r++) {
+    double silent = comm_segment_silence(l->seg, r);
+    if (l->rank[r].ended || silent <= COMM_PATIENCE) continue;
+    char how[96];
+    snprintf(how, sizeof how, "(process %d) does not answer for %.0f s", (int)l->rank[r].pid, silent);
+    failed(l, r, 1, how);
+  }
+}
+static void kill_rest(Launch *l) {
+  for (int r = 0; r < l->nrank; r++)
+    if (!l->rank[r].ended) kill(l->rank[r].pid, SIGKILL);
+}
+
+static void watch(Launch *l) {
+  while (l->live > 0) {
+    struct pollfd p[LAUNCH_MAX];
+    int who[LAUNCH_MAX], n = 0;
+    for (int r = 0; r < l->nrank; r++)
+      if (l->rank[r].err >= 0) p[n].fd = l->rank[r].err, p[n].events = POLLIN, who[n++] = r;
+    if (poll(p, (nfds_t)n, 50) > 0)
+      for (int k = 0; k < n; k++)
+        if (p[k].revents) listen_to(l, who[k]);
+    reap(l);
+    watch_silence(l);
+    if (l->give_up > 0 && now() > l->give_up) kill_rest(l);
+  }
+  for (int r = 0; r < l->nrank; r++)
+    while (l->rank[r].err >= 0) listen_to(l, r);
+}
+
+/* In the child; does not return. */
+_Noreturn static void child(Launch *l, int r, int err, pid_t parent, RankMain fn, void *ctx) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(1);
+  if (r > 0) {
+    if (!freopen("/dev/null", "w", stdout)) _exit(1);
+    dup2(err, 2);
+    close(err);
+    setvbuf(stderr, NULL, _IOLBF, 0);
+  }
+  for (int k = 0; k < r; k++)
+    if (l->rank[k].err >= 0) close(l->rank[k].err);
+  Comm *c = comm_shared(l->seg, r);
+  if (!c) {
+    fprintf(stderr, "tg: rank %d cannot start: out of memory\n", r);
+    _exit(1);
+  }
+  int code = fn(ctx, c);
+  if (code) comm_fail(c, "it ended with an error");
+  comm_free(c);
+  fflush(NULL);
+  _exit(code);
+}
+
+static bool start(Launch *l, int r, RankMain fn, void *ctx) {
+  int fd[2] = {-1, -1};
+  pid_t parent = getpid();
+  if (r > 0 && pipe(fd)) return false;
+  fflush(NULL);
+  pid_t pid = fork();
+  if (pid == 0) {
+    if (fd[0] >= 0) close(fd[0]);
+    child(l, r, fd[1], parent, fn, ctx);
+  }
+  if (fd[1] >= 0) close(fd[1]);
+  l->rank[r] = (Rank){.pid = pid, .err = fd[0], .ended = pid < 0};
+  if (pid > 0) l->live++;
+  return pid > 0;
+}
+
+int launch(int nrank, RankMain fn, void *ctx) {
+  Launch *l = calloc(1, sizeof *l);
+  size_t bytes = comm_segment_bytes(nrank);
+  void *seg = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (!l || seg == MAP_FAILED || nrank < 1 || nrank > LAUNCH_MAX) {
+    fprintf(stderr, "tg: cannot start %d ranks: %s\n", nrank,
+            nrank > LAUNCH_MAX ? "at most 64 on a host" : strerror(errno));
+    free(l);
+    if (seg != MAP_FAILED) munmap(seg, bytes);
+    return 1;
+  }
+  l->nrank = nrank, l->first = -1, l->seg = seg;
+  comm_segment_init(seg, nrank);
+  for (int r = 0; r < nrank; r++)
+    if (!start(l, r, fn, ctx)) failed(l, r, 1, "cannot be started");
+  /* Ctrl-C reaches every process of the terminal's group: the ranks act on it, the parent waits for them. */
+  struct sigaction ignore = {.sa_handler = SIG_IGN}, old;
+  sigaction(SIGINT, &ignore, &old);
+  watch(l);
+  sigaction(SIGINT, &old, NULL);
+  int code = l->code;
+  munmap(seg, bytes);
+  free(l);
+  return code;
+}

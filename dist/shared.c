@@ -1,0 +1,403 @@
+/* The communicator of one host: threads or processes over one piece of shared memory.
+ *
+ * A collective is cut into chunks, numbered through the life of the group; chunk q uses slot q % SLOTS of every rank.
+ * For each chunk a rank takes three steps, each published by a counter that only it writes: stage    copies its nodes
+ * (or its block) into its slot reduce   joins its share of the chunk, once all have staged it, by the tree of shards,
+ * into its slot's result collect  copies everybody's results out, once all have reduced it A slot is free again when
+ * all have collected what was in it. Counters only grow, have one writer and one cache line each: no locks, and a step
+ * never waits: comm_progress takes what steps can be taken and returns. The join happens once, at the owner of the
+ * share; so a rank reads 2 (N - 1) / N of the data from others, the least there is.
+ *
+ * Signs of life: a thread a rank stamps the segment (a stopped process stops it too); processes that ended are seen by
+ * kill(2) or marked by the launcher. */
+#include "dist/comm.h"
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SLOTS = 4, CHUNK = 256 << 10, LINE = 64, QUEUE = 64, NAME = 48, MAX_RANKS = 64 };
+typedef enum { RANK_ABSENT, RANK_RUNS, RANK_LEFT, RANK_FAILED } RankState;
+
+typedef struct Counter {
+  _Alignas(LINE) _Atomic uint64_t n;
+} Counter;
+
+/* What a rank believes a chunk to be. Written before `staged`, compared by everybody after it. */
+typedef struct Label {
+  uint64_t hash;
+  char text[NAME + 48];
+} Label;
+
+typedef struct RankBlock {
+  Counter staged, reduced, collected; /* chunks */
+  _Alignas(LINE) _Atomic int state;
+  _Atomic int64_t beat; /* milliseconds, CLOCK_MONOTONIC */
+  _Atomic int pid;
+  char why[256]; /* written before state becomes RANK_FAILED */
+  Label label[SLOTS];
+} RankBlock;
+
+struct CommSegment {
+  int nrank, maxnode;
+  size_t slot_bytes;   /* of one slot of one rank: maxnode chunks staged, one result */
+  _Atomic int culprit; /* 1 + the rank that failed first, 0: none. Others fail because of it, and say its name */
+  _Alignas(LINE) RankBlock rank[];
+};
+
+/* A collective under way, seen from this rank. */
+typedef struct Op {
+  Coll what;
+  int64_t *block, *start; /* GATHER: elements of each rank, where they go */
+  uint64_t first, nchunk;
+  int64_t per_chunk; /* elements of the result (JOIN) or of each block (GATHER) in a chunk */
+  Label label;
+} Op;
+
+typedef struct Shared {
+  Comm base;
+  CommSegment *seg;
+  Op op[QUEUE];        /* op k at k % QUEUE; tickets are k + 1 */
+  uint64_t nop;        /* begun */
+  uint64_t at[3];      /* op in which the next chunk to stage, reduce, collect lies */
+  uint64_t chunk[3];   /* that chunk's number */
+  uint64_t next_chunk; /* of the next collective */
+  int nnode[MAX_RANKS];
+  ShardNode node[TG_SHARDS];
+  int first_node[MAX_RANKS], total_node;
+  char *scratch;
+  pthread_t heart;
+  bool has_heart;
+  _Atomic bool stop;
+} Shared;
+
+static int64_t clock_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* ---- the segment ---------------------------------------------------------------------------------------------------
+ */
+static int max_nodes(int nrank) {
+  int most = 1;
+  ShardNode node[TG_MAX_NODES];
+  for (int r = 0; r < nrank; r++) {
+    int n = shard_nodes(shard_of_rank(r, nrank), shard_of_rank(r + 1, nrank), node);
+    if (n > most) most = n;
+  }
+  return most;
+}
+static size_t header_bytes(int nrank) {
+  size_t n = sizeof(CommSegment) + sizeof(RankBlock) * (size_t)nrank;
+  return (n + 4095) / 4096 * 4096;
+}
+static size_t slot_bytes(int nrank) { return (size_t)(max_nodes(nrank) + 1) * CHUNK; }
+size_t comm_segment_bytes(int nrank) { return header_bytes(nrank) + slot_bytes(nrank) * SLOTS * (size_t)nrank; }
+
+void comm_segment_init(CommSegment *s, int nrank) {
+  s->nrank = nrank, s->maxnode = max_nodes(nrank), s->slot_bytes = slot_bytes(nrank);
+  for (int r = 0; r < nrank; r++) atomic_store(&s->rank[r].beat, clock_ms());
+}
+static char *slot_of(CommSegment *s, int rank, uint64_t chunk) {
+  return (char *)s + header_bytes(s->nrank) + ((size_t)rank * SLOTS + chunk % SLOTS) * s->slot_bytes;
+}
+static char *staged_node(CommSegment *s, int rank, uint64_t chunk, int node) {
+  return slot_of(s, rank, chunk) + (size_t)node * CHUNK;
+}
+static char *result_of(CommSegment *s, int rank, uint64_t chunk) {
+  return slot_of(s, rank, chunk) + (size_t)s->maxnode * CHUNK;
+}
+
+static void mark_failed(CommSegment *s, int rank, const char *why) {
+  RankBlock *b = &s->rank[rank];
+  int state = atomic_load(&b->state), none = 0;
+  if (state == RANK_FAILED || state == RANK_LEFT) return;
+  snprintf(b->why, sizeof b->why, "%s", why);
+  atomic_compare_exchange_strong(&s->culprit, &none, rank + 1);
+  atomic_store(&b->state, RANK_FAILED);
+}
+void comm_segment_mark_dead(CommSegment *s, int rank, const char *how) { mark_failed(s, rank, how); }
+int comm_segment_culprit(const CommSegment *s) { return atomic_load(&((CommSegment *)s)->culprit) - 1; }
+
+double comm_segment_silence(const CommSegment *s, int rank) {
+  return 1e-3 * (double)(clock_ms() - atomic_load(&((CommSegment *)s)->rank[rank].beat));
+}
+
+/* ---- steps ---------------------------------------------------------------------------------------------------------
+ */
+enum { STAGE, REDUCE, COLLECT };
+
+static uint64_t least(const Shared *s, size_t counter) {
+  uint64_t m = UINT64_MAX;
+  for (int r = 0; r < s->base.nrank; r++) {
+    const char *b = (const char *)&s->seg->rank[r];
+    uint64_t n = atomic_load_explicit(&((const Counter *)(b + counter))->n, memory_order_acquire);
+    if (n < m) m = n;
+  }
+  return m;
+}
+static void publish(Counter *c, uint64_t n) { atomic_store_explicit(&c->n, n, memory_order_release); }
+
+/* Elements [*lo, *lo + n) of a block of `count` in the op's chunk number k. */
+static int64_t part_of(const Op *op, uint64_t k, int64_t count, int64_t *lo) {
+  *lo = (int64_t)k * op->per_chunk;
+  int64_t n = count - *lo;
+  return n < 0 ? 0 : n > op->per_chunk ? op->per_chunk : n;
+}
+/* Rank r's share of n elements: whole cache lines. */
+static int64_t share_lo(int64_t n, int r, int nrank, int bytes) {
+  int64_t line = LINE / bytes, lines = (n + line - 1) / line, lo = lines * r / nrank * line;
+  return lo > n ? n : lo;
+}
+
+static void stage(Shared *s, const Op *op, uint64_t q) {
+  int bytes = join_bytes(op->what.type), me = s->base.rank;
+  int64_t lo, n;
+  s->seg->rank[me].label[q % SLOTS] = op->label;
+  if (op->what.kind == COLL_GATHER) {
+    n = part_of(op, q - op->first, op->block[me], &lo);
+    if (n) memcpy(staged_node(s->seg, me, q, 0), (const char *)op->what.in + lo * bytes, (size_t)(n * bytes));
+    s->base.stats.bytes += n * bytes * (s->base.nrank - 1);
+    return;
+  }
+  n = part_of(op, q - op->first, op->what.count, &lo);
+  int64_t own = share_lo(n, me + 1, s->base.nrank, bytes) - share_lo(n, me, s->base.nrank, bytes);
+  for (int k = 0; k < s->nnode[me]; k++) {
+    memcpy(staged_node(s->seg, me, q, k), (const char *)op->what.in + (k * op->what.count + lo) * bytes,
+           (size_t)(n * bytes));
+    s->base.stats.bytes += (n - own) * bytes;
+  }
+}
+
+static bool labels_agree(Shared *s, const Op *op, uint64_t q) {
+  for (int r = 0; r < s->base.nrank; r++) {
+    const Label *l = &s->seg->rank[r].label[q % SLOTS];
+    if (l->hash == op->label.hash) continue;
+    s->base.broken = true, s->base.fault.rank = r;
+    snprintf(s->base.fault.msg, sizeof s->base.fault.msg, "the ranks do not agree: rank %d is at %s, rank %d at %.*s",
+             s->base.rank, op->label.text, r, (int)sizeof l->text - 1, l->text);
+    return false;
+  }
+  return true;
+}
+
+static bool reduce(Shared *s, const Op *op, uint64_t q) {
+  if (!labels_agree(s, op, q)) return false;
+  if (op->what.kind == COLL_GATHER) return true;
+  int bytes = join_bytes(op->what.type), me = s->base.rank;
+  int64_t off, n = part_of(op, q - op->first, op->what.count, &off);
+  int64_t lo = share_lo(n, me, s->base.nrank, bytes), hi = share_lo(n, me + 1, s->base.nrank, bytes);
+  enum { BLOCK = 2048 }; /* bytes of each node at a time: the tree's intermediate values stay in the first cache */
+  const void *part[TG_SHARDS];
+  for (int64_t i = lo; i < hi; i += BLOCK / bytes) {
+    int64_t m = hi - i < BLOCK / bytes ? hi - i : BLOCK / bytes;
+    for (int r = 0; r < s->base.nrank; r++)
+      for (int k = 0; k < s->nnode[r]; k++) part[s->first_node[r] + k] = staged_node(s->seg, r, q, k) + i * bytes;
+    join_tree(op->what.op, op->what.type, m, s->total_node, s->node, part, result_of(s->seg, me, q) + i * bytes,
+              s->scratch);
+  }
+  s->base.stats.bytes += (hi - lo) * bytes * (s->base.nrank - 1);
+  return true;
+}
+
+static void collect(Shared *s, const Op *op, uint64_t q) {
+  int bytes = join_bytes(op->what.type);
+  int64_t lo, n;
+  if (op->what.kind == COLL_GATHER) {
+    for (int r = 0; r < s->base.nrank; r++) {
+      n = part_of(op, q - op->first, op->block[r], &lo);
+      char *to = (char *)op->what.out + (op->start[r] + lo) * bytes;
+      if (n && !(r == s->base.rank && to == (const char *)op->what.in + lo * bytes))
+        memcpy(to, staged_node(s->seg, r, q, 0), (size_t)(n * bytes));
+    }
+    return;
+  }
+  n = part_of(op, q - op->first, op->what.count, &lo);
+  for (int r = 0; r < s->base.nrank; r++) {
+    int64_t a = share_lo(n, r, s->base.nrank, bytes), b = share_lo(n, r + 1, s->base.nrank, bytes);
+    if (b > a)
+      memcpy((char *)op->what.out + (lo + a) * bytes, result_of(s->seg, r, q) + a * bytes, (size_t)((b - a) * bytes));
+  }
+}
+
+/* Takes one step of a kind if it can be taken. */
+static bool step(Shared *s, int kind) {
+  while (s->at[kind] < s->nop) {
+    Op *op = &s->op[s->at[kind] % QUEUE];
+    if (s->chunk[kind] < op->first + op->nchunk) break;
+    s->at[kind]++;
+  }
+  if (s->at[kind] == s->nop || s->base.broken) return false;
+  const Op *op = &s->op[s->at[kind] % QUEUE];
+  RankBlock *me = &s->seg->rank[s->base.rank];
+  uint64_t q = s->chunk[kind];
+  if (kind == STAGE) {
+    if (q >= SLOTS && least(s, offsetof(RankBlock, collected)) < q - SLOTS + 1) return false;
+    stage(s, op, q);
+    publish(&me->staged, q + 1);
+  } else if (kind == REDUCE) {
+    if (least(s, offsetof(RankBlock, staged)) < q + 1 || !reduce(s, op, q)) return false;
+    publish(&me->reduced, q + 1);
+  } else {
+    if (least(s, offsetof(RankBlock, reduced)) < q + 1) return false;
+    collect(s, op, q);
+    publish(&me->collected, q + 1);
+  }
+  s->chunk[kind]++;
+  return true;
+}
+static bool shared_progress(Comm *c) {
+  Shared *s = (Shared *)c;
+  bool any = false;
+  for (bool more = true; more && !c->broken;) {
+    more = step(s, COLLECT);
+    more |= step(s, REDUCE);
+    more |= step(s, STAGE);
+    any |= more;
+  }
+  return any;
+}
+
+/* ---- the interface -------------------------------------------------------------------------------------------------
+ */
+static bool shared_done(const Comm *c, uint64_t ticket) {
+  const Shared *s = (const Shared *)c;
+  if (!ticket) return true;
+  if (ticket + QUEUE <= s->nop) return true; /* its place was taken by a later one */
+  const Op *op = &s->op[(ticket - 1) % QUEUE];
+  return s->chunk[COLLECT] >= op->first + op->nchunk;
+}
+
+static uint64_t fnv(uint64_t h, const void *data, size_t n) {
+  const unsigned char *p = data;
+  for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
+  return h;
+}
+static void label(Op *op, int nrank) {
+  static const char *const type[JOIN_TYPES] = {"f32", "f64", "i64", "u8"}, *const join[JOIN_COUNT] = {"sum", "max",
+                                                                                                      "min", "or"};
+  const Coll *w = &op->what;
+  int64_t size = w->kind == COLL_JOIN ? w->count : op->start[nrank - 1] + op->block[nrank - 1];
+  uint64_t h = fnv(0xcbf29ce484222325u, w->name, strlen(w->name));
+  int fact[] = {(int)w->kind, (int)w->type, w->kind == COLL_JOIN ? (int)w->op : 0};
+  h = fnv(fnv(h, fact, sizeof fact), &size, sizeof size);
+  if (w->kind == COLL_GATHER) h = fnv(h, op->block, sizeof *op->block * (size_t)nrank);
+  op->label.hash = h;
+  snprintf(op->label.text, sizeof op->label.text, "%s of %.*s %s[%lld]",
+           w->kind == COLL_JOIN ? join[w->op] : "gathering", NAME, w->name, type[w->type], (long long)size);
+}
+
+static uint64_t shared_start(Comm *c, const Coll *what) {
+  Shared *s = (Shared *)c;
+  CommFault f;
+  if (s->nop >= QUEUE && !comm_wait(c, s->nop - QUEUE + 1, &f)) return c->last;
+  Op *op = &s->op[s->nop % QUEUE];
+  int64_t *block = op->block, *start = op->start; /* kept from the op that was here */
+  *op = (Op){.what = *what, .block = block, .start = start};
+  int64_t most = what->count;
+  if (what->kind == COLL_GATHER) {
+    int64_t at = 0;
+    most = 0;
+    for (int r = 0; r < c->nrank; r++) {
+      block[r] = what->block[r], start[r] = at, at += block[r];
+      if (block[r] > most) most = block[r];
+    }
+  }
+  op->per_chunk = CHUNK / join_bytes(what->type);
+  op->first = s->next_chunk;
+  op->nchunk = most > op->per_chunk ? (uint64_t)((most + op->per_chunk - 1) / op->per_chunk) : 1;
+  s->next_chunk += op->nchunk;
+  label(op, c->nrank);
+  s->nop++;
+  shared_progress(c);
+  return s->nop;
+}
+
+/* How a rank is; false with *f when it will not answer any more. */
+static bool rank_well(Shared *s, int r, CommFault *f) {
+  RankBlock *b = &s->seg->rank[r];
+  int state = atomic_load(&b->state), pid = atomic_load(&b->pid);
+  f->rank = r;
+  int64_t silent = clock_ms() - atomic_load(&b->beat);
+  if (state == RANK_FAILED)
+    snprintf(f->msg, sizeof f->msg, "rank %d: %s", r, b->why);
+  else if (state == RANK_LEFT) {
+    if (atomic_load(&b->collected.n) >= s->next_chunk) return true; /* it had done all that this rank began */
+    snprintf(f->msg, sizeof f->msg, "rank %d has ended while others still wait for it", r);
+  } else if (pid && kill(pid, 0) && errno == ESRCH)
+    snprintf(f->msg, sizeof f->msg, "rank %d (process %d) is gone", r, pid);
+  else if (silent > 1000 * COMM_PATIENCE)
+    snprintf(f->msg, sizeof f->msg, "rank %d does not answer for %lld s", r, (long long)(silent / 1000));
+  else
+    return true;
+  return false;
+}
+static bool shared_check(Comm *c, CommFault *f) {
+  Shared *s = (Shared *)c;
+  int first = atomic_load(&s->seg->culprit) - 1;
+  if (first >= 0 && first != c->rank && !rank_well(s, first, f)) return false;
+  for (int r = 0; r < c->nrank; r++)
+    if (r != c->rank && !rank_well(s, r, f)) {
+      int none = 0; /* this rank's own end, which follows, is not the cause */
+      atomic_compare_exchange_strong(&s->seg->culprit, &none, r + 1);
+      return false;
+    }
+  return true;
+}
+
+static void *heart(void *p) {
+  Shared *s = p;
+  while (!atomic_load(&s->stop)) {
+    atomic_store(&s->seg->rank[s->base.rank].beat, clock_ms());
+    nanosleep(&(struct timespec){0, 100000000}, NULL);
+  }
+  return NULL;
+}
+static void shared_fail(Comm *c, const char *msg) { mark_failed(((Shared *)c)->seg, c->rank, msg); }
+
+static void shared_free(Comm *c) {
+  Shared *s = (Shared *)c;
+  atomic_store(&s->stop, true);
+  if (s->has_heart) pthread_join(s->heart, NULL);
+  int runs = RANK_RUNS;
+  atomic_compare_exchange_strong(&s->seg->rank[c->rank].state, &runs, RANK_LEFT);
+  for (int k = 0; k < QUEUE; k++) free(s->op[k].block);
+  free(s->scratch);
+  free(s);
+}
+
+Comm *comm_shared(CommSegment *seg, int rank) {
+  static const CommOps ops = {"shared memory", shared_start, shared_progress, shared_done,
+                              shared_check,    shared_fail,  shared_free};
+  if (seg->nrank > MAX_RANKS) return NULL;
+  Shared *s = calloc(1, sizeof *s);
+  if (!s) return NULL;
+  s->base = (Comm){.ops = &ops, .rank = rank, .nrank = seg->nrank};
+  s->seg = seg;
+  s->scratch = malloc(TG_SHARD_DEPTH * 2048);
+  bool ok = s->scratch != NULL;
+  for (int k = 0; k < QUEUE; k++) {
+    int64_t *both = calloc(2 * (size_t)seg->nrank, sizeof *both);
+    s->op[k].block = both, s->op[k].start = both ? both + seg->nrank : NULL;
+    ok &= both != NULL;
+  }
+  for (int r = 0; r < seg->nrank; r++) {
+    s->first_node[r] = s->total_node;
+    s->nnode[r] = comm_nodes(&s->base, r, s->node + s->total_node);
+    s->total_node += s->nnode[r];
+  }
+  RankBlock *me = &seg->rank[rank];
+  atomic_store(&me->pid, (int)getpid());
+  atomic_store(&me->beat, clock_ms());
+  atomic_store(&me->state, RANK_RUNS);
+  s->has_heart = ok && pthread_create(&s->heart, NULL, heart, s) == 0;
+  if (s->has_heart) return &s->base;
+  shared_free(&s->base);
+  return NULL;
+}
