@@ -115,9 +115,12 @@ static bool head(In *in, Header *h) {
   uint8_t b[8] = {0};
   if (!in_read(in, 0, b, in->size < 8 ? (size_t)in->size : 8)) return false;
   bool ok;
-  if (!memcmp(b, png, 8)) ok = png_head(in, h);
-  else if (b[0] == 0xff && b[1] == 0xd8) ok = jpeg_head(in, h);
-  else return io_fail(in->fault, in->path, "is not an image (neither PNG nor JPEG)");
+  if (!memcmp(b, png, 8))
+    ok = png_head(in, h);
+  else if (b[0] == 0xff && b[1] == 0xd8)
+    ok = jpeg_head(in, h);
+  else
+    return io_fail(in->fault, in->path, "is not an image (neither PNG nor JPEG)");
   if (!ok) return false;
   if (h->width < 1 || h->height < 1) return io_fail(in->fault, in->path, "is an image without pixels");
   if (h->width > IMAGE_SIDE || h->height > IMAGE_SIDE || h->width * h->height > IMAGE_PIXELS)
@@ -185,7 +188,8 @@ static void planes(const uint8_t *px, int from, int64_t count, int to, uint8_t *
     uint8_t *o = out + c * count;
     const uint8_t *p = px + (colours == 3 ? c : 0);
     if (colours == 3 && want == 1)
-      for (int64_t i = 0; i < count; i++, p += from) o[i] = (uint8_t)((299 * p[0] + 587 * p[1] + 114 * p[2] + 500) / 1000);
+      for (int64_t i = 0; i < count; i++, p += from)
+        o[i] = (uint8_t)((19595 * p[0] + 38470 * p[1] + 7471 * p[2] + 32768) >> 16);
     else
       for (int64_t i = 0; i < count; i++, p += from) o[i] = *p;
   }
@@ -193,7 +197,8 @@ static void planes(const uint8_t *px, int from, int64_t count, int to, uint8_t *
   uint8_t *o = out + want * count;
   if (from_alpha)
     for (int64_t i = 0; i < count; i++) o[i] = px[i * from + from - 1];
-  else memset(o, 255, (size_t)count);
+  else
+    memset(o, 255, (size_t)count);
 }
 
 static bool read_open(In *in, int64_t width, int64_t height, int channels, uint8_t *out) {

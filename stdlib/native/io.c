@@ -145,13 +145,30 @@ bool out_open(Out *o, const char *path, Fault *f) {
   return io_fail(f, path, "%s", strerror(errno));
 }
 
+void out_write(Out *o, const void *p, size_t n) {
+  if (n && !o->why && fwrite(p, 1, n, o->file) != n) o->why = errno ? errno : EIO;
+}
+
+/* A rename lasts when its folder is on the disk, too. Where folders cannot be synced the file system sees to it. */
+static void sync_folder(const char *path) {
+  char dir[IO_PATH];
+  const char *slash = strrchr(path, '/');
+  int n = slash ? snprintf(dir, sizeof dir, "%.*s", slash > path ? (int)(slash - path) : 1, path)
+                : snprintf(dir, sizeof dir, ".");
+  int fd = n < IO_PATH ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+  if (fd < 0) return;
+  (void)!fsync(fd);
+  close(fd);
+}
+
 bool out_commit(Out *o) {
-  bool ok = fflush(o->file) == 0 && !ferror(o->file);
+  bool ok = !o->why && fflush(o->file) == 0 && !ferror(o->file);
   if (ok && o->tmp[0]) ok = fsync(fileno(o->file)) == 0;
-  int why = errno;
+  int why = o->why ? o->why : errno;
   if (fclose(o->file) && ok) ok = false, why = errno;
   if (ok && o->tmp[0] && rename(o->tmp, o->path)) ok = false, why = errno;
   if (!ok && o->tmp[0]) unlink(o->tmp);
+  if (ok && o->tmp[0]) sync_folder(o->path);
   o->file = NULL;
   return ok ? true : io_fail(o->fault, o->path, "cannot be written: %s", strerror(why));
 }

@@ -42,9 +42,12 @@ typedef struct Out {
   char tmp[IO_PATH + 32];
   const char *path;
   Fault *fault;
+  int why; /* errno of the first failure; 0: none */
 } Out;
 bool out_open(Out *o, const char *path, Fault *f);
-/* Flushes, fsyncs, renames. On false nothing is left behind and the old file is as it was. Ends o. */
+/* A failure is remembered for out_commit. */
+void out_write(Out *o, const void *p, size_t n);
+/* Flushes, fsyncs, renames, fsyncs the folder. On false nothing is left behind and the old file is as it was. Ends o. */
 bool out_commit(Out *o);
 /* Forgets what was written. Ends o. */
 void out_abort(Out *o);

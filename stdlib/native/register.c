@@ -6,6 +6,7 @@
 #include "stdlib/native/linalg.h"
 #include "stdlib/native/npy.h"
 #include "stdlib/native/npz.h"
+#include "stdlib/native/safetensors.h"
 #include "stdlib/native/sort.h"
 
 void native_register_all(Natives *r) {
@@ -13,6 +14,7 @@ void native_register_all(Natives *r) {
   static const Native *const row[] = {
       &native_sort,     &native_argsort,  &native_load_npy, &native_save_npy, &native_load_npz, &native_save_npz,
       &native_load_csv, &native_save_csv, &native_load_idx, &native_save_idx, &native_print,    &native_assert,
+      &native_load_safetensors, &native_save_safetensors,
   };
   for (size_t i = 0; i < sizeof row / sizeof *row; i++) natives_add(r, row[i]);
 }
