@@ -1,4 +1,5 @@
 /* Builtins on values of any kind: printing, assertions, static evaluation, lengths, walking together. */
+#include "lang/data.h"
 #include "lang/fold.h"
 #include <string.h>
 
@@ -133,6 +134,8 @@ static int64_t length_of(Elab *E, Value *v, Span at, const char *what, const Ori
   case V_TUPLE:
   case V_RECORD:
     return v->agg.n;
+  case V_DATA:
+    return data_len(E, v, at);
   case V_ZIP:
     return length_of(E, v->agg.at[0], at, what, from);
   case V_STR:
@@ -184,6 +187,10 @@ static Value *zipped(Elab *E, int n, Value **v, const Span *at, Span whole) {
 static Value *zip_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   int n = bound[0]->agg.n;
   if (n == 0) diag_fail(E->d, T_ARGS, c->span, "zip needs something to walk");
+  Value *parts = n == 1 ? bound[0]->agg.at[0] : bound[0]; /* zip({x: a, y: b}): rows are records */
+  bool sets = parts->kind == V_TUPLE || parts->kind == V_RECORD, some = false;
+  for (int k = 0; sets && k < parts->agg.n; k++) some |= parts->agg.at[k]->kind == V_DATA;
+  if (some) return data_zipped(E, parts, c->span);
   Span *at = arena_array(E->a, Span, n);
   for (int k = 0; k < n; k++) at[k] = c->arg[k].span;
   return zipped(E, n, bound[0]->agg.at, at, c->span);
@@ -191,6 +198,7 @@ static Value *zip_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
 
 static Value *enumerate_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   const Origin *from;
+  if (bound[0]->kind == V_DATA) return data_enumerated(E, bound[0], c->span);
   Span at[2] = {c->arg[0].span, c->arg[0].span};
   int64_t n = length_of(E, bound[0], at[0], "the argument of enumerate", &from);
   Value *v[2] = {v_range(E, v_int(E, 0, NULL), v_int(E, n, from)), bound[0]};
@@ -208,8 +216,9 @@ static Value *map_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   Value *f = bound[0], *x = bound[1];
   if (f->kind != V_FUN && f->kind != V_DTYPE && (x->kind == V_FUN || x->kind == V_DTYPE))
     f = bound[1], x = bound[0]; /* x |> map(f) */
+  if (x->kind == V_DATA) return data_map(E, x, f, c->span);
   if (x->kind != V_TUPLE && x->kind != V_RECORD) {
-    Diag *g = diag_add(E->d, T_TYPE, c->span, "map walks tuples and records, but this is %s", v_type_text(E, x));
+    Diag *g = diag_add(E->d, T_TYPE, c->span, "map walks tuples, records and data sets, but this is %s", v_type_text(E, x));
     if (x->kind == V_TENSOR || x->kind == V_RANGE)
       diag_help(E->d, g, "a comprehension walks a tensor: [f(r) for r in x]");
     elab_fail(E, g);
@@ -235,10 +244,10 @@ const Builtin builtins_core[] = {
      "Prints its values on one line, in program order; a single tensor as a table.", 0},
     {"assert", "c, message=", assert_fn, "Stops the program (R002) when c, or some element of it, is false.", 0},
     {"static", "e", static_fn, "Computes e now, during checking, so that sizes may depend on it.", 0},
-    {"len", "x", len_fn, "The length of x: its first axis, items, fields or bytes. Static.", 0},
+    {"len", "x", len_fn, "The length of x: its first axis, items, fields, bytes, rows or batches. Static.", 0},
     {"zip", "*xs", zip_fn, "Walks several things of one length together: for (a, b) in zip(x, y).", 0},
     {"enumerate", "x", enumerate_fn, "Walks x with the position: for (i, a) in enumerate(x).", 0},
-    {"map", "f, x", map_fn, "f of each item of a tuple or record.", 0},
+    {"map", "f, x", map_fn, "f of each item of a tuple or record, or of each row of a data set: d |> map(r -> ...).", 0},
     {"leaves", "x", leaves_fn, "The tensors in a record or tuple, in order, as a tuple.", 0},
     {"describe", "x", describe_fn, "The type of x as text.", 0},
     {0},

@@ -1,6 +1,7 @@
 /* Shapes: reshape, transpose, joining, splitting, padding, moving. Most are views; padding, rolling and triangles are
  * comprehensions. */
 #include "lang/builtin.h"
+#include "lang/data.h"
 #include "lang/space.h"
 #include <string.h>
 
@@ -244,6 +245,9 @@ static Value *b_pad(Elab *E, const Builtin *self, Call *c, Value **b) {
 
 /* repeat: each element n times in a row (NumPy's); tile: the whole n times. */
 static Value *b_repeat(Elab *E, const Builtin *self, Call *c, Value **b) {
+  if (b[0]->kind == V_DATA && !b[2])
+    return data_repeated(E, b[0], b[1] ? v_static_int(E, b[1], arg_span(c, b[1]), "a count") : -1, c->span);
+  if (!b[1]) diag_fail(E->d, T_ARGS, c->span, "%s needs a count", self->name);
   Value *x = tensor_arg(E, b[0], c);
   int64_t n = v_static_int(E, b[1], arg_span(c, b[1]), "a count"), total;
   if (n < 0) diag_fail(E->d, S_NEGATIVE, arg_span(c, b[1]), "a count is 0 or more");
@@ -337,6 +341,7 @@ static Value *b_diag(Elab *E, const Builtin *self, Call *c, Value **b) {
 static Value *b_part(Elab *E, const Builtin *self, Call *c, Value **b) {
   int64_t k = v_static_int(E, b[1], arg_span(c, b[1]), "a count");
   if (k < 0) diag_fail(E->d, S_NEGATIVE, arg_span(c, b[1]), "a count is 0 or more");
+  if (b[0]->kind == V_DATA) return data_part(E, b[0], k, self->data != 0, c->span);
   if (b[0]->kind == V_TUPLE) {
     int n = b[0]->agg.n, m = k < n ? (int)k : n;
     return self->data ? v_tuple(E, n - m, b[0]->agg.at + m) : v_tuple(E, m, b[0]->agg.at);
@@ -362,7 +367,8 @@ const Builtin builtins_shape[] = {
      "split(x, 3, axis = 0): a tuple of equal parts; split(x, (2, 5)): parts of these sizes", 0},
     {"pad", "x, width; axis=, value=0", b_pad,
      "pad(x, 1), pad(x, (0, 2), axis = -1), pad(x, ((1, 1), (0, 2))): x with value (0) around it", 0},
-    {"repeat", "x, n; axis=", b_repeat, "repeat(x, n, axis = 0): each element n times in a row", 0},
+    {"repeat", "x, n=; axis=", b_repeat,
+     "repeat(x, n, axis = 0): each element n times in a row; of a data set: its rows n times over, without n for ever", 0},
     {"tile", "x, n; axis=", b_repeat, "tile(x, n, axis = 0): the whole n times", 1},
     {"roll", "x, k; axis=", b_roll,
      "roll(x, k, axis = 0): moved by k places; what leaves at one end enters at the other", 0},
@@ -370,6 +376,6 @@ const Builtin builtins_shape[] = {
     {"tril", "x, k=0", b_triangle, "the lower triangle of matrices (column <= row + k), zeros elsewhere", 0},
     {"triu", "x, k=0", b_triangle, "the upper triangle of matrices (column >= row + k), zeros elsewhere", 1},
     {"diag", "x", b_diag, "diag(v): the matrix with diagonal v; diag(a): the diagonal of a", 0},
-    {"take", "x, n", b_part, "take(x, n): the first n rows of x", 0},
-    {"skip", "x, n", b_part, "skip(x, n): x without its first n rows", 1},
+    {"take", "x, n", b_part, "take(x, n): the first n rows of x, items of a tuple, rows or batches of a data set", 0},
+    {"skip", "x, n", b_part, "skip(x, n): x without its first n rows, items or batches", 1},
     {0}};

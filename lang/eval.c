@@ -1,5 +1,6 @@
 /* Expressions: one small function a kind of syntax, and their dispatch. Subscripts, comprehensions, loops and
  * conditions live in rooms of their own; so do calls (call.c), blocks (block.c) and strings (strings.c). */
+#include "lang/data.h"
 #include "lang/fold.h"
 #include <string.h>
 
@@ -203,6 +204,8 @@ static Value *member(Elab *E, Value *v, Name name, Span at) {
     return v_field(v, name, &out) ? out : NULL;
   case V_MODULE:
     return module_member(E, v->module, name);
+  case V_DATA:
+    return data_member(E, v, name, at);
   case V_NUM:
   case V_BOOL:
   case V_RANGE:
@@ -222,6 +225,8 @@ static Value *member(Elab *E, Value *v, Name name, Span at) {
 static const char *member_suggest(Elab *E, Value *v, Name name) {
   static const char *const attr[] = {"shape", "dtype", "t", "rank", "at"};
   if (v->kind == V_RECORD) return closest_name(name, v->agg.n, v->agg.key);
+  if (v->kind == V_DATA && data_of(v)->row->kind == V_RECORD)
+    return closest_name(name, data_of(v)->row->agg.n, data_of(v)->row->agg.key);
   if (v->kind == V_TENSOR) return closest_name(name, 5, attr);
   if (v->kind != V_MODULE) return NULL;
   VEC(const char *) all = {0};
@@ -343,6 +348,7 @@ static bool is_path(const Ast *e) { return e->kind == AST_NAME || (e->kind == AS
 static Value *eval_index(Elab *E, const Env *env, Ast *e) {
   Value *v = elab_expr(E, env, e->a);
   if (v->kind == V_RECORD) return index_fields(E, env, e, v);
+  if (v->kind == V_DATA) return data_index(E, env, v, e);
   if (is_path(e->a)) return elab_index(E, env, e); /* reading a name twice costs nothing */
   Ast base = {.kind = AST_NAME, .span = e->a->span, .at = e->a->at, .name = name_of(E->names, "the tensor", 10)},
       sub = *e;

@@ -21,6 +21,7 @@ typedef struct Hooks {
   int64_t (*keep)(void *ctx, Tensor t);
   /* The library: text of module `name` (embedded in the program), or NULL. */
   const char *(*library)(void *ctx, const char *name, size_t *len);
+  struct DataTable *data; /* the session's data sets (stdlib/native/data.h); NULL: none can be made */
   void *ctx;
 } Hooks;
 

@@ -55,6 +55,10 @@ static Expr *bits_field(Elab *E, Expr *bits, int shift) {
   return ex_op2(E->g, OP_SHR, bits, ex_int(E->g, DT_I64, shift));
 }
 
+Value *draw_key(Elab *E) {
+  return v_scalar(E, ex_op2(E->g, OP_PHILOX, dynamic_key(E), key_const(E, mix(E->stream.key, E->stream.ordinal++))));
+}
+
 /* Uniform in [0, 1): multiples of 2^-24, or of 2^-53 for f64. */
 static Expr *uniform01(Elab *E, Expr *bits, DType t) {
   if (t == DT_F64) return ex_op2(E->g, OP_MUL, ex_cast(E->g, t, bits_field(E, bits, 11)), ex_float(E->g, t, 0x1p-53));

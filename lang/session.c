@@ -1,4 +1,5 @@
 /* Sessions: units in, regions out; what the prompt keeps, shows, completes and documents. */
+#include "lang/data.h"
 #include "lang/session.h"
 #include <pthread.h>
 #include <stdlib.h>
@@ -141,6 +142,19 @@ static void walk_env(Walk *w, const Env *env) {
     if (env->v) walk_value(w, env->v);
 }
 
+static void walk_form(Walk *w, const DataForm *f) {
+  if (!f) return;
+  if (f->f) walk_value(w, f->f);
+  for (int k = 0; f->of && k < f->n; k++) walk_form(w, f->of[k]);
+}
+
+/* What a set's passes are given, and what its mapped functions see. */
+static void walk_data(Walk *w, const DataV *d) {
+  for (int k = 0; k < d->nkey; k++) walk_value(w, d->key[k]);
+  for (int k = 0; k < d->ntensor; k++) walk_value(w, d->tensor[k]);
+  walk_form(w, d->form), walk_form(w, d->after);
+}
+
 static void walk_value(Walk *w, Value *v) {
   switch (v->kind) {
   case V_TENSOR:
@@ -155,6 +169,9 @@ static void walk_value(Walk *w, Value *v) {
     return;
   case V_RANGE:
     walk_value(w, v->range.lo), walk_value(w, v->range.hi);
+    return;
+  case V_DATA:
+    if (first_visit(w, v)) walk_data(w, data_of(v));
     return;
   case V_FUN:
     if (!first_visit(w, v->fun)) return;

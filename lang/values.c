@@ -1,5 +1,5 @@
 /* Values: makers, static readers, their types as text, and notes about where sizes come from. */
-#include "lang/session.h"
+#include "lang/data.h"
 #include <math.h>
 #include <string.h>
 
@@ -244,6 +244,8 @@ static char *type_text_at(Elab *E, const Value *v, int depth) {
     return arena_printf(E->a, "the dtype %s", dt_name(v->dtype));
   case V_MODULE:
     return arena_printf(E->a, "the module %s", v->module->name);
+  case V_DATA:
+    return data_text(E, v);
   default:
     return arena_strdup(E->a, value_kind_text[v->kind]);
   }

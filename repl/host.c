@@ -1,6 +1,7 @@
 /* The host's life, the pipeline from region to result, and units. */
 #include "host.h"
 #include "autodiff/autodiff.h"
+#include "stdlib/native/data.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -72,7 +73,7 @@ Host *host_new(const HostOptions *o) {
   h->nh = (NativeHost){.out = h->o.out, .width = terminal_width()};
   static const Hooks template = {.vjp = ad_vjp, .jvp = ad_jvp, .run = hook_run, .keep = hook_keep, .library = library_module};
   Hooks *hooks = arena_copy(arena, &template, sizeof template);
-  hooks->ctx = h;
+  hooks->ctx = h, hooks->data = h->nh.data = data_table_new(&host_interrupt);
   SessionOptions so = {.hooks = hooks, .natives = &h->natives, .diags = h->diags, .arena = arena, .narg = o->narg, .arg = o->arg,
                       .interrupt = &host_interrupt};
   h->session = session_new(&so);
@@ -80,6 +81,7 @@ Host *host_new(const HostOptions *o) {
 }
 void host_free(Host *h) {
   for (int i = 0; i < h->slot.n; i++) tensor_drop(&h->slot.at[i]);
+  data_table_free(h->nh.data);
   if (h->codegen) codegen_free(h->codegen);
   arena_free(h->arena);
 }
@@ -193,6 +195,7 @@ static int run_entry(Host *h, const Region *unit) {
   Fault fault = {0};
   if (!out || !slot) fault_set(&fault, R_MEMORY, (Span){0, 0, 0}, "out of memory");
   bool ok = !fault.id && (n || r.neffect ? host_run(h, g, &r, out, &fault) : true);
+  data_table_end_run(h->nh.data);
   if (ok && !h->stopped) {
     for (int i = 0; i < n; i++) slot[i] = hook_keep(h, out[i]);
     session_commit(h->session, slot);
@@ -239,7 +242,9 @@ int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind 
   else if (unit.neffect || unit.nout || wants(h, PASS_GRAPH, PASS_COUNT - 1)) {
     Fault fault = {0};
     Tensor none;
-    if (!host_run(h, session_graph(h->session), &unit, &none, &fault)) {
+    bool ok = host_run(h, session_graph(h->session), &unit, &none, &fault);
+    data_table_end_run(h->nh.data);
+    if (!ok) {
       host_report_fault(h, &fault);
       code = fault_exit(&fault);
     }

@@ -160,11 +160,16 @@ static bool open_npy(In *in, const char *path, Npy *out, Fault *f) {
   return ok;
 }
 
-bool npy_header(const char *path, FileTensor *out, Fault *f) {
+bool npy_open_header(const char *path, Npy *out, Fault *f) {
   In in;
-  Npy npy;
-  bool ok = open_npy(&in, path, &npy, f);
+  bool ok = open_npy(&in, path, out, f);
   in_close(&in);
+  return ok;
+}
+
+bool npy_header(const char *path, FileTensor *out, Fault *f) {
+  Npy npy;
+  bool ok = npy_open_header(path, &npy, f);
   if (ok) *out = npy.type;
   return ok;
 }

@@ -16,6 +16,8 @@ enum { NPY_PREFIX = 12, NPY_MAX_HEADER = 1 << 20 };
 size_t npy_header_bytes(const uint8_t *prefix, const char *path, Fault *f);
 /* Parses the header text; `total` bytes are in the whole file, which must hold the data. */
 bool npy_parse(const uint8_t *head, size_t n, uint64_t total, const char *path, Npy *out, Fault *f);
+/* Header of a file. */
+bool npy_open_header(const char *path, Npy *out, Fault *f);
 /* Fortran order to row-major, in place by a copy. */
 bool npy_unturn(const Npy *t, void *data, Fault *f);
 /* The header for t into buf (at most NPY_WRITE_HEADER bytes); 0 with the fault when npy has no such dtype. */

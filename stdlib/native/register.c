@@ -1,5 +1,6 @@
 /* The list of natives. */
 #include "stdlib/native/csv.h"
+#include "stdlib/native/data.h"
 #include "stdlib/native/effects.h"
 #include "stdlib/native/host.h"
 #include "stdlib/native/idx.h"
@@ -11,6 +12,7 @@
 
 void native_register_all(Natives *r) {
   for (int i = 0; i < LINALG_COUNT; i++) natives_add(r, &linalg_natives[i]);
+  for (int i = 0; i < DATA_NATIVES; i++) natives_add(r, &data_natives[i]);
   static const Native *const row[] = {
       &native_sort,     &native_argsort,  &native_load_npy, &native_save_npy, &native_load_npz, &native_save_npz,
       &native_load_csv, &native_save_csv, &native_load_idx, &native_save_idx, &native_print,    &native_assert,

@@ -1,0 +1,302 @@
+/* Data sets: sources and stages as builtins. Stages that depend on nothing but positions are the native set's; functions of
+ * rows are kept and applied where rows are used (data.c). */
+#include "lang/builtin.h"
+#include "lang/data.h"
+#include "lang/space.h"
+#include <string.h>
+
+/* ---- making values ---------------------------------------------------------------------------------------------- */
+
+static Value *of_set(Elab *E, DataV *d) {
+  Value *v = arena_new_of(E->a, Value);
+  v->kind = V_DATA, v->ext = d;
+  return v;
+}
+
+static DataForm *form_new(Elab *E, int kind, int n, const DataForm **of, Span at) {
+  DataForm *f = arena_new_of(E->a, DataForm);
+  f->kind = kind, f->n = n, f->of = of ? arena_copy(E->a, of, sizeof *of * (size_t)n) : NULL, f->at = at;
+  return f;
+}
+
+/* What a row is, over stand-ins for its fields. Draws and effects of mapped functions leave nothing behind. */
+static Value *row_type(Elab *E, const DataForm *form, int64_t id) {
+  DataInfo info = data_info(E->hooks->data, id);
+  Value **leaf = arena_array(E->a, Value *, info.nfield);
+  for (int k = 0; k < info.nfield; k++) {
+    const DataField *f = &info.field[k];
+    leaf[k] = v_node(E, nd_param(E->g, f->dtype, f->rank, f->dim, *f->name ? f->name : "row"));
+  }
+  Stream stream = E->stream;
+  bool allowed = E->effects_allowed;
+  E->effects_allowed = false;
+  int next = 0;
+  Value *row = data_row_value(E, form, leaf, &next);
+  E->stream = stream, E->effects_allowed = allowed;
+  return row;
+}
+
+Value *data_value(Elab *E, int64_t id, Value *like, Span at) {
+  DataInfo info = data_info(data_table(E, at), id);
+  if (!like) {
+    Value **zero = arena_array(E->a, Value *, info.nfield);
+    Name *key = arena_array(E->a, Name, info.nfield);
+    for (int k = 0; k < info.nfield; k++)
+      zero[k] = v_int(E, 0, NULL), key[k] = name_of(E->names, info.field[k].name, strlen(info.field[k].name));
+    like = info.nfield == 1 && !*info.field[0].name ? zero[0] : v_record(E, info.nfield, key, zero);
+  }
+  DataForm *f = form_new(E, FORM_LEAVES, info.nfield, NULL, at);
+  f->like = like;
+  DataV *d = arena_new_of(E->a, DataV);
+  *d = (DataV){.id = id, .form = f, .at = at};
+  d->row = row_type(E, f, id);
+  return of_set(E, d);
+}
+
+static const DataV *need_data(Elab *E, Value *v, Call *c) {
+  if (v->kind == V_POISON) diag_unwind(E->d);
+  if (v->kind == V_DATA) return data_of(v);
+  Diag *g = diag_add(E->d, T_TYPE, arg_span(c, v), "%s takes a data set, not %s", c->fname, v_type_text(E, v));
+  if (v->kind == V_RECORD || v->kind == V_TENSOR) diag_help(E->d, g, "data.rows(...) makes a data set of tensors");
+  elab_fail(E, g);
+}
+
+/* The set `id` over what d is given; rows as before. */
+static DataV *staged(Elab *E, const DataV *d, int64_t id) {
+  DataV *n = arena_copy(E->a, d, sizeof *d);
+  n->id = id;
+  return n;
+}
+
+static void add_key(Elab *E, DataV *d) {
+  Value **key = arena_array(E->a, Value *, d->nkey + 1);
+  memcpy(key, d->key, sizeof *key * (size_t)d->nkey);
+  key[d->nkey] = draw_key(E);
+  d->key = key, d->nkey++;
+}
+
+static void before_batch(Elab *E, const DataV *d, const char *what, Span at) {
+  if (!d->size) return;
+  Diag *g = diag_add(E->d, T_TYPE, at, "%s of batches: it works on rows", what);
+  diag_note(E->d, g, d->at, "batches are made here");
+  diag_help(E->d, g, "put it before batch(%lld)", (long long)d->size);
+  elab_fail(E, g);
+}
+
+/* ---- text, lengths ---------------------------------------------------------------------------------------------- */
+
+char *data_text(Elab *E, const Value *v) {
+  const DataV *d = data_of(v);
+  int64_t n = data_info(E->hooks->data, d->id).length;
+  char *s = arena_printf(E->a, "a data set of %s", v_type_text(E, d->row));
+  if (n >= 0) s = arena_printf(E->a, "%s, %lld row%s", s, (long long)n, n == 1 ? "" : "s");
+  if (n == DATA_ENDLESS) s = arena_printf(E->a, "%s, without end", s);
+  if (d->size) s = arena_printf(E->a, "%s, in batches of %lld", s, (long long)d->size);
+  return s;
+}
+
+int64_t data_len(Elab *E, const Value *v, Span at) {
+  DataShape s = data_shape(E, v);
+  if (s.full >= 0) return s.full + (s.tail > 0);
+  bool endless = data_is_endless(E, v);
+  Diag *g = diag_add(E->d, T_STATIC, at, endless ? "this data set has no end" : "how many rows this data set has is known after reading it only");
+  if (!endless) diag_help(E->d, g, "count them in a loop: fold n = 0 for r in d { n + 1 }");
+  elab_fail(E, g);
+}
+
+/* ---- sources ---------------------------------------------------------------------------------------------------- */
+
+enum { SRC_IDX, SRC_NPY };
+static Value *file_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  Fault f = {0};
+  DataTable *t = data_table(E, c->span);
+  const char *path = v_static_str(E, b[0], arg_span(c, b[0]), "a file's name");
+  int64_t id = self->data == SRC_IDX ? data_idx(t, path, &f) : data_npy(t, path, &f);
+  if (id < 0) diag_fail(E->d, f.id ? f.id : M_FILE, c->span, "%s", f.msg);
+  return data_value(E, id, NULL, c->span);
+}
+
+static Value *rows_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  Value *x = b[0], **leaf;
+  Span at = arg_span(c, x);
+  DataTable *t = data_table(E, c->span);
+  if (x->kind == V_DATA) return x;
+  int n = v_leaves(E, x, &leaf);
+  if (!n) diag_fail(E->d, T_TYPE, at, "data.rows takes a tensor, or a record or tuple of tensors, not %s", v_type_text(E, x));
+  DataField *field = arena_array(E->a, DataField, n);
+  Value **tensor = arena_array(E->a, Value *, n);
+  Dim rows = {0};
+  for (int k = 0; k < n; k++) {
+    Value *r = tensor[k] = tv_harden(E, leaf[k], at);
+    if (r->kind != V_TENSOR || r->t.rank == 0)
+      diag_fail(E->d, T_TYPE, at, "data.rows takes tensors with rows; %s has none", v_type_text(E, r));
+    if (r->t.e->nvar) diag_fail(E->d, T_TYPE, at, "data.rows takes whole tensors; this one depends on an index of a comprehension");
+    if (k == 0) rows = r->t.dim[0];
+    if (r->t.dim[0].n != rows.n && r->t.dim[0].n >= 0 && rows.n >= 0) {
+      Diag *g = diag_add(E->d, S_MISMATCH, at, "these tensors have %lld and %lld rows", (long long)rows.n, (long long)r->t.dim[0].n);
+      note_origin(E, g, rows);
+      note_origin(E, g, r->t.dim[0]);
+      elab_fail(E, g);
+    }
+    field[k] = (DataField){.name = "", .dtype = r->t.dtype, .rank = r->t.rank - 1};
+    for (int a = 1; a < r->t.rank; a++) field[k].dim[a - 1] = r->t.dim[a].n < 0 ? 1 : r->t.dim[a].n;
+  }
+  Value *v = data_value(E, data_rows(t, n, field, rows.n < 0 ? 1 : rows.n), x, c->span);
+  DataV *d = v->ext;
+  d->tensor = tensor, d->ntensor = n;
+  return v;
+}
+
+/* ---- functions of rows ------------------------------------------------------------------------------------------ */
+
+Value *data_map(Elab *E, Value *v, Value *f, Span at) {
+  const DataV *d = data_of(v);
+  DataV *n = arena_copy(E->a, d, sizeof *d);
+  if (d->size) {
+    const DataForm *of = d->after ? d->after : form_new(E, FORM_BATCH, 0, NULL, at);
+    DataForm *m = form_new(E, FORM_MAP, 1, &of, at);
+    m->f = f, n->after = m;
+    return of_set(E, n);
+  }
+  DataForm *m = form_new(E, FORM_MAP, 1, (const DataForm *[]){d->form}, at);
+  m->f = f, n->form = m;
+  n->row = row_type(E, m, d->id);
+  Value **leaf;
+  if (!v_leaves(E, n->row, &leaf))
+    diag_fail(E->d, T_TYPE, at, "a row becomes %s here; a data set holds tensors, and records and tuples of them", v_type_text(E, n->row));
+  return of_set(E, n);
+}
+
+/* ---- stages ----------------------------------------------------------------------------------------------------- */
+
+static int64_t count_arg(Elab *E, Value *v, Call *c, int64_t least, const char *what) {
+  int64_t n = v_static_int(E, v, arg_span(c, v), what);
+  if (n < least) diag_fail(E->d, S_NEGATIVE, arg_span(c, v), "%s is %lld or more, not %lld", what, (long long)least, (long long)n);
+  return n;
+}
+
+static Value *shuffle_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  if (b[0]->kind == V_TENSOR || b[0]->kind == V_RANGE) {
+    Value *perm = name_lookup(E, NULL, name_of(E->names, "permutation", 11));
+    TensorV *t = v_as_tensor(E, b[0], arg_span(c, b[0]), "what is shuffled");
+    return call_simple(E, perm, 1, (Value *[]){b[0]->kind == V_TENSOR ? b[0] : v_tensor(E, t->dtype, t->rank, t->dim, t->e)}, c->span);
+  }
+  const DataV *d = need_data(E, b[0], c);
+  int64_t buffer = b[1] ? count_arg(E, b[1], c, 1, "buffer") : 10000;
+  before_batch(E, d, "shuffle", c->span);
+  if (data_is_endless(E, b[0]) && data_info(E->hooks->data, d->id).random) {
+    Diag *g = diag_add(E->d, T_TYPE, c->span, "shuffle of a data set without end");
+    diag_help(E->d, g, "shuffle before repeat");
+    elab_fail(E, g);
+  }
+  DataV *n = staged(E, d, data_shuffle(E->hooks->data, d->id, buffer));
+  add_key(E, n);
+  n->at = c->span;
+  return of_set(E, n);
+}
+
+static Value *sample_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  const DataV *d = need_data(E, b[0], c);
+  int64_t k = count_arg(E, b[1], c, 1, "the size of a sample");
+  before_batch(E, d, "sample", c->span);
+  if (data_is_endless(E, b[0])) diag_fail(E->d, T_TYPE, c->span, "sample of a data set without end");
+  DataV *n = staged(E, d, data_sample(E->hooks->data, d->id, k));
+  add_key(E, n);
+  n->at = c->span;
+  return of_set(E, n);
+}
+
+static Value *batch_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  const DataV *d = need_data(E, b[0], c);
+  int64_t size = count_arg(E, b[1], c, 1, "the size of a batch");
+  before_batch(E, d, "batch", c->span);
+  DataV *n = arena_copy(E->a, d, sizeof *d);
+  n->size = size, n->drop_last = b[2] && v_static_bool(E, b[2], arg_span(c, b[2]), "drop_last"), n->at = c->span;
+  return of_set(E, n);
+}
+
+Value *data_part(Elab *E, Value *v, int64_t n, bool skip, Span at) {
+  const DataV *d = data_of(v);
+  int64_t rows = n;
+  if (n < 0) diag_fail(E->d, S_NEGATIVE, at, "a count is 0 or more, not %lld", (long long)n);
+  if (d->size && __builtin_mul_overflow(n, d->size, &rows)) rows = INT64_MAX;
+  DataTable *t = E->hooks->data;
+  DataV *r = staged(E, d, skip ? data_skip(t, d->id, rows) : data_take(t, d->id, rows));
+  if (skip && d->size && d->after) { /* batches already counted keep their numbers */
+    diag_fail(E->d, T_TYPE, at, "skip of mapped batches: skip before map, or before batch(%lld)", (long long)d->size);
+  }
+  return of_set(E, r);
+}
+
+Value *data_repeated(Elab *E, Value *v, int64_t n, Span at) {
+  const DataV *d = data_of(v);
+  before_batch(E, d, "repeat", at);
+  return of_set(E, staged(E, d, data_repeat(E->hooks->data, d->id, n)));
+}
+
+Value *data_enumerated(Elab *E, Value *v, Span at) {
+  const DataV *d = data_of(v);
+  if (d->size) {
+    DataV *n = arena_copy(E->a, d, sizeof *d);
+    const DataForm *of[2] = {form_new(E, FORM_POS, 0, NULL, at), d->after ? d->after : form_new(E, FORM_BATCH, 0, NULL, at)};
+    DataForm *f = form_new(E, FORM_PARTS, 2, of, at);
+    f->like = v_tuple(E, 2, (Value *[]){v_none(E), v_none(E)});
+    n->after = f;
+    return of_set(E, n);
+  }
+  DataV *n = staged(E, d, data_enumerate(E->hooks->data, d->id));
+  DataForm *count = form_new(E, FORM_LEAVES, 1, NULL, at);
+  count->like = v_int(E, 0, NULL);
+  DataForm *f = form_new(E, FORM_PARTS, 2, (const DataForm *[]){count, d->form}, at);
+  f->like = v_tuple(E, 2, (Value *[]){v_none(E), v_none(E)});
+  n->form = f, n->row = row_type(E, f, n->id);
+  return of_set(E, n);
+}
+
+Value *data_zipped(Elab *E, Value *parts, Span at) {
+  int n = parts->agg.n, nkey = 0, ntensor = 0;
+  int64_t *id = arena_array(E->a, int64_t, n), length = -1;
+  const DataForm **of = arena_array(E->a, const DataForm *, n);
+  VEC(Value *) key = {0}, tensor = {0};
+  if (!n) diag_fail(E->d, T_ARGS, at, "zip needs something to walk");
+  for (int k = 0; k < n; k++) {
+    Value *v = parts->agg.at[k];
+    if (v->kind != V_DATA) {
+      Diag *g = diag_add(E->d, T_TYPE, at, "zip of a data set and %s", v_type_text(E, v));
+      diag_help(E->d, g, "data.rows(...) makes a data set of tensors; enumerate(d) counts rows");
+      elab_fail(E, g);
+    }
+    const DataV *d = data_of(v);
+    before_batch(E, d, "zip", at);
+    id[k] = d->id, of[k] = d->form;
+    for (int j = 0; j < d->nkey; j++) vec_push(E->a, &key, d->key[j]);
+    for (int j = 0; j < d->ntensor; j++) vec_push(E->a, &tensor, d->tensor[j]);
+    nkey += d->nkey, ntensor += d->ntensor;
+    int64_t len = data_info(E->hooks->data, d->id).length;
+    if (len >= 0 && length >= 0 && len != length) {
+      Diag *g = diag_add(E->d, S_MISMATCH, at, "zip of data sets with %lld and %lld rows", (long long)length, (long long)len);
+      diag_help(E->d, g, "take(%lld) cuts the longer one", (long long)(len < length ? len : length));
+      elab_fail(E, g);
+    }
+    if (len >= 0) length = len;
+  }
+  DataV *d = arena_new_of(E->a, DataV);
+  DataForm *f = form_new(E, FORM_PARTS, n, of, at);
+  f->like = parts;
+  *d = (DataV){.id = data_zip(E->hooks->data, n, id), .form = f, .nkey = nkey, .key = key.at, .ntensor = ntensor,
+               .tensor = tensor.at, .at = at};
+  d->row = row_type(E, f, d->id);
+  return of_set(E, d);
+}
+
+const Builtin builtins_data[] = {
+    {"shuffle", "d; buffer=", shuffle_fn,
+     "The rows of d in random order; where rows can't be read in any order, by a buffer of `buffer` (10,000) rows.", 0},
+    {"sample", "d, n", sample_fn, "n rows of d in random order, each at most once.", 0},
+    {"batch", "d, n; drop_last=", batch_fn,
+     "Batches of n rows; the last one is shorter if rows are left over, unless drop_last = true.", 0},
+    {"_data_rows", "x", rows_fn, "A data set of the rows of tensors.", 0},
+    {"_data_idx", "path", file_fn, "The rows of an IDX file.", SRC_IDX},
+    {"_data_npy", "path", file_fn, "The rows of an npy file.", SRC_NPY},
+    {0},
+};

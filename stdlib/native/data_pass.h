@@ -1,0 +1,24 @@
+/* One pass over a data set: batches in order, read ahead by a thread where that pays. */
+#ifndef TG_STDLIB_NATIVE_DATA_PASS_H
+#define TG_STDLIB_NATIVE_DATA_PASS_H
+#include "stdlib/native/data_set.h"
+
+typedef struct DataPassRun DataPassRun;
+/* tensor: valid during this call only; later calls give them anew. size >= 1 rows a batch; the first `skip` batches are
+ * left out. NULL: fault. */
+DataPassRun *data_pass_new(DataSet *s, int64_t size, int64_t skip, const int64_t *key, const Tensor *tensor, Fault *f);
+void data_pass_free(DataPassRun *p); /* stops and joins its thread */
+DataSet *data_pass_set(const DataPassRun *p);
+int64_t data_pass_size(const DataPassRun *p);
+void data_pass_tensors(DataPassRun *p, const Tensor *tensor);
+/* Rows that can be had without reading further, at most a batch: a full batch if there is one. -1: fault. */
+int64_t data_pass_ready(DataPassRun *p, Fault *f);
+/* The next n rows, n at most what is ready. *number: which batch of the pass it is. */
+bool data_pass_take(DataPassRun *p, int64_t n, void *const *to, int64_t *number, Fault *f);
+
+/* In the table: handles of open passes. */
+int64_t data_pass_keep(DataTable *t, DataPassRun *p);
+DataPassRun *data_pass_get(const DataTable *t, int64_t handle); /* NULL: none */
+void data_pass_end(DataTable *t, int64_t handle);
+bool data_interrupted(const DataTable *t);
+#endif
