@@ -48,6 +48,13 @@ typedef struct Space { int n; const int64_t *extent; Expr *const *f; Expr *p, *c
 /* The tensor t' of t's type with t'[f(i)] = sum over the points i of the space where cond: p(i). */
 Node *ad_gather(Graph *g, Arena *a, const Node *t, const Space *s);
 
+/* ---- save.c ---- */
+/* A step and its adjoint: `root` is the adjoint, over the step's PARAMs, the counter (NULL: none) and `taint`, the nodes that
+ * stand for cotangents. */
+typedef struct SaveSpec { int nparam; Node *const *param; Node *counter; int ntaint; Node *const *taint; int nroot; Node *const *root; int64_t trip; } SaveSpec;
+/* The nodes, other than PARAMs, that the forward loop should stack for the adjoint. */
+int ad_saved(Graph *g, Arena *a, const SaveSpec *s, Node ***out);
+
 /* ---- rules: add contributions to the inputs of n, given its adjoint(s) in the sweep ---- */
 void rule_comp(Sweep *s, Node *n, Node *w);
 void rule_body(Sweep *s, int niter, const int64_t *extent, Expr *body, Expr *guard, Expr *seed, Span span);

@@ -25,6 +25,8 @@ typedef struct Problem {
   Expr *solved[MAX_ITERS];          /* i_k as an expression, or NULL: open */
   Expr *eq[MAX_ITERS];              /* f_d - j_d, to be 0; NULL: used up */
   Expr *p, *cond;
+  Expr *first, *first_cond;         /* p and cond over the iterators before any was solved; NULL: not to be had */
+  Expr *places;                     /* of cond: what was required of solved iterators and of j */
   DType dtype;
   Span span;
 } Problem;
@@ -68,9 +70,13 @@ static void subst_each(Problem *P, int n, const int *iter, Expr *const *by) {
     if (P->solved[k]) P->solved[k] = ex_map(P->g, P->solved[k], subst_leaf, &s);
   P->p = ex_map(P->g, P->p, subst_leaf, &s);
   if (P->cond) P->cond = ex_map(P->g, P->cond, subst_leaf, &s);
+  if (P->places) P->places = ex_map(P->g, P->places, subst_leaf, &s);
 }
 static void subst_all(Problem *P, int iter, Expr *by) { subst_each(P, 1, &iter, &by); }
-static void require(Problem *P, Expr *c) { P->cond = ex_and(P->g, P->cond, c); }
+static void require(Problem *P, Expr *c) {
+  P->cond = ex_and(P->g, P->cond, c);
+  P->places = ex_and(P->g, P->places, c);
+}
 static Expr *lit(Problem *P, int64_t v) { return ex_int(P->g, DT_I64, v); }
 static void require_range(Problem *P, Expr *e, int64_t extent) {
   Interval iv[2 * MAX_ITERS];
@@ -231,6 +237,7 @@ static Node *solve_phases(Problem *P, int d, const Terms *t, int pivot, int piec
   for (int64_t r = 0; r < m; r++) {
     Problem *Q = arena_new_of(P->a, Problem);
     *Q = *P;
+    Q->first = NULL;
     int64_t ro = 0; /* b * ro + coef_j * r + c = 0 mod m */
     while (((b * ro + coef[axis] * r + c) % m + m) % m) ro++;
     Q->jext[axis] = (full - r + m - 1) / m;
@@ -317,6 +324,41 @@ static void split_guard(Graph *g, Expr *c, Expr **bounds, Expr **data) {
   *to = ex_and(g, *to, c);
 }
 
+/* When the points of the space are fewer than the elements of the result (slices, digits with gaps): the sums over the points
+ * themselves, then moved to their places, so that no element outside is computed. NULL: not this form. */
+static Node *build_then_move(Problem *P) {
+  Graph *g = P->g;
+  double points = 1, elements = 1;
+  int nsolved = 0, nopen = 0;
+  if (!P->first) return NULL;
+  for (int j = 0; j < P->nj; j++) elements *= (double)P->jext[j];
+  for (int k = 0; k < P->ni; k++) {
+    if (!P->solved[k]) {
+      nopen++;
+      continue;
+    }
+    nsolved++;
+    points *= (double)P->iext[k];
+    for (int o = 0; o < P->ni; o++)
+      if (!P->solved[o] && ex_uses_iter(P->solved[k], P->nj + o)) return NULL;
+  }
+  if (!nopen || points >= elements) return NULL;
+  int64_t extent[MAX_ITERS];
+  Expr *by[2 * MAX_ITERS], *at[MAX_ITERS];
+  int ns = 0, no = nsolved;
+  for (int j = 0; j < P->nj; j++) by[j] = lit(P, 0); /* occurs in neither */
+  for (int k = 0; k < P->ni; k++) {
+    int to = P->solved[k] ? ns++ : no++;
+    extent[to] = P->iext[k];
+    by[P->nj + k] = ex_iter(g, to);
+    if (P->solved[k]) at[to] = P->solved[k];
+  }
+  Expr *p = ex_subst_iters(g, P->first, P->nj + P->ni, by);
+  Expr *guard = P->first_cond ? ex_subst_iters(g, P->first_cond, P->nj + P->ni, by) : NULL;
+  Node *sum = nd_comp(g, nsolved, nopen, extent, RED_SUM, p, guard);
+  return nd_comp(g, P->nj, 0, P->jext, RED_NONE, ex_load(g, sum, nsolved, at, P->places, false, P->span), NULL);
+}
+
 static Node *build(Problem *P) {
   Graph *g = P->g;
   for (int d = 0; d < P->nj; d++)
@@ -324,7 +366,7 @@ static Node *build(Problem *P) {
       require(P, ex_op2(g, OP_EQ, P->eq[d], lit(P, 0)));
       P->eq[d] = NULL;
     }
-  while (use_equality(P, P->cond)) {}
+  while (use_equality(P, P->cond)) P->first = NULL;
   Interval iv[2 * MAX_ITERS];
   Box box = box_of(P, iv);
   if (P->cond) {
@@ -332,6 +374,8 @@ static Node *build(Problem *P) {
     if (known == 1) P->cond = NULL;
     if (known == 0) return nd_comp(g, P->nj, 0, P->jext, RED_NONE, ex_num(g, P->dtype, 0), NULL);
   }
+  Node *moved = build_then_move(P);
+  if (moved) return moved;
   /* Bounds first: what the other conditions load may be outside where the bounds fail. */
   Expr *bounds = NULL, *data = NULL;
   split_guard(g, P->cond, &bounds, &data);
@@ -400,6 +444,33 @@ static Node *solve(Problem *P, int pieces) {
   }
 }
 
+/* Sums over the iterators that are in no subscript before anything is scattered. */
+static Node *scatter(Graph *g, Arena *a, const Node *t, const Space *s) {
+  Expr **by = arena_array(a, Expr *, s->n), **f = arena_array(a, Expr *, t->rank), *p = s->p, *cond = s->cond;
+  int64_t *extent = arena_array(a, int64_t, s->n);
+  int nused = 0, at = 0;
+  for (int pass = 0; pass < 2; pass++)
+    for (int k = 0; k < s->n; k++) {
+      bool used = cond && ex_uses_iter(cond, k);
+      for (int d = 0; d < t->rank; d++) used |= ex_uses_iter(s->f[d], k);
+      if (used != !pass) continue;
+      nused += used;
+      extent[at] = s->extent[k];
+      by[k] = ex_iter(g, at++);
+    }
+  memcpy(f, s->f, sizeof *f * (size_t)t->rank);
+  if (nused < s->n) {
+    for (int d = 0; d < t->rank; d++) f[d] = ex_subst_iters(g, f[d], s->n, by);
+    p = ex_subst_iters(g, p, s->n, by);
+    if (cond) cond = ex_subst_iters(g, cond, s->n, by);
+    Node *sum = nd_comp(g, nused, s->n - nused, extent, RED_SUM, p, cond);
+    p = ex_load_full(g, sum, 0);
+  } else {
+    extent = (int64_t *)s->extent;
+  }
+  return nd_scatter(g, t->dtype, t->rank, t->dim, NULL, nused, extent, f, p, cond, SC_ADD, s->checked);
+}
+
 Node *ad_gather(Graph *g, Arena *a, const Node *t, const Space *s) {
   Problem *P = arena_new_of(a, Problem);
   *P = (Problem){.g = g, .a = a, .nj = t->rank, .ni = s->n, .dtype = t->dtype, .span = s->span};
@@ -416,8 +487,11 @@ Node *ad_gather(Graph *g, Arena *a, const Node *t, const Space *s) {
     P->p = ex_subst_iters(g, s->p, s->n, shift);
     P->cond = s->cond ? ex_subst_iters(g, s->cond, s->n, shift) : NULL;
     while (split_once(P)) {}
+    P->first = P->p;
+    P->first_cond = P->cond;
+    P->places = NULL;
     Node *n = solve(P, 1);
     if (n) return n;
   }
-  return nd_scatter(g, t->dtype, t->rank, t->dim, NULL, s->n, s->extent, s->f, s->p, s->cond, SC_ADD, s->checked);
+  return scatter(g, a, t, s);
 }

@@ -222,17 +222,7 @@ void rule_loop(Sweep *s, Node *n) {
   for (int i = 0; i < nout; i++) add_frontier(&fr, l->body.out[i]);
   int nf = in.frontier.n;
 
-  /* 2 the loop once more, with every carry stacked */
-  Loop more = *l;
-  Node **outs = arena_array(a, Node *, nout + ns);
-  memcpy(outs, l->body.out, sizeof *outs * (size_t)nout);
-  memcpy(outs + nout, l->param, sizeof *outs * (size_t)ns);
-  more.body.nout = nout + ns, more.body.out = outs, more.nstack = nk + ns;
-  more.body.neffect = 0, more.body.effect = NULL;
-  Node *saved = nd_loop(g, &more);
-  Node *steps = l->cond ? nd_get(g, saved, ns + nk + ns) : l->trip_node;
-
-  /* 3 the body's own adjoints, over the PARAMs of the body, stand-ins for the carried adjoints, and rows of stacked ones */
+  /* 2 the body's own adjoints, over the PARAMs of the body, stand-ins for the carried adjoints, and rows of stacked ones */
   int64_t last = l->trip > 0 ? l->trip - 1 : 0;
   Node *t = nd_counter(g, 0, last);
   Node **lam = arena_array(a, Node *, ns), **init = arena_array(a, Node *, ns + nf), **ct = arena_array(a, Node *, nout);
@@ -257,9 +247,32 @@ void rule_loop(Sweep *s, Node *n) {
   }
   for (int i = 0; i < nf; i++) x[ns + i] = in.frontier.at[i];
   ad_vjp(g, s->natives, nout, y, ct, ns + nf, x, dx);
-  /* ... with the PARAMs bound to the saved carries of step t */
-  for (int k = 0; k < ns; k++) to[k] = row_of(g, nd_get(g, saved, ns + nk + k), t, l->param[k]);
-  graph_rewrite(g, ns, x, to, ns + nf, dx);
+
+  /* 3 the loop once more, with every carry stacked, and what else the adjoint wants of each step (save.c) */
+  NodeVec taint = {0};
+  for (int k = 0; k < ns; k++)
+    if (lam[k]) vec_push(a, &taint, lam[k]);
+  for (int j = 0; j < nk; j++)
+    if (sw_result_adjoint(s, n, ns + j)) vec_push(a, &taint, sw_result_adjoint(s, n, ns + j));
+  Node **kept;
+  int nsave = ad_saved(g, a, &(SaveSpec){ns, x, t, taint.n, taint.at, ns + nf, dx, l->trip}, &kept);
+  Node **outs = arena_array(a, Node *, nout + ns + nsave);
+  memcpy(outs, l->body.out, sizeof *outs * (size_t)nout);
+  memcpy(outs + nout, l->param, sizeof *outs * (size_t)ns);
+  memcpy(outs + nout + ns, kept, sizeof *outs * (size_t)nsave);
+  graph_rewrite(g, l->counter ? nsub : ns, to, from, nsave, outs + nout + ns);
+  Loop more = *l;
+  more.body.nout = nout + ns + nsave, more.body.out = outs, more.nstack = nk + ns + nsave;
+  more.body.neffect = 0, more.body.effect = NULL;
+  Node *saved = nd_loop(g, &more);
+  Node *steps = l->cond ? nd_get(g, saved, ns + nk + ns + nsave) : l->trip_node;
+  /* ... and the body's adjoints with PARAMs and kept values bound to the rows of step t */
+  Node **was = arena_array(a, Node *, ns + nsave), **row = arena_array(a, Node *, ns + nsave);
+  for (int k = 0; k < ns + nsave; k++) {
+    was[k] = k < ns ? x[k] : kept[k - ns];
+    row[k] = row_of(g, nd_get(g, saved, ns + nk + k), t, was[k]);
+  }
+  graph_rewrite(g, ns + nsave, was, row, ns + nf, dx);
 
   /* 4 the loop in the other direction: adjoints of float states, then accumulators of the frontier that do not split off */
   Node **rparam = arena_array(a, Node *, ns + nf), **rinit = arena_array(a, Node *, ns + nf);

@@ -19,12 +19,14 @@ static int find_stack(const Loop *l, int n, Node *const *out, const Node *want) 
     if (out[l->nstate + j] == want) return j;
   return -1;
 }
-/* Every stack of `extra` is one of base's, a PARAM, or a next state. */
-static bool stacks_nothing_new(const Loop *extra, const Loop *base) {
+/* Every stack of `extra` is a PARAM, or something that base computes anyway. */
+static bool stacks_nothing_new(Graph *g, const Loop *extra, const Loop *base) {
+  Node **order;
+  int n = graph_topo(g, base->body.nout, base->body.out, &order);
   for (int j = 0; j < extra->nstack; j++) {
     const Node *s = extra->body.out[extra->nstate + j];
-    bool known = s->kind == ND_PARAM || find_stack(base, base->nstack, base->body.out, s) >= 0;
-    for (int k = 0; k < base->nstate; k++) known |= base->body.out[k] == s;
+    bool known = s->kind == ND_PARAM;
+    for (int i = 0; i < n && !known; i++) known = order[i] == s;
     if (!known) return false;
   }
   return true;
@@ -63,7 +65,7 @@ bool merge_loops(Graph *g, int nroot, Node **root) {
   for (int i = 1; i < nloop; i++)
     for (int k = 0; k < i; k++) {
       if (!same_steps(&joint[k]->loop, &loop[i]->loop)) continue;
-      if (!stacks_nothing_new(&loop[i]->loop, &joint[k]->loop) && !stacks_nothing_new(&joint[k]->loop, &loop[i]->loop)) continue;
+      if (!stacks_nothing_new(g, &loop[i]->loop, &joint[k]->loop) && !stacks_nothing_new(g, &joint[k]->loop, &loop[i]->loop)) continue;
       Node *u = unite(g, joint[k], loop[i]), *was = joint[k];
       for (int m = 0; m <= i; m++)
         if (joint[m] == was) joint[m] = u;
