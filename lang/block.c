@@ -1,5 +1,5 @@
 /* Statements: bindings, local definitions, unused values; and hoisted definitions' functions. */
-#include "lang/session.h"
+#include "lang/model.h"
 #include <string.h>
 
 /* ---- targets --------------------------------------------------------------------------------------------------- */
@@ -88,7 +88,7 @@ const Env *elab_stmt(Elab *E, const Env *env, Ast *e) {
     elab_expr(E, env, e->a);
     return env;
   case AST_NEXT:
-    diag_fail(E->d, T_TYPE, e->span, "`next` belongs in a model's method");
+    return elab_next(E, env, e);
   case AST_MODEL:
     diag_fail(E->d, T_TYPE, e->at, "a model is defined at the top level");
   default:

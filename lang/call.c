@@ -1,6 +1,6 @@
 /* Calls: arguments to parameters, signatures applied, the body followed. Every call of a definition is elaborated anew,
  * so sizes, dtypes and static values are those of this call. */
-#include "lang/session.h"
+#include "lang/model.h"
 #include <string.h>
 
 enum { MAX_CALLS = 1000 };
@@ -76,6 +76,8 @@ char *fun_signature(Elab *E, const Fun *f) {
     if (f->ast->c) s = arena_printf(E->a, "%s where %s", s, expr_text(E, f->ast->c));
     return s;
   }
+  case FUN_MODEL:
+    return arena_printf(E->a, "%s(%s)", f->name, params_text(E, f->ast->nkid, f->ast->kid));
   case FUN_LAMBDA:
     return arena_printf(E->a, "(%s) -> ...", params_text(E, f->ast->nkid, f->ast->kid));
   case FUN_BUILTIN:
@@ -87,7 +89,7 @@ char *fun_signature(Elab *E, const Fun *f) {
 
 static _Noreturn void fail_args(Elab *E, const Fun *f, Span at, const char *msg) {
   Diag *g = diag_add(E->d, T_ARGS, at, "%s", msg);
-  if (f->kind == FUN_DEF && f->ast->span.file)
+  if ((f->kind == FUN_DEF || f->kind == FUN_MODEL) && f->ast->span.file)
     diag_note(E->d, g, f->ast->at, "it is %s", fun_signature(E, f));
   else
     diag_note(E->d, g, (Span){0}, "it is %s", fun_signature(E, f));
@@ -173,13 +175,13 @@ static Stream stream_enter(Elab *E, const char *name) {
 
 /* ---- definitions ----------------------------------------------------------------------------------------------- */
 
-typedef struct Saved {
-  Stream stream;
-  Module *module;
-  const Frame *frame;
-} Saved;
+void stream_skip(Elab *E, const char *name) { stream_enter(E, name); }
 
-static Saved enter(Elab *E, Fun *f, const char *name, Span at) {
+Stream stream_member(const Stream *base, const char *name) {
+  return (Stream){.key = mix(base->key, hash_text(name)), .dyn = base->dyn, .from = base->from};
+}
+
+Saved call_enter(Elab *E, Fun *f, const char *name, Span at) {
   if (++E->depth > MAX_CALLS) {
     Diag *g = diag_add(E->d, V_RECURSION, at, "`%s` is %d calls deep: recursion needs a static bound", name, MAX_CALLS);
     if (f->ast) diag_note(E->d, g, f->ast->at, "`%s` is defined here", name);
@@ -195,13 +197,13 @@ static Saved enter(Elab *E, Fun *f, const char *name, Span at) {
   return s;
 }
 
-static void leave(Elab *E, const Saved *s) {
+void call_leave(Elab *E, const Saved *s) {
   E->depth--;
   E->stream = s->stream, E->module = s->module, E->frame = s->frame;
 }
 
 /* Arguments by parameter; NULL where the default is wanted. */
-static void assign_args(Elab *E, Fun *f, Call *c, Value **value, Span *at) {
+void call_assign(Elab *E, Fun *f, Call *c, Value **value, Span *at) {
   Ast *d = f->ast;
   int next = 0;
   for (int k = 0; k < c->n; k++) {
@@ -257,46 +259,51 @@ static void check_where(Elab *E, Fun *f, Sig *s, Span at) {
 }
 
 /* Where a definition sees names from: one that is called above its place sees what is bound so far. */
-static const Env *env_of(const Fun *f) { return f->env ? f->env : f->module->top; }
+const Env *fun_env(const Fun *f) { return f->env ? f->env : f->module->top; }
 
-static Value *call_def(Elab *E, Fun *f, Call *c) {
+void call_params(Elab *E, Fun *f, Call *c, Sig *s, Value **value, Span *at) {
   Ast *d = f->ast;
-  Value **value = arena_array(E->a, Value *, d->nkid);
-  Span *at = arena_array(E->a, Span, d->nkid);
   Name *own = arena_array(E->a, Name, d->nkid);
-  assign_args(E, f, c, value, at);
-  Saved saved = enter(E, f, f->name, c->span);
-  Sig s;
-  sig_begin(E, &s, env_of(f), f->name);
-  s.symbolic = E->checking && !c->span.file; /* the stand-in call itself */
   for (int j = 0; j < d->nkid; j++) own[j] = d->kid[j]->name;
-  s.nown = d->nkid, s.own = own, s.own_value = value;
+  s->nown = d->nkid, s->own = own, s->own_value = value;
   for (int j = 0; j < d->nkid; j++)
-    if (d->kid[j]->type) sig_float(E, &s, d->kid[j]->type, value[j], param_what(E, d->kid[j]), at[j]);
+    if (d->kid[j]->type) sig_float(E, s, d->kid[j]->type, value[j], param_what(E, d->kid[j]), at[j]);
   /* Scalars first: an `int` parameter may be a size of another. */
   for (int pass = 0; pass < 2; pass++)
     for (int j = 0; j < d->nkid; j++) {
       Ast *p = d->kid[j];
       if (!value[j] || !p->type || left_out(p, value[j]) || has_dims(p->type) != (pass == 1)) continue;
-      value[j] = sig_match(E, &s, p->type, value[j], param_what(E, p), at[j]);
+      value[j] = sig_match(E, s, p->type, value[j], param_what(E, p), at[j]);
     }
   for (int j = 0; j < d->nkid; j++) {
     Ast *p = d->kid[j];
     if (!value[j]) {
       at[j] = p->a->span;
-      value[j] = elab_expr(E, s.env, p->a);
-      if (p->type && !left_out(p, value[j])) value[j] = sig_match(E, &s, p->type, value[j], param_what(E, p), at[j]);
+      value[j] = elab_expr(E, s->env, p->a);
+      if (p->type && !left_out(p, value[j])) value[j] = sig_match(E, s, p->type, value[j], param_what(E, p), at[j]);
     }
-    s.env = env_bind_sig(E, s.env, p->name, value[j], at[j]);
+    s->env = env_bind_sig(E, s->env, p->name, value[j], at[j]);
   }
-  sig_finish(E, &s);
+  sig_finish(E, s);
+}
+
+static Value *call_def(Elab *E, Fun *f, Call *c) {
+  Ast *d = f->ast;
+  Value **value = arena_array(E->a, Value *, d->nkid);
+  Span *at = arena_array(E->a, Span, d->nkid);
+  call_assign(E, f, c, value, at);
+  Saved saved = call_enter(E, f, f->name, c->span);
+  Sig s;
+  sig_begin(E, &s, fun_env(f), f->name);
+  s.symbolic = E->checking && !c->span.file; /* the stand-in call itself */
+  call_params(E, f, c, &s, value, at);
   if (d->c) check_where(E, f, &s, c->span);
   Value *r = elab_expr(E, s.env, d->a);
   if (d->type) {
     r = sig_match(E, &s, d->type, r, arena_printf(E->a, "the result of `%s`", f->name), d->a->span);
     sig_finish(E, &s);
   }
-  leave(E, &saved);
+  call_leave(E, &saved);
   return r;
 }
 
@@ -308,11 +315,11 @@ static Value *call_lambda(Elab *E, Fun *f, Call *c) {
     fail_args(E, f, c->span,
               arena_printf(E->a, "this function takes %d argument%s, but the call gives %d", l->nkid,
                            l->nkid == 1 ? "" : "s", c->n));
-  Saved saved = enter(E, f, f->name, c->span);
+  Saved saved = call_enter(E, f, f->name, c->span);
   const Env *env = f->env;
   for (int k = 0; k < c->n; k++) env = elab_bind(E, env, 1, &l->kid[k], c->arg[k].v);
   Value *r = elab_expr(E, env, l->a);
-  leave(E, &saved);
+  call_leave(E, &saved);
   return r;
 }
 
@@ -333,8 +340,7 @@ Value *call_value(Elab *E, Value *f, Call *c) {
     if (c->arg[k].v->kind == V_POISON) diag_unwind(E->d);
   if (f->kind == V_DTYPE) return call_dtype(E, f, c);
   if (f->kind == V_POISON) diag_unwind(E->d);
-  if (f->kind == V_MODEL)
-    diag_fail(E->d, T_MODEL, c->span, "`%s` is a model, and this version cannot construct models", c->fname);
+  if (f->kind == V_MODEL) return model_call(E, f, c);
   if (f->kind != V_FUN) {
     Diag *g = diag_add(E->d, T_TYPE, c->callee, "this is not a function but %s", v_type_text(E, f));
     if (f->kind == V_TENSOR) diag_help(E->d, g, "subscripts are written x[i]");
@@ -349,6 +355,8 @@ Value *call_value(Elab *E, Value *f, Call *c) {
     return call_lambda(E, f->fun, c);
   case FUN_DEF:
     return call_def(E, f->fun, c);
+  case FUN_MODEL:
+    return model_construct(E, f->fun, c);
   }
   bug("function kind %d", f->fun->kind);
 }

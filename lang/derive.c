@@ -9,6 +9,7 @@
  * its result has no others. jacobian adds indices of its own, one for each axis of the result, and takes one-hot
  * cotangents. */
 #include "lang/builtin.h"
+#include "lang/model.h"
 #include "lang/space.h"
 #include <string.h>
 
@@ -23,6 +24,8 @@ typedef struct Trace {
   Node **param, **actual;
   int nfree;
   Index *free[TG_MAX_RANK];
+  bool track;  /* collect the next values of states */
+  Value *in;   /* the first argument as f saw it */
   Value *y;    /* f's result on the stand-ins */
   int effects; /* E->effect.n before */
 } Trace;
@@ -46,15 +49,18 @@ static void trace_begin(Trace *t, Elab *E, Value *f, const Call *c, const char *
   Span at = c->arg[0].span;
   Value *x = c->arg[0].v;
   if (x->kind == V_RANGE) x = tv_harden(E, x, at);
+  LeafKind *kind;
   t->nleaf = v_leaves(E, x, &t->leaf);
+  v_leaf_kinds(E, x, &kind);
   t->slot = arena_array(E->a, int, t->nleaf);
   DType flt = DT_F32;
   for (int k = t->nleaf; k-- > 0;)
     if (t->leaf[k]->kind == V_TENSOR && !t->leaf[k]->t.weak && dt_is_float(t->leaf[k]->t.dtype))
       flt = t->leaf[k]->t.dtype;
   for (int k = 0; k < t->nleaf; k++) {
-    t->leaf[k] = float_leaf(E, t->leaf[k], flt, at);
-    t->slot[k] = is_float_tensor(t->leaf[k]) ? t->nx++ : -1;
+    if (kind[k] == LEAF_PLAIN) t->leaf[k] = float_leaf(E, t->leaf[k], flt, at);
+    bool by = kind[k] == LEAF_PARAM || kind[k] == LEAF_PLAIN;
+    t->slot[k] = by && is_float_tensor(t->leaf[k]) ? t->nx++ : -1;
     t->nfree = free_union(E, t->leaf[k], t->nfree, t->free);
   }
   if (t->nx == 0) {
@@ -81,7 +87,9 @@ static void trace_once(Trace *t) {
     t->param[t->slot[k]] = nd_param(E->g, (DType)a->dtype, a->rank, a->dim, "x");
     at[k] = load_over(E, t->param[t->slot[k]], t->nfree, t->free, t->leaf[k]->t.dim);
   }
-  t->call.arg[0].v = v_with_leaves(E, t->x, at);
+  t->in = v_with_leaves(E, t->x, at);
+  if (t->track) t->in = next_track(E, t->in);
+  t->call.arg[0].v = t->in;
   t->y = call_value(E, t->f, &t->call);
 }
 
@@ -144,7 +152,7 @@ static Value *gradient(Trace *t, Node *const *dx) {
   for (int k = 0; k < t->nleaf; k++)
     at[k] =
         t->slot[k] < 0 ? zero_leaf(E, t->leaf[k]) : load_over(E, dx[t->slot[k]], t->nfree, t->free, t->leaf[k]->t.dim);
-  return v_with_leaves(E, t->x, at);
+  return v_bare(E, v_with_leaves(E, t->x, at));
 }
 
 static Node *ones(Elab *E, const Node *like) {
@@ -158,6 +166,8 @@ static Value *call_grad(Elab *E, Fun *self, Call *c) {
   bool with_value = strcmp(self->name, "value_grad") == 0;
   Trace t;
   trace_begin(&t, E, self->data[0], c, self->name);
+  t.track = with_value && v_has_model(t.x);
+  const Next *before = E->next;
   trace(&t, false, NULL);
   Value *y = target_of(&t);
   if (y->kind == V_NUM) y = tv_cast(E, y, DT_F32, c->span);
@@ -174,8 +184,13 @@ static Value *call_grad(Elab *E, Fun *self, Call *c) {
     Node *yn = node_over(E, y, t.nfree, t.free), *ct = ones(E, yn);
     E->hooks->vjp(E->g, E->natives, 1, &yn, &ct, t.nx, t.param, dx);
   }
-  Value *value = trace_end(&t, t.nx, dx, with_value ? t.y : NULL), *g = gradient(&t, dx);
-  return with_value ? v_tuple(E, 2, (Value *[]){value, g}) : g;
+  Value *next = t.track ? next_values(E, t.in) : v_none(E), *both = v_tuple(E, 2, (Value *[]){t.y, next});
+  both = trace_end(&t, t.nx, dx, with_value ? both : NULL);
+  E->next = before;
+  Value *g = gradient(&t, dx);
+  if (!with_value) return g;
+  if (!t.track) return v_tuple(E, 2, (Value *[]){both->agg.at[0], g});
+  return v_tuple(E, 3, (Value *[]){both->agg.at[0], g, next_state(E, t.x, both->agg.at[1])});
 }
 
 /* ---- vjp, jvp ------------------------------------------------------------------------------------------------------

@@ -32,9 +32,11 @@ typedef struct Origin { const char *text; Span span; const struct Origin *via; }
 typedef struct Dim { int64_t n; const Origin *from; const char *sym; /* its name while a signature is checked by itself, e.g. "K" */ } Dim;
 /* n < 0: not known yet. Occurs in trial elaboration only (see Elab.trial); every check treats it as agreeing. */
 
-typedef struct TensorV { DType dtype; bool weak; int rank; Dim dim[TG_MAX_RANK]; Expr *e; } TensorV;
+typedef struct TensorV { DType dtype; bool weak; int rank; Dim dim[TG_MAX_RANK]; Expr *e;
+  const void *id; /* a model's parameter or state itself, by its identity (model.h); NULL for all that is computed */ } TensorV;
 
 typedef enum { V_NONE, V_NUM, V_BOOL, V_STR, V_TUPLE, V_RECORD, V_RANGE, V_FUN, V_TENSOR, V_DTYPE, V_MODULE, V_MODEL, V_DATA,
+  V_HOLE,   /* `_` as a constructor's argument: a size that the model's first call gives */
   V_ZIP,    /* zip(a, b), enumerate(a): agg.at are iterables of one length (ranges, tensors, tuples), walked together */
   V_POISON  /* what a failed top-level binding is bound to: using it unwinds without a further message */
 } ValueKind;
@@ -53,7 +55,8 @@ struct Value {
     TensorV t;
     DType dtype;
     Module *module;
-    void *ext;                                     /* MODEL, DATA: later rooms */
+    struct ModelV *model;                          /* model.h */
+    void *ext;                                     /* DATA: later rooms */
   };
 };
 
@@ -127,9 +130,9 @@ typedef struct Builtin {
   int64_t data;         /* e.g. a ScalarOp or Reduce for table-driven rows */
 } Builtin;
 struct Fun {
-  enum { FUN_DEF, FUN_LAMBDA, FUN_BUILTIN, FUN_DERIVED } kind;
+  enum { FUN_DEF, FUN_LAMBDA, FUN_BUILTIN, FUN_DERIVED, FUN_MODEL /* a model's name: calling it constructs one */ } kind;
   const char *name;
-  Ast *ast;             /* DEF, LAMBDA */
+  Ast *ast;             /* DEF, LAMBDA, MODEL */
   const Env *env;
   Module *module;       /* whose top level it sees */
   const Builtin *builtin;
@@ -155,6 +158,7 @@ struct Index {
   const char *sym;      /* the extent's symbol while a signature is checked by itself, or NULL */
   Expr *var;
   Index *outer;
+  const struct Next *next; /* Elab.next when it was pushed */
 };
 
 /* A linear constraint met while trying: subscript `sub` of an axis of size n (X_RANGE, X_SIZES, X_BOUNDS material). */
@@ -185,7 +189,9 @@ struct Elab {
   const char *stack_low;        /* elaboration below this address would overflow the C stack: P_DEPTH or V_RECURSION */
   Stream stream;
   bool checking;                /* a definition by itself, on stand-in arguments (check.c) */
-  bool training;                /* later: mode of models */
+  const struct Next *next;      /* next values of states that an enclosing value_grad collects (model.h) */
+  struct Build *build;          /* the model being constructed, or NULL */
+  const char *path;             /* where in it: "blocks.qkv"; NULL outside */
   int unrolled;                 /* > 0 inside an unrolled comprehension */
 };
 

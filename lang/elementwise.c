@@ -1,6 +1,7 @@
 /* Element-wise scalar operations on any values: static folding, records and tuples leaf by leaf, tensors by
  * broadcasting. */
 #include "lang/fold.h"
+#include "lang/model.h"
 #include <string.h>
 
 static bool is_agg(const Value *v) { return v->kind == V_TUPLE || v->kind == V_RECORD; }
@@ -40,6 +41,24 @@ static Value *map_op(Elab *E, ScalarOp op, int n, Value *const *v, const Span *a
     kid[i] = tv_elementwise(E, op, n, arg, at, whole);
   }
   return rebuilt(E, like, kid);
+}
+
+/* ---- models ---------------------------------------------------------------------------------------------------- */
+
+typedef struct ParamOp {
+  ScalarOp op;
+  const Span *at;
+  Span whole;
+} ParamOp;
+
+static Value *op_param(Elab *E, void *ctx, int n, Value **arg) {
+  ParamOp *p = ctx;
+  return tv_elementwise(E, p->op, n, arg, p->at, p->whole);
+}
+
+static Value *map_params(Elab *E, ScalarOp op, int n, Value *const *v, const Span *at, Span whole) {
+  ParamOp p = {op, at, whole};
+  return model_arith(E, n, v, at, whole, op_text(op), op_param, &p);
 }
 
 /* ---- equality of static things --------------------------------------------------------------------------------- */
@@ -139,6 +158,8 @@ Value *tv_elementwise(Elab *E, ScalarOp op, int n, Value *const *v, const Span *
   if (r) return r;
   for (int k = 0; k < n; k++)
     if (is_agg(v[k])) return map_op(E, op, n, v, at, whole);
+  for (int k = 0; k < n; k++)
+    if (v[k]->kind == V_MODEL) return map_params(E, op, n, v, at, whole);
   for (int k = 0; k < n; k++)
     if (!is_numeric(v[k])) fail_operands(E, op, n, v, at, whole);
   if ((r = fold_static(E, op, n, v, at, whole))) return r;

@@ -2,6 +2,7 @@
  * conditions live in rooms of their own; so do calls (call.c), blocks (block.c) and strings (strings.c). */
 #include "lang/data.h"
 #include "lang/fold.h"
+#include "lang/model.h"
 #include <string.h>
 
 _Noreturn void elab_fail(Elab *E, Diag *g) {
@@ -204,6 +205,8 @@ static Value *member(Elab *E, Value *v, Name name, Span at) {
     return v_field(v, name, &out) ? out : NULL;
   case V_MODULE:
     return module_member(E, v->module, name);
+  case V_MODEL:
+    return model_member(E, v, name, at);
   case V_DATA:
     return data_member(E, v, name, at);
   case V_NUM:
@@ -225,6 +228,7 @@ static Value *member(Elab *E, Value *v, Name name, Span at) {
 static const char *member_suggest(Elab *E, Value *v, Name name) {
   static const char *const attr[] = {"shape", "dtype", "t", "rank", "at"};
   if (v->kind == V_RECORD) return closest_name(name, v->agg.n, v->agg.key);
+  if (v->kind == V_MODEL) return model_suggest(E, v->model, name);
   if (v->kind == V_DATA && data_of(v)->row->kind == V_RECORD)
     return closest_name(name, data_of(v)->row->agg.n, data_of(v)->row->agg.key);
   if (v->kind == V_TENSOR) return closest_name(name, 5, attr);
@@ -268,7 +272,8 @@ static Value *callee_of(Elab *E, const Env *env, Ast *f, Value **receiver) {
   *receiver = NULL;
   if (f->kind != AST_MEMBER) return elab_expr(E, env, f);
   Value *v = elab_expr(E, env, f->a), *m = member(E, v, f->name, f->span);
-  if (m && (m->kind == V_FUN || m->kind == V_DTYPE || m->kind == V_MODEL || v->kind == V_MODULE || v->kind == V_RECORD))
+  if (m && (m->kind == V_FUN || m->kind == V_DTYPE || m->kind == V_MODEL || v->kind == V_MODULE || v->kind == V_RECORD ||
+            v->kind == V_MODEL))
     return m;
   Value *g = v->kind == V_MODULE ? NULL : name_lookup(E, env, f->name);
   if (!g) fail_member(E, env, v, f, true);
@@ -304,6 +309,13 @@ static Value *eval_call_with(Elab *E, const Env *env, Ast *e, Value *piped, Span
   if (!piped && is_at_update(e)) return elab_at_update(E, env, e);
   Value *receiver, *f = callee_of(E, env, e->a, &receiver);
   Call c = {.span = e->span, .callee = e->a->span, .fname = callee_name(e->a), .ast = e};
+  if (f->kind == V_FUN && f->fun->kind == FUN_MODEL && !receiver && e->ival != 1) {
+    f = elab_construct(E, env, f->fun, e, &c);
+    if (!piped) return f;
+    c.arg = arena_array(E->a, Arg, 1), c.n = 1;
+    c.arg[0] = (Arg){.v = piped, .span = piped_at};
+    return call_value(E, f, &c);
+  }
   if (e->ival == 1) return call_comp(E, env, e, f, receiver, piped, &c);
   c.arg = arena_array(E->a, Arg, e->nkid + 2);
   if (receiver) c.arg[c.n++] = (Arg){.v = receiver, .span = e->a->a->span};

@@ -1,4 +1,5 @@
 /* What loops and comprehensions walk over, and the moves between values over free indices and nodes over axes. */
+#include "lang/model.h"
 #include "lang/space.h"
 #include <string.h>
 
@@ -266,6 +267,7 @@ static bool is_number(const Value *v) {
 bool same_structure(const Value *a, const Value *b) {
   if (is_number(a) || is_number(b)) return is_number(a) && is_number(b);
   if (a->kind != b->kind) return false;
+  if (a->kind == V_MODEL) return model_same_structure(a->model, b->model);
   if (a->kind != V_TUPLE && a->kind != V_RECORD && a->kind != V_ZIP) return value_same(a, b);
   if (a->agg.n != b->agg.n) return false;
   for (int k = 0; k < a->agg.n; k++) {
@@ -312,38 +314,4 @@ bool value_same(const Value *a, const Value *b) {
   default:
     return a->ext == b->ext;
   }
-}
-
-/* ---- leaves ------------------------------------------------------------------------------------------------------ */
-
-typedef struct Leaves {
-  Elab *E;
-  VEC(Value *) at;
-  int next;
-  Value *const *with;
-} Leaves;
-static bool is_leaf(const Value *v) { return v->kind == V_TENSOR || v->kind == V_NUM || v->kind == V_BOOL; }
-static void collect_leaves(Leaves *l, Value *v) {
-  if (is_leaf(v)) vec_push(l->E->a, &l->at, v);
-  if (v->kind == V_TUPLE || v->kind == V_RECORD || v->kind == V_ZIP)
-    for (int k = 0; k < v->agg.n; k++) collect_leaves(l, v->agg.at[k]);
-}
-/* Tensors and static numbers and bools, in order; strings, functions and the like are none. */
-int v_leaves(Elab *E, Value *v, Value ***out) {
-  Leaves l = {.E = E};
-  collect_leaves(&l, v);
-  *out = l.at.at;
-  return l.at.n;
-}
-static Value *replace_leaves(Leaves *l, Value *v) {
-  if (is_leaf(v)) return l->with[l->next++];
-  if (v->kind != V_TUPLE && v->kind != V_RECORD && v->kind != V_ZIP) return v;
-  Value **kid = arena_array(l->E->a, Value *, v->agg.n);
-  for (int k = 0; k < v->agg.n; k++) kid[k] = replace_leaves(l, v->agg.at[k]);
-  if (v->kind == V_RECORD) return v_record(l->E, v->agg.n, v->agg.key, kid);
-  return v->kind == V_ZIP ? v_zip(l->E, v->agg.n, kid) : v_tuple(l->E, v->agg.n, kid);
-}
-Value *v_with_leaves(Elab *E, Value *like, Value *const *leaf) {
-  Leaves l = {.E = E, .with = leaf};
-  return replace_leaves(&l, like);
 }

@@ -271,20 +271,15 @@ static void hoist(Elab *E, Module *m, Ast *item) {
   if (!def) return;
   Session *s = E->session;
   Value *known = map_get(&m->def, def->name);
-  Value *v;
-  if (def->kind == AST_MODEL) {
-    v = arena_new_of(E->a, Value);
-    v->kind = V_MODEL, v->ext = def;
-  } else {
-    Fun *f = fun_def(E, def, NULL);
-    f->module = m;
-    if (known && known->kind == V_FUN) { /* callers hold on to the Fun */
-      vec_push(s->opt.arena, &s->redefined, ((Redefined){known->fun, *known->fun}));
-      *known->fun = *f;
-      return;
-    }
-    v = v_fun(E, f);
+  Fun *f = fun_def(E, def, NULL);
+  f->module = m;
+  if (def->kind == AST_MODEL) f->kind = FUN_MODEL;
+  if (known && known->kind == V_FUN) { /* callers hold on to the Fun */
+    vec_push(s->opt.arena, &s->redefined, ((Redefined){known->fun, *known->fun}));
+    *known->fun = *f;
+    return;
   }
+  Value *v = v_fun(E, f);
   if (m == s->main && !known) vec_push(s->opt.arena, &s->hoisted, def->name);
   map_put(s->opt.arena, &m->def, def->name, v);
 }
@@ -384,7 +379,7 @@ static void check_item(Elab *E, void *ctx) {
   Ast *item = ctx, *def = def_of(item);
   lint_unused(E, item);
   Value *v = def ? map_get(&E->module->def, def->name) : NULL;
-  if (v && v->kind == V_FUN && v->fun->ast == def) def_check(E, v->fun);
+  if (v && v->kind == V_FUN && v->fun->ast == def && v->fun->kind == FUN_DEF) def_check(E, v->fun);
 }
 
 static bool interrupted(const Elab *E) { return E->interrupt && *E->interrupt; }

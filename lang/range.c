@@ -16,7 +16,8 @@ Index *index_push(Elab *E, Name name, Span at, int64_t extent, int64_t lo, const
                .lo = lo,
                .from = from,
                .sym = sym,
-               .outer = E->index};
+               .outer = E->index,
+               .next = E->next};
   i->var = ex_var(E->g, i->uid);
   E->index = i;
   if (E->trial) vec_push(E->a, &E->tried, i);

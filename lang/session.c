@@ -1,5 +1,6 @@
 /* Sessions: units in, regions out; what the prompt keeps, shows, completes and documents. */
 #include "lang/data.h"
+#include "lang/model.h"
 #include "lang/session.h"
 #include <pthread.h>
 #include <stdlib.h>
@@ -173,9 +174,13 @@ static void walk_value(Walk *w, Value *v) {
   case V_DATA:
     if (first_visit(w, v)) walk_data(w, data_of(v));
     return;
+  case V_MODEL:
+    if (!first_visit(w, v->model)) return;
+    for (int k = 0; k < v->model->n; k++) walk_value(w, v->model->at[k].v);
+    return;
   case V_FUN:
     if (!first_visit(w, v->fun)) return;
-    if (v->fun->kind == FUN_LAMBDA || v->fun->kind == FUN_DEF) walk_env(w, v->fun->env);
+    if (v->fun->kind != FUN_BUILTIN && v->fun->kind != FUN_DERIVED) walk_env(w, v->fun->env);
     for (int k = 0; k < v->fun->ndata; k++) walk_value(w, v->fun->data[k]);
     return;
   default:
@@ -200,7 +205,7 @@ void session_commit(Session *s, const int64_t *slot) {
     TensorV *t = &s->pending.at[k]->t;
     int64_t dim[TG_MAX_RANK];
     for (int a = 0; a < t->rank; a++) dim[a] = t->dim[a].n;
-    t->dtype = tv_hard_dtype(t), t->weak = false;
+    t->dtype = tv_hard_dtype(t), t->weak = false; /* t->id stays: it is the parameter still */
     t->e = ex_load_full(E->g, nd_input(E->g, t->dtype, t->rank, dim, NULL, slot[k]), 0);
   }
   s->pending.n = s->redefined.n = s->hoisted.n = 0;
@@ -282,6 +287,12 @@ static void offer_module(Found *f, const Module *m) {
   for (const Env *b = m->top; b; b = b->up) offer(f, b->name);
 }
 
+static Value *path_member(const ModelV *m, Name name) {
+  for (int k = 0; k < m->n; k++)
+    if (m->at[k].name == name) return m->at[k].v;
+  return NULL;
+}
+
 /* The value of a path of plain names, a.b.c; NULL when it is anything else. */
 static Value *path_value(Session *s, const char *path, size_t n) {
   Elab *E = &s->E;
@@ -296,6 +307,8 @@ static Value *path_value(Session *s, const char *path, size_t n) {
       if (!v_field(v, name, &v)) return NULL;
     } else if (v->kind == V_MODULE)
       v = module_member(E, v->module, name);
+    else if (v->kind == V_MODEL)
+      v = path_member(v->model, name);
     else
       return NULL;
     if (!v || v->kind == V_POISON) return NULL;
@@ -308,6 +321,11 @@ static void offer_members(Found *f, Session *s, Value *v) {
   if (v->kind == V_RECORD)
     for (int k = 0; k < v->agg.n; k++) offer(f, v->agg.key[k]);
   if (v->kind == V_MODULE) offer_module(f, v->module);
+  if (v->kind == V_MODEL) {
+    for (int k = 0; k < v->model->n; k++) offer(f, v->model->at[k].name);
+    for (int k = 0; k < v->model->nmethod; k++) offer(f, v->model->method[k]->name);
+    offer(f, "train"), offer(f, "eval");
+  }
   if (v->kind == V_TENSOR)
     for (size_t k = 0; k < sizeof attr / sizeof *attr; k++) offer(f, attr[k]);
 }

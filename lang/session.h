@@ -136,6 +136,28 @@ char *expr_text(Elab *E, const Ast *e);    /* a dim or default as text, cut to o
 /* ---- text (strings.c) ---- */
 char *num_text(Arena *a, double v); /* shortest text of a static decimal, as the f32 it will be */
 /* Adds a value to a print template: operands are appended to args. */
+/* After type's dims: how many; every size must be known. `what` names it in messages. */
+int sig_shape(Elab *E, Sig *s, Ast *type, const char *what, Dim *dim);
+/* Binds each unbound variable of type's dims to size(ctx, n-th of them), for a stand-in. */
+void sig_assign(Elab *E, Sig *s, Ast *type, int64_t (*size)(void *ctx, int nth), void *ctx, int *nth);
+
+/* ---- calls (call.c) ---- */
+typedef struct Saved {
+  Stream stream;
+  Module *module;
+  const Frame *frame;
+} Saved;
+/* Into the body of f, under a name that keys its random stream (interned), and out of it. */
+Saved call_enter(Elab *E, Fun *f, const char *name, Span at);
+void call_leave(Elab *E, const Saved *s);
+/* Counts a call of `name` that comes later. */
+void stream_skip(Elab *E, const char *name);
+/* Arguments by parameter, NULL where the default is wanted; then checked against the signature and bound in s->env. */
+void call_assign(Elab *E, Fun *f, Call *c, Value **value, Span *at);
+void call_params(Elab *E, Fun *f, Call *c, Sig *s, Value **value, Span *at);
+/* Where a definition sees names from: one that is called above its place sees what is bound so far. */
+const Env *fun_env(const Fun *f);
+
 typedef struct Template {
   VEC(char) text;
   VEC(Value *) arg;

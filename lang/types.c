@@ -212,7 +212,7 @@ static Value *match_shape(Elab *E, Sig *s, Ast *type, Value *v, const char *what
   int nrest = v->t.rank - fixed;
   if (rest < 0 ? nrest != 0 : nrest < 0) fail_rank(E, s, type, v, what, at);
   Value *r = v_tensor(E, v->t.dtype, v->t.rank, v->t.dim, v->t.e);
-  r->t.weak = v->t.weak;
+  r->t.weak = v->t.weak, r->t.id = v->t.id;
   if (rest >= 0) match_rest(E, s, type, v, rest, nrest, what, at);
   for (int k = 0, axis = 0; k < type->nkid; k++) {
     if (k == rest) {
@@ -378,4 +378,41 @@ void sig_begin(Elab *E, Sig *s, const Env *env, const char *fname) {
   (void)E;
   memset(s, 0, sizeof *s);
   s->env = s->outer = env, s->fname = fname;
+}
+
+/* ---- sizes of what is made, not matched ------------------------------------------------------------------------- */
+
+int sig_shape(Elab *E, Sig *s, Ast *type, const char *what, Dim *dim) {
+  if (type->nkid > TG_MAX_RANK) diag_fail(E->d, S_RANK, type->span, "%d axes; %d is the most", type->nkid, TG_MAX_RANK);
+  for (int k = 0; k < type->nkid; k++) {
+    Ast *e = type->kid[k];
+    if (e->kind == AST_ELLIPSIS) diag_fail(E->d, T_TYPE, e->span, "`%s` needs all its sizes: `...` has none", what);
+    Linear d = dim_eval(E, s, e);
+    if (!d.ok || d.var) {
+      Diag *g = diag_add(E->d, N_UNKNOWN, e->span, "unknown size `%s` of `%s`", d.var ? d.var : expr_text(E, e), what);
+      diag_help(E->d, g, "sizes are made of numbers, the model's arguments and its members above");
+      elab_fail(E, g);
+    }
+    if (d.c < 0) {
+      Diag *g = diag_add(E->d, S_NEGATIVE, e->span, "axis %d of `%s` would have the size %lld", k, what, (long long)d.c);
+      note_variables(E, s, g, e);
+      elab_fail(E, g);
+    }
+    dim[k] = (Dim){.n = d.c, .from = origin_new(E, d.from, e->span, "%lld is axis %d of `%s`", (long long)d.c, k, what)};
+  }
+  return type->nkid;
+}
+
+static void assign_names(Elab *E, Sig *s, Ast *e, int64_t (*size)(void *ctx, int nth), void *ctx, int *nth) {
+  bool own;
+  if (e->kind == AST_BINARY) {
+    assign_names(E, s, e->a, size, ctx, nth);
+    assign_names(E, s, e->b, size, ctx, nth);
+  }
+  if (e->kind == AST_NAME && !find_dim(E, s, e->name, &own) && !own)
+    s->env = env_bind_sig(E, s->env, e->name, v_int(E, size(ctx, (*nth)++), NULL), e->span);
+}
+
+void sig_assign(Elab *E, Sig *s, Ast *type, int64_t (*size)(void *ctx, int nth), void *ctx, int *nth) {
+  for (int k = 0; k < type->nkid; k++) assign_names(E, s, type->kid[k], size, ctx, nth);
 }

@@ -1,11 +1,12 @@
 /* Values: makers, static readers, their types as text, and notes about where sizes come from. */
 #include "lang/data.h"
+#include "lang/model.h"
 #include <math.h>
 #include <string.h>
 
 const char *const value_kind_text[] = {"nothing",  "a number", "a bool",     "a string",      "a tuple",
                                        "a record", "a range",  "a function", "a tensor",      "a dtype",
-                                       "a module", "a model",  "a data set", "zipped values", "a failed value"};
+                                       "a module", "a model",  "a data set", "a size to be found", "zipped values", "a failed value"};
 
 static Value *v_make(Elab *E, ValueKind kind) {
   Value *v = arena_new_of(E->a, Value);
@@ -244,6 +245,8 @@ static char *type_text_at(Elab *E, const Value *v, int depth) {
     return arena_printf(E->a, "the dtype %s", dt_name(v->dtype));
   case V_MODULE:
     return arena_printf(E->a, "the module %s", v->module->name);
+  case V_MODEL:
+    return model_text(E, v->model);
   case V_DATA:
     return data_text(E, v);
   default:

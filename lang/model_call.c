@@ -1,0 +1,146 @@
+/* Members and calls of models: what names mean in a method, fields, modes, `net(x)`. */
+#include "lang/model.h"
+#include "lang/space.h"
+#include <string.h>
+
+const char *model_label(Elab *E, const ModelV *m) {
+  (void)E;
+  return *m->path ? m->path : m->def->name;
+}
+
+char *model_text(Elab *E, const ModelV *m) {
+  char *s = arena_printf(E->a, "%s", m->def->name);
+  for (int k = 0; k < m->lead; k++) s = arena_printf(E->a, "%s%s%lld", s, k ? " x " : " x ", (long long)m->dim[k].n);
+  if (m->lead) return arena_printf(E->a, "a stack %s", s);
+  return arena_printf(E->a, m->hole ? "a model %s with an unknown size" : "a model %s", s);
+}
+
+/* ---- what names mean ------------------------------------------------------------------------------------------- */
+
+static Value *fresh_copy(Elab *E, Value *v, const void *id) {
+  if (v->kind != V_TENSOR) return v;
+  Value *r = arena_copy(E->a, v, sizeof *v);
+  r->t.id = id;
+  return r;
+}
+
+static Value *member_value(Elab *E, const Member *x, const Env *env) {
+  switch (x->kind) {
+  case MEM_PARAM:
+    return fresh_copy(E, x->v, x->id);
+  case MEM_STATE:
+    return x->v->kind == V_NONE ? x->v : fresh_copy(E, next_value(E, x->id, x->v), x->id);
+  case MEM_DERIVED: {
+    Stream s = E->stream;
+    E->stream = x->stream;
+    Value *v = elab_expr(E, env, x->ast->b);
+    E->stream = s;
+    return v;
+  }
+  default:
+    return x->v;
+  }
+}
+
+static Value *method_value(Elab *E, const ModelV *m, Ast *def, const Env *env) {
+  Fun *f = fun_def(E, def, env);
+  f->module = m->def->module;
+  const char *label = model_label(E, m), *name = def->name;
+  char *full = strcmp(name, "apply") ? arena_printf(E->a, "%s.%s", label, name) : arena_strdup(E->a, label);
+  f->name = name_of(E->names, full, strlen(full));
+  return v_fun(E, f);
+}
+
+/* Arguments and the first n members. */
+static const Env *members_env(Elab *E, const ModelV *m, int n) {
+  const Env *env = fun_env(m->def);
+  Module *module = E->module;
+  if (m->def->module) E->module = m->def->module;
+  for (int k = 0; k < n; k++) {
+    const Member *x = &m->at[k];
+    Value *v = member_value(E, x, env);
+    int64_t size;
+    bool dim = x->kind == MEM_ARG || (x->kind == MEM_VALUE && v_is_static_int(v, &size));
+    env = dim ? env_bind_sig(E, env, x->name, v, x->span) : env_bind(E, env, x->name, v, x->span);
+  }
+  E->module = module;
+  return env;
+}
+
+const Env *model_env(Elab *E, Value *model) {
+  const ModelV *m = model->model;
+  const Env *env = members_env(E, m, m->n);
+  Value **method = arena_array(E->a, Value *, m->nmethod);
+  for (int k = 0; k < m->nmethod; k++) {
+    method[k] = method_value(E, m, m->method[k], NULL);
+    env = env_bind(E, env, m->method[k]->name, method[k], m->method[k]->at);
+  }
+  env = env_bind(E, env, name_of(E->names, "training", 8), v_bool(E, m->training), m->def->ast->at);
+  env = env_bind(E, env, name_of(E->names, "self", 4), model, m->def->ast->at);
+  for (int k = 0; k < m->nmethod; k++) method[k]->fun->env = env;
+  return env;
+}
+
+Ast *model_apply(Elab *E, const ModelV *m) {
+  (void)E;
+  for (int k = 0; k < m->nmethod; k++)
+    if (name_is(m->method[k]->name, "apply")) return m->method[k];
+  return NULL;
+}
+
+static Value *method_of(Elab *E, Value *model, Ast *def) {
+  const Env *env = env_find(model_env(E, model), def->name);
+  return env->v;
+}
+
+/* ---- fields ---------------------------------------------------------------------------------------------------- */
+
+Value *model_member(Elab *E, Value *model, Name name, Span at) {
+  const ModelV *m = model->model;
+  for (int k = m->n; k-- > 0;) {
+    const Member *x = &m->at[k];
+    if (x->name != name) continue;
+    if (x->v->kind == V_NONE && m->bare && x->kind != MEM_ARG)
+      diag_fail(E->d, T_MODEL, at, "%s holds parameters only, as gradients do: it has no `%s`", model_text(E, m), name);
+    if (x->kind == MEM_DERIVED && m->lead)
+      diag_fail(E->d, T_MODEL, at, "`%s` is computed from parameters of one model; this is %s", name, model_text(E, m));
+    return member_value(E, x, x->kind == MEM_DERIVED ? members_env(E, m, k) : NULL);
+  }
+  if (name_is(name, "train")) return v_with_mode(E, model, true);
+  if (name_is(name, "eval")) return v_with_mode(E, model, false);
+  for (int k = 0; k < m->nmethod; k++)
+    if (m->method[k]->name == name) {
+      if (m->lead || m->hole) return method_value(E, m, m->method[k], NULL); /* its call says why not */
+      return method_of(E, model, m->method[k]);
+    }
+  return NULL;
+}
+
+const char *model_suggest(Elab *E, const ModelV *m, Name name) {
+  VEC(const char *) all = {0};
+  for (int k = 0; k < m->n; k++) vec_push(E->a, &all, m->at[k].name);
+  for (int k = 0; k < m->nmethod; k++) vec_push(E->a, &all, m->method[k]->name);
+  vec_push(E->a, &all, "train");
+  vec_push(E->a, &all, "eval");
+  return closest_name(name, all.n, all.at);
+}
+
+/* ---- calls ----------------------------------------------------------------------------------------------------- */
+
+Value *model_call(Elab *E, Value *model, Call *c) {
+  ModelV *m = model->model;
+  if (m->lead) {
+    Diag *g = diag_add(E->d, T_MODEL, c->span, "%s is called; one of its models is wanted", model_text(E, m));
+    diag_help(E->d, g, "fold x = x for b in stack { b(x) } runs them in turn; stack[0] is the first");
+    elab_fail(E, g);
+  }
+  if (m->hole) model = v_with_mode(E, hole_solve(E, m->hole, c), m->training), m = model->model;
+  Ast *apply = model_apply(E, m);
+  if (!apply) {
+    Diag *g = diag_add(E->d, T_MODEL, c->span, "%s has no method `apply`, so it cannot be called", model_text(E, m));
+    diag_note(E->d, g, m->def->ast->at, "`%s` is defined here", m->def->name);
+    if (m->nmethod) diag_help(E->d, g, "it has the method `%s`", m->method[0]->name);
+    elab_fail(E, g);
+  }
+  return call_value(E, method_of(E, model, apply), c);
+}
