@@ -5,41 +5,8 @@
  * dtype of the next state, and is joined with it shape   must not change free    the indices of enclosing
  * comprehensions that the next state depends on become leading axes of the state `while` inside a comprehension differs
  * between elements: a hidden bool state says which go on, the others keep their value. */
-#include "lang/space.h"
+#include "lang/loop.h"
 #include <string.h>
-
-typedef struct StateLeaf {
-  DType dtype;
-  bool weak;
-  int rank;
-  Dim dim[TG_MAX_RANK];
-  Value *init;
-  Node *param;
-  Value *load;
-} StateLeaf;
-
-typedef struct LoopForm {
-  Elab *E;
-  const Env *env;
-  Ast *ast, *clause;
-  bool scan;
-  int nt;      /* state targets */
-  Value *init; /* one value, or the tuple of nt */
-  int nleaf;
-  StateLeaf *leaf;
-  Walk walk;
-  int64_t trip; /* static, or the upper bound */
-  Expr *steps;  /* number of steps known at run time only, or NULL */
-  int nfree;
-  Index *free[TG_MAX_RANK];
-  /* of the last attempt */
-  Node *counter, *alive;
-  Expr *count, *go; /* go: the element takes this step (while, and steps); NULL: always */
-  Value *next;      /* of the structure of init */
-  Value **stack;    /* scan: stacked values: nt states, then the extras */
-  int nstack;
-  VEC(Node *) effect;
-} LoopForm;
 
 static const char *state_name(const LoopForm *f, int leaf) {
   int at = 0;
@@ -82,7 +49,7 @@ static void read_init(LoopForm *f) {
  */
 
 /* Splits the block's value into the next state and what a scan stacks. */
-static void split_value(LoopForm *f, Value *state, Value *v, bool strict) {
+void loop_split(LoopForm *f, Value *state, Value *v, bool strict) {
   Elab *E = f->E;
   Span at = f->ast->a->span;
   if (f->nt == 0) {
@@ -185,6 +152,25 @@ static Value *param_value(LoopForm *f, StateLeaf *s, const char *name) {
   return v;
 }
 
+const Env *loop_bind_state(LoopForm *f, Value *state) {
+  return f->nt ? elab_bind(f->E, f->env, f->nt, f->ast->kid2, state) : f->env;
+}
+
+Expr *loop_while(LoopForm *f, const Env *env) {
+  Elab *E = f->E;
+  Value *c = elab_expr(E, env, f->ast->c);
+  if (c->kind == V_BOOL) c = v_scalar(E, ex_bool(E->g, c->b));
+  if (c->kind != V_TENSOR || c->t.rank || c->t.dtype != DT_BOOL)
+    diag_fail(E->d, T_TYPE, f->ast->c->span, "`while` takes a scalar bool, not %s", v_type_text(E, c));
+  return c->t.e;
+}
+
+/* The next element of a data set; *key: its position, which keys the draws of the step. */
+static Value *data_step(LoopForm *f, Expr **key) {
+  DataWalk *d = f->data;
+  return data_next(f->E, d->set, d->handle, d->rows, f->clause->b->span, &d->next_more, key);
+}
+
 /* Elaborates the body once; the form holds what came out. */
 static void attempt(LoopForm *f) {
   Elab *E = f->E;
@@ -195,24 +181,20 @@ static void attempt(LoopForm *f) {
   f->count = ex_load(g, f->counter, 0, NULL, NULL, false, f->ast->span);
   Value **at = arena_array(E->a, Value *, f->nleaf);
   for (int k = 0; k < f->nleaf; k++) at[k] = f->leaf[k].load = param_value(f, &f->leaf[k], state_name(f, k));
-  Value *state = v_with_leaves(E, f->init, at);
-  const Env *env = f->env;
-  if (f->nt == 1)
-    env = elab_bind(E, env, 1, f->ast->kid2, state);
-  else if (f->nt)
-    env = elab_bind(E, env, f->nt, f->ast->kid2, state);
+  const Env *env = loop_bind_state(f, v_with_leaves(E, f->init, at));
   Expr *guard = E->guard, *go = NULL;
   f->alive = NULL;
-  env = elab_bind(E, env, 1, &f->clause->a, walk_at(E, &f->walk, f->count));
+  if (!f->data) env = elab_bind(E, env, 1, &f->clause->a, walk_at(E, &f->walk, f->count));
   if (f->steps && f->steps->nvar) go = ex_op2(g, OP_LT, f->count, f->steps);
+  if (f->data && f->data->stops) {
+    f->data->more = nd_param(g, DT_BOOL, 0, NULL, "more");
+    go = ex_load(g, f->data->more, 0, NULL, NULL, false, f->ast->span);
+  }
   if (f->ast->c) {
     E->guard = ex_and(g, guard, go);
-    Value *c = elab_expr(E, env, f->ast->c);
+    Expr *c = loop_while(f, env);
     E->guard = guard;
-    if (c->kind == V_BOOL) c = v_scalar(E, ex_bool(g, c->b));
-    if (c->kind != V_TENSOR || c->t.rank || c->t.dtype != DT_BOOL)
-      diag_fail(E->d, T_TYPE, f->ast->c->span, "`while` takes a scalar bool, not %s", v_type_text(E, c));
-    go = ex_and(g, go, c->t.e);
+    go = ex_and(g, go, c);
     if (f->nfree) { /* elements stop one by one */
       int64_t dim[TG_MAX_RANK];
       for (int k = 0; k < f->nfree; k++) dim[k] = f->free[k]->extent < 0 ? 1 : f->free[k]->extent;
@@ -223,8 +205,13 @@ static void attempt(LoopForm *f) {
   f->go = go;
   E->guard = ex_and(g, guard, go);
   Stream stream = E->stream;
-  E->stream = stream_loop(E, f->count);
   int effects = E->effect.n;
+  Expr *key = f->count;
+  if (f->data)
+    env = elab_bind(E, env, 1, &f->clause->a, data_step(f, &key));
+  else if (f->walk.kind == WALK_RANGE) /* by the value: what 3..n draws at 5 is what 0..n draws there */
+    key = ex_op2(g, OP_ADD, f->count, f->walk.lo);
+  E->stream = stream_loop(E, key);
   Value *v = elab_expr(E, env, f->ast->a);
   f->effect.n = f->effect.cap = 0, f->effect.at = NULL;
   for (int k = effects; k < E->effect.n; k++) vec_push(E->a, &f->effect, E->effect.at[k]);
@@ -232,7 +219,7 @@ static void attempt(LoopForm *f) {
   E->guard = guard;
   stream.ordinal++;
   E->stream = stream;
-  split_value(f, f->init, v, true);
+  loop_split(f, f->init, v, true);
 }
 
 /* After an attempt: do the state's types and free indices cover what the body gave? */
@@ -256,7 +243,7 @@ static bool settle(LoopForm *f) {
 /* ---- building the node ---------------------------------------------------------------------------------------------
  */
 
-static Node *state_node(LoopForm *f, Value *v, const StateLeaf *s) {
+Node *loop_state_node(LoopForm *f, Value *v, const StateLeaf *s) {
   Elab *E = f->E;
   Span at = f->ast->a->span;
   return node_over(E, v_tensor(E, s->dtype, s->rank, s->dim, tv_at(E, v, s->dtype, s->rank, s->dim, at)), f->nfree,
@@ -295,7 +282,8 @@ static Value *build(LoopForm *f) {
   Graph *g = E->g;
   g->span = f->ast->span;
   Value **next, **leaf;
-  int n = f->nleaf + (f->alive != NULL), nstack = 0, cap = f->nleaf;
+  Node *hidden = f->alive ? f->alive : f->data && f->data->stops ? f->data->more : NULL;
+  int n = f->nleaf + (hidden != NULL), nstack = 0, cap = n;
   v_leaves(E, f->next, &next);
   for (int k = 0; k < f->nstack; k++) cap += v_leaves(E, f->stack[k], &leaf);
   Node **init = arena_array(E->a, Node *, n), **param = arena_array(E->a, Node *, n),
@@ -304,17 +292,20 @@ static Value *build(LoopForm *f) {
   bool select = go && (f->alive || (f->steps && f->steps->nvar));
   for (int k = 0; k < f->nleaf; k++) {
     StateLeaf *s = &f->leaf[k];
-    init[k] = state_node(f, s->init, s), param[k] = s->param;
+    init[k] = loop_state_node(f, s->init, s), param[k] = s->param;
     Value *v = select ? tv_select(E, go, next[k], s->load, f->ast->span) : next[k];
-    out[k] = state_node(f, v, s);
+    out[k] = loop_state_node(f, v, s);
   }
   Node *cond = NULL;
   if (f->alive) {
     init[f->nleaf] = node_over(E, v_scalar(E, ex_bool(g, true)), f->nfree, f->free);
     param[f->nleaf] = f->alive, out[f->nleaf] = node_over(E, go, f->nfree, f->free);
     cond = nd_comp(g, 0, f->nfree, f->alive->dim, RED_ANY, ex_load_full(g, out[f->nleaf], 0), NULL);
-  } else if (f->ast->c && go)
-    cond = nd_scalar(g, f->go);
+  } else if (hidden) {
+    init[f->nleaf] = nd_scalar(g, f->data->more0);
+    param[f->nleaf] = hidden, out[f->nleaf] = nd_scalar(g, f->data->next_more);
+  }
+  if (!cond && f->go && (f->ast->c || hidden)) cond = nd_scalar(g, f->go);
   for (int k = 0; k < f->nstack; k++) {
     int m = v_leaves(E, f->stack[k], &leaf);
     for (int j = 0; j < m; j++) {
@@ -340,12 +331,12 @@ static Value *build(LoopForm *f) {
             .body = {.nout = n + nstack, .out = out, .neffect = f->effect.n, .effect = f->effect.at}};
   Node *node = nd_loop(g, &l);
   if (f->effect.n) vec_push(E->a, &E->effect, node);
+  Value **got = arena_array(E->a, Value *, f->nleaf);
+  for (int k = 0; k < f->nleaf; k++) got[k] = load_over(E, nd_get(g, node, k), f->nfree, f->free, f->leaf[k].dim);
+  f->last = v_with_leaves(E, f->init, got);
+  if (f->data && hidden) f->left = ex_load(g, nd_get(g, node, f->nleaf), 0, NULL, NULL, false, f->ast->span);
   if (f->nt == 0) return v_none(E);
-  if (!f->scan) {
-    Value **got = arena_array(E->a, Value *, f->nleaf);
-    for (int k = 0; k < f->nleaf; k++) got[k] = load_over(E, nd_get(g, node, k), f->nfree, f->free, f->leaf[k].dim);
-    return v_with_leaves(E, f->init, got);
-  }
+  if (!f->scan) return f->last;
   int at = n;
   for (int k = 0; k < f->nstack; k++) {
     int m = v_leaves(E, f->stack[k], &leaf);
@@ -358,17 +349,15 @@ static Value *build(LoopForm *f) {
 /* No step is taken: the types come from a body that never runs, elaborated without proofs. */
 static Value *no_steps(LoopForm *f) {
   Elab *E = f->E;
-  if (f->nt == 0) return v_none(E);
-  Value **leaf;
-  if (!f->scan) {
-    Value **got = arena_array(E->a, Value *, f->nleaf);
-    for (int k = 0; k < f->nleaf; k++) {
-      StateLeaf *s = &f->leaf[k];
-      got[k] = tv_seal(
-          E, v_tensor(E, s->dtype, s->rank, s->dim, tv_at(E, s->init, s->dtype, s->rank, s->dim, f->ast->span)));
-    }
-    return v_with_leaves(E, f->init, got);
+  Value **leaf, **got = arena_array(E->a, Value *, f->nleaf);
+  for (int k = 0; k < f->nleaf; k++) {
+    StateLeaf *s = &f->leaf[k];
+    got[k] = tv_seal(
+        E, v_tensor(E, s->dtype, s->rank, s->dim, tv_at(E, s->init, s->dtype, s->rank, s->dim, f->ast->span)));
   }
+  f->last = v_with_leaves(E, f->init, got);
+  if (f->nt == 0) return v_none(E);
+  if (!f->scan) return f->last;
   int nth = 0;
   for (int k = 0; k < f->nstack; k++) {
     int m = v_leaves(E, f->stack[k], &leaf);
@@ -395,8 +384,7 @@ static Value *unrolled(LoopForm *f) {
   int n = (int)f->walk.n, rows = 0;
   Value ***row = arena_array(E->a, Value **, n);
   for (int k = 0; k < n; k++) {
-    const Env *env = f->env;
-    if (f->nt) env = elab_bind(E, env, f->nt, f->ast->kid2, state);
+    const Env *env = loop_bind_state(f, state);
     env = elab_bind(E, env, 1, &f->clause->a, walk_item(E, &f->walk, k));
     Expr *guard = E->guard;
     if (f->ast->c) {
@@ -416,7 +404,7 @@ static Value *unrolled(LoopForm *f) {
     if (alive) E->effects_allowed = false;
     Value *v = elab_expr(E, env, f->ast->a);
     E->effects_allowed = allowed, E->guard = guard;
-    split_value(f, state, v, false); /* the structure may change from step to step */
+    loop_split(f, state, v, false); /* the structure may change from step to step */
     if (alive) {
       f->next = select_value(E, alive, f->next, state, f->ast->span);
       Value **leaf;
@@ -463,15 +451,8 @@ static void read_steps(LoopForm *f) {
   f->nfree = expr_free_union(E, f->steps, f->nfree, f->free);
 }
 
-Value *elab_loop(Elab *E, const Env *env, Ast *e) {
-  LoopForm *f = arena_new_of(E->a, LoopForm);
-  *f = (LoopForm){
-      .E = E, .env = env, .ast = e, .clause = e->kid[0], .scan = strcmp(e->name, "scan") == 0, .nt = e->nkid2};
-  read_init(f);
-  Value *in = elab_expr(E, env, f->clause->b);
-  f->walk = walk_open(E, in, f->clause->b->span);
-  if (f->walk.kind == WALK_UNROLL) return unrolled(f);
-  read_steps(f);
+Value *loop_run(LoopForm *f) {
+  Elab *E = f->E;
   for (int k = 0; k < f->nleaf; k++)
     if (f->leaf[k].init->kind == V_TENSOR) f->nfree = expr_free_union(E, f->leaf[k].init->t.e, f->nfree, f->free);
   bool never = f->trip == 0 && !f->steps;
@@ -485,4 +466,17 @@ Value *elab_loop(Elab *E, const Env *env, Ast *e) {
     *E = saved;
     if (settled) return no_steps(f);
   }
+}
+
+Value *elab_loop(Elab *E, const Env *env, Ast *e) {
+  LoopForm *f = arena_new_of(E->a, LoopForm);
+  *f = (LoopForm){
+      .E = E, .env = env, .ast = e, .clause = e->kid[0], .scan = strcmp(e->name, "scan") == 0, .nt = e->nkid2};
+  read_init(f);
+  Value *in = elab_expr(E, env, f->clause->b);
+  if (in->kind == V_DATA) return loop_over_data(f, in);
+  f->walk = walk_open(E, in, f->clause->b->span);
+  if (f->walk.kind == WALK_UNROLL) return unrolled(f);
+  read_steps(f);
+  return loop_run(f);
 }
