@@ -23,8 +23,13 @@ PassId pass_by_name(const char *name) {
 }
 
 volatile int host_interrupt;
+FitSignal host_fit;
 static void on_interrupt(int sig) {
   (void)sig;
+  if (host_fit.fitting && !host_fit.requested) {
+    host_fit.requested = 1;
+    return;
+  }
   if (host_interrupt++ >= 2) _exit(EXIT_INTERRUPT); /* asked three times: nothing listens */
 }
 void host_catch_interrupt(void) {
@@ -61,6 +66,11 @@ static int terminal_width(void) {
   return 0;
 }
 
+static int error_width(void) {
+  struct winsize w;
+  return isatty(2) && ioctl(2, TIOCGWINSZ, &w) == 0 ? w.ws_col : 0;
+}
+
 Host *host_new(const HostOptions *o) {
   Arena *arena = arena_new();
   Host *h = arena_new_of(arena, Host);
@@ -71,6 +81,7 @@ Host *host_new(const HostOptions *o) {
   h->natives.arena = arena;
   native_register_all(&h->natives);
   h->nh = (NativeHost){.out = h->o.out, .width = terminal_width()};
+  h->nh.progress = progress_new(stderr, isatty(2), error_width(), &host_fit);
   static const Hooks template = {.vjp = ad_vjp, .jvp = ad_jvp, .run = hook_run, .keep = hook_keep, .library = library_module};
   Hooks *hooks = arena_copy(arena, &template, sizeof template);
   hooks->ctx = h, hooks->data = h->nh.data = data_table_new(&host_interrupt);
@@ -82,6 +93,7 @@ Host *host_new(const HostOptions *o) {
 void host_free(Host *h) {
   for (int i = 0; i < h->slot.n; i++) tensor_drop(&h->slot.at[i]);
   data_table_free(h->nh.data);
+  progress_free(h->nh.progress);
   if (h->codegen) codegen_free(h->codegen);
   arena_free(h->arena);
 }
@@ -196,6 +208,7 @@ static int run_entry(Host *h, const Region *unit) {
   if (!out || !slot) fault_set(&fault, R_MEMORY, (Span){0, 0, 0}, "out of memory");
   bool ok = !fault.id && (n || r.neffect ? host_run(h, g, &r, out, &fault) : true);
   data_table_end_run(h->nh.data);
+  progress_end_run(h->nh.progress);
   if (ok && !h->stopped) {
     for (int i = 0; i < n; i++) slot[i] = hook_keep(h, out[i]);
     session_commit(h->session, slot);
@@ -230,6 +243,7 @@ int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind 
   if (h->o.stop == PASS_AST) return EXIT_OK;
   Region unit = {0};
   host_interrupt = 0;
+  host_fit = (FitSignal){0};
   h->times = (HostTimes){0};
   double t0 = now();
   bool ok = session_unit(h->session, file, kind, &unit);
@@ -244,13 +258,14 @@ int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind 
     Tensor none;
     bool ok = host_run(h, session_graph(h->session), &unit, &none, &fault);
     data_table_end_run(h->nh.data);
+  progress_end_run(h->nh.progress);
     if (!ok) {
       host_report_fault(h, &fault);
       code = fault_exit(&fault);
     }
   }
   fflush(h->o.out);
-  return code;
+  return code == EXIT_OK && host_fit.requested ? EXIT_INTERRUPT : code;
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include "codegen/codegen.h"
 #include "lang/lang.h"
 #include "stdlib/native/host.h"
+#include "stdlib/native/progress.h"
 
 typedef enum {
 #define PASS(id, name, reason) id,
@@ -49,8 +50,10 @@ enum { EXIT_OK = 0, EXIT_RUN = 1, EXIT_USAGE = 2, EXIT_COMPILE = 3, EXIT_INTERRU
 
 Host *host_new(const HostOptions *o);
 void host_free(Host *h);
-/* Raised by Ctrl-C; cleared by host_clear_interrupt before each unit. The one global of the program: a signal handler's. */
+/* Raised by Ctrl-C; cleared before each unit. With host_fit the only globals of the program: a signal handler's. */
 extern volatile int host_interrupt;
+/* While a fit runs a first Ctrl-C ends it and the program goes on; tg then exits with EXIT_INTERRUPT at its end. */
+extern FitSignal host_fit;
 void host_catch_interrupt(void);
 
 /* Runs a region: passes, plan, execution. out: r->nout tensors. */

@@ -2,6 +2,7 @@
 #include "stdlib/native/effects.h"
 #include "stdlib/native/host.h"
 #include "stdlib/native/print.h"
+#include "stdlib/native/progress.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,6 +91,7 @@ static bool run_print(void *ctx, int nattr, const Attr *attr, int nin, const Ten
   const NativeHost *host = ctx;
   FILE *out = host && host->out ? host->out : stdout;
   const char *text = nattr > 0 && attr[0].s ? attr[0].s : nin > 0 ? "{0}" : "";
+  if (host) progress_hide(host->progress);
   if (!print_template(out, text, nin, in, host ? host->width : 0, f)) return false;
   if (ferror(out)) {
     fault_set(f, R_NATIVE, (Span){0}, "print: cannot write the output");
@@ -144,5 +146,12 @@ static bool run_assert(void *ctx, int nattr, const Attr *attr, int nin, const Te
   return false;
 }
 
+/* after(x...): does nothing, once x is there. It gives an order to what has none. */
+static bool run_after(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                      Fault *f) {
+  return true;
+}
+
+const Native native_after = {.name = "after", .effect = true, .run = run_after};
 const Native native_print = {.name = "print", .effect = true, .run = run_print};
 const Native native_assert = {.name = "assert", .effect = true, .run = run_assert};

@@ -5,12 +5,14 @@
 #include <stdio.h>
 
 struct DataTable;
+struct Progress;
 
 typedef struct NativeHost {
   FILE *out;        /* where print writes; not flushed by natives */
   int width;        /* columns of the terminal; <= 0: 80 */
   const char *root; /* folder that relative paths start from; NULL: the working folder */
   struct DataTable *data; /* the session's data sets (data.h); NULL: none can be read */
+  struct Progress *progress; /* what fit shows (progress.h); NULL: nothing */
 } NativeHost;
 
 /* Adds every native of this folder to the registry; their conventions are in README.md. */
