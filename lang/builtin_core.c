@@ -1,6 +1,7 @@
 /* Builtins on values of any kind: printing, assertions, static evaluation, lengths, walking together. */
 #include "lang/data.h"
 #include "lang/fold.h"
+#include "lang/model.h"
 #include <string.h>
 
 /* ---- print, assert --------------------------------------------------------------------------------------------- */
@@ -234,6 +235,26 @@ static Value *leaves_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   return v_tuple(E, n, leaf);
 }
 
+/* _each(f, x): f of every tensor in x, in x's structure; of a model, of its parameters. */
+typedef struct Each {
+  Value *f;
+  Span at;
+} Each;
+static Value *each_param(Elab *E, void *ctx, int n, Value **arg) {
+  const Each *e = ctx;
+  return call_simple(E, e->f, n, arg, e->at);
+}
+static Value *each(Elab *E, Value *x, Each *e) {
+  if (x->kind == V_MODEL) return model_arith(E, 1, &x, &e->at, e->at, "_each", each_param, e);
+  if (x->kind != V_TUPLE && x->kind != V_RECORD) return call_simple(E, e->f, 1, &x, e->at);
+  Value **kid = arena_array(E->a, Value *, x->agg.n);
+  for (int k = 0; k < x->agg.n; k++) kid[k] = each(E, x->agg.at[k], e);
+  return x->kind == V_TUPLE ? v_tuple(E, x->agg.n, kid) : v_record(E, x->agg.n, x->agg.key, kid);
+}
+static Value *each_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
+  return each(E, bound[1], &(Each){bound[0], c->span});
+}
+
 static Value *describe_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   const char *s = v_type_text(E, bound[0]);
   return v_str(E, s, strlen(s));
@@ -249,6 +270,7 @@ const Builtin builtins_core[] = {
     {"enumerate", "x", enumerate_fn, "Walks x with the position: for (i, a) in enumerate(x).", 0},
     {"map", "f, x", map_fn, "f of each item of a tuple or record, or of each row of a data set: d |> map(r -> ...).", 0},
     {"leaves", "x", leaves_fn, "The tensors in a record or tuple, in order, as a tuple.", 0},
+    {"_each", "f, x", each_fn, "", 0},
     {"describe", "x", describe_fn, "The type of x as text.", 0},
     {0},
 };

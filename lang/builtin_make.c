@@ -1,5 +1,6 @@
 /* Tensors from sizes, and from other tensors' shapes: zeros, full, eye, onehot, linspace. */
 #include "lang/builtin.h"
+#include "lang/model.h"
 #include "lang/space.h"
 #include <string.h>
 
@@ -25,7 +26,25 @@ static Value *b_zeros(Elab *E, const Builtin *self, Call *c, Value **b) {
   return made(E, t, rank, dim, self->data ? one_of(E, t) : ex_zero(E, t), c->span);
 }
 
+typedef struct Like {
+  bool one, has_t;
+  DType t;
+  Span at;
+} Like;
+static Value *like(Elab *E, Value *x, bool one, DType t, bool has_t, Span at);
+
+static Value *like_param(Elab *E, void *ctx, int n, Value **arg) {
+  const Like *l = ctx;
+  (void)n;
+  return like(E, arg[0], l->one, l->t, l->has_t, l->at);
+}
+
+/* Of a model: its parameters alone, as its gradient is. */
 static Value *like(Elab *E, Value *x, bool one, DType t, bool has_t, Span at) {
+  if (x->kind == V_MODEL) {
+    Value *bare = v_bare(E, x);
+    return model_arith(E, 1, &bare, &at, at, "zeros_like", like_param, &(Like){one, has_t, t, at});
+  }
   if (x->kind == V_TUPLE || x->kind == V_RECORD) {
     Value **kid = arena_array(E->a, Value *, x->agg.n);
     for (int k = 0; k < x->agg.n; k++) kid[k] = like(E, x->agg.at[k], one, t, has_t, at);
@@ -105,8 +124,8 @@ const Builtin builtins_make[] = {
     {"zeros", "*size; dtype=", b_zeros, "zeros(2, 3), zeros(x.shape): a tensor of zeros; dtype = f32 by default", 0},
     {"ones", "*size; dtype=", b_zeros, "ones(2, 3), ones(x.shape): a tensor of ones; dtype = f32 by default", 1},
     {"full", "size, value; dtype=", b_full, "full((2, 3), value): a tensor whose every element is value", 0},
-    {"zeros_like", "x; dtype=", b_like, "zeros of the shape and dtype of x; records and tuples item by item", 0},
-    {"ones_like", "x; dtype=", b_like, "ones of the shape and dtype of x; records and tuples item by item", 1},
+    {"zeros_like", "x; dtype=", b_like, "zeros of the shape and dtype of x; records and tuples item by item, models by parameter", 0},
+    {"ones_like", "x; dtype=", b_like, "ones of the shape and dtype of x; records and tuples item by item, models by parameter", 1},
     {"eye", "n, m=; dtype=", b_eye, "eye(n), eye(n, m): ones on the diagonal, zeros elsewhere", 0},
     {"onehot", "i, n; dtype=", b_onehot, "onehot(i, n): a new last axis of size n that is 1 at position i, 0 elsewhere",
      0},
