@@ -7,5 +7,5 @@
 /* Writes the template's text with a final newline. A number that names no operand, or a malformed format: false with
  * R_NATIVE. */
 bool print_template(FILE *out, const char *text, int nin, const Tensor *in, int width, Fault *f);
-extern const Native native_print, native_assert;
+extern const Native native_print, native_assert, native_after;
 #endif
