@@ -213,28 +213,6 @@ static Value *enumerate_fn(Elab *E, const Builtin *self, Call *c, Value **bound)
 
 /* ---- structures ------------------------------------------------------------------------------------------------ */
 
-static Value *map_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
-  Value *f = bound[0], *x = bound[1];
-  if (f->kind != V_FUN && f->kind != V_DTYPE && (x->kind == V_FUN || x->kind == V_DTYPE))
-    f = bound[1], x = bound[0]; /* x |> map(f) */
-  if (x->kind == V_DATA) return data_map(E, x, f, c->span);
-  if (x->kind != V_TUPLE && x->kind != V_RECORD) {
-    Diag *g = diag_add(E->d, T_TYPE, c->span, "map walks tuples, records and data sets, but this is %s", v_type_text(E, x));
-    if (x->kind == V_TENSOR || x->kind == V_RANGE)
-      diag_help(E->d, g, "a comprehension walks a tensor: [f(r) for r in x]");
-    elab_fail(E, g);
-  }
-  Value **kid = arena_array(E->a, Value *, x->agg.n);
-  for (int k = 0; k < x->agg.n; k++) kid[k] = call_simple(E, f, 1, &x->agg.at[k], c->span);
-  return x->kind == V_TUPLE ? v_tuple(E, x->agg.n, kid) : v_record(E, x->agg.n, x->agg.key, kid);
-}
-
-static Value *leaves_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
-  Value **leaf;
-  int n = v_leaves(E, bound[0], &leaf);
-  return v_tuple(E, n, leaf);
-}
-
 /* _each(f, x): f of every tensor in x, in x's structure; of a model, of its parameters. */
 typedef struct Each {
   Value *f;
@@ -255,6 +233,29 @@ static Value *each_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   return each(E, bound[1], &(Each){bound[0], c->span});
 }
 
+static Value *map_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
+  Value *f = bound[0], *x = bound[1];
+  if (f->kind != V_FUN && f->kind != V_DTYPE && (x->kind == V_FUN || x->kind == V_DTYPE))
+    f = bound[1], x = bound[0]; /* x |> map(f) */
+  if (x->kind == V_DATA) return data_map(E, x, f, c->span);
+  if (x->kind == V_MODEL) return each(E, x, &(Each){f, c->span});
+  if (x->kind != V_TUPLE && x->kind != V_RECORD) {
+    Diag *g = diag_add(E->d, T_TYPE, c->span, "map walks tuples, records, models and data sets, but this is %s", v_type_text(E, x));
+    if (x->kind == V_TENSOR || x->kind == V_RANGE)
+      diag_help(E->d, g, "a comprehension walks a tensor: [f(r) for r in x]");
+    elab_fail(E, g);
+  }
+  Value **kid = arena_array(E->a, Value *, x->agg.n);
+  for (int k = 0; k < x->agg.n; k++) kid[k] = call_simple(E, f, 1, &x->agg.at[k], c->span);
+  return x->kind == V_TUPLE ? v_tuple(E, x->agg.n, kid) : v_record(E, x->agg.n, x->agg.key, kid);
+}
+
+static Value *leaves_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
+  Value **leaf;
+  int n = v_leaves(E, bound[0], &leaf);
+  return v_tuple(E, n, leaf);
+}
+
 static Value *describe_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   const char *s = v_type_text(E, bound[0]);
   return v_str(E, s, strlen(s));
@@ -268,7 +269,7 @@ const Builtin builtins_core[] = {
     {"len", "x", len_fn, "The length of x: its first axis, items, fields, bytes, rows or batches. Static.", 0},
     {"zip", "*xs", zip_fn, "Walks several things of one length together: for (a, b) in zip(x, y).", 0},
     {"enumerate", "x", enumerate_fn, "Walks x with the position: for (i, a) in enumerate(x).", 0},
-    {"map", "f, x", map_fn, "f of each item of a tuple or record, or of each row of a data set: d |> map(r -> ...).", 0},
+    {"map", "f, x", map_fn, "f of each item of a tuple or record, parameter of a model, or row of a data set: d |> map(r -> ...).", 0},
     {"leaves", "x", leaves_fn, "The tensors in a record or tuple, in order, as a tuple.", 0},
     {"_each", "f, x", each_fn, "", 0},
     {"describe", "x", describe_fn, "The type of x as text.", 0},
