@@ -2,6 +2,7 @@
 #include "lang/data.h"
 #include "lang/fold.h"
 #include "lang/model.h"
+#include "lang/model.h"
 #include <string.h>
 
 /* ---- print, assert --------------------------------------------------------------------------------------------- */
@@ -137,6 +138,8 @@ static int64_t length_of(Elab *E, Value *v, Span at, const char *what, const Ori
     return v->agg.n;
   case V_DATA:
     return data_len(E, v, at);
+  case V_MODEL:
+    return model_len(E, v, at, what, from);
   case V_ZIP:
     return length_of(E, v->agg.at[0], at, what, from);
   case V_STR:

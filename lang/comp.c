@@ -9,6 +9,7 @@
  * stacks. So the result's axes are the clauses' in order, then the body's own. A reduction reduces the leading axes. A
  * trial inside a trial does not happen: an inner comprehension is elaborated once there, and what its own subscripts
  * say is solved on the way out. */
+#include "lang/model.h"
 #include "lang/space.h"
 #include <math.h>
 #include <string.h>
@@ -220,8 +221,9 @@ static Part unroll_clause(Form *f, const Env *env, int c, const Walk *w, bool un
     Value **g = arena_array(E->a, Value *, m);
     Dim dim[TG_MAX_RANK];
     const Value *leaf = p.v;
-    while (leaf->kind != V_TENSOR) leaf = leaf->agg.at[0];
-    for (int a = 0; a < lead; a++) dim[a] = leaf->t.dim[a + 1];
+    while (leaf->kind == V_TUPLE || leaf->kind == V_RECORD) leaf = leaf->agg.at[0];
+    const Dim *front = leaf->kind == V_MODEL ? leaf->model->dim : leaf->t.dim;
+    for (int a = 0; a < lead; a++) dim[a] = front[a + 1];
     for (int k = 0; k < m; k++) g[k] = v_tensor(E, DT_BOOL, lead, dim, guard[k] ? guard[k] : ex_bool(E->g, true));
     p.guard = join_stack(E, m, g, 0, at, f->ast->span)->t.e;
   }
@@ -384,6 +386,7 @@ static const Dim *lead_dims(const Value *v) {
     if (v->agg.n == 0) return NULL;
     v = v->agg.at[0];
   }
+  if (v->kind == V_MODEL) return v->model->lead ? v->model->dim : NULL;
   return v->kind == V_TENSOR ? v->t.dim : NULL;
 }
 

@@ -4,6 +4,7 @@
  *   scalar, nothing free    a COND node: lazy; effects of a branch are its own. Cheap scalars become a select instead
  *   inside comprehensions   a select; the condition joins the guard of each arm, so loads of the arm not taken are
  * masked tensor                  a select for each element */
+#include "lang/model.h"
 #include "lang/space.h"
 #include <string.h>
 
@@ -44,6 +45,13 @@ Value *select_value(Elab *E, Value *c, Value *a, Value *b, Span at) {
   if (value_same(a, b)) return a;
   if (number_like(a) && number_like(b)) return tv_select(E, c, a, b, at);
   if (!same_structure(a, b)) fail_structure(E, a, b, at, at, at);
+  if (a->kind == V_MODEL) {
+    Value **x, **y;
+    int n = v_leaves(E, a, &x);
+    if (v_leaves(E, b, &y) != n) fail_structure(E, a, b, at, at, at);
+    for (int k = 0; k < n; k++) x[k] = select_value(E, c, x[k], y[k], at);
+    return v_with_leaves(E, a, x);
+  }
   Value **kid = arena_array(E->a, Value *, a->agg.n);
   for (int k = 0; k < a->agg.n; k++) kid[k] = select_value(E, c, a->agg.at[k], b->agg.at[k], at);
   return a->kind == V_RECORD ? v_record(E, a->agg.n, a->agg.key, kid) : v_tuple(E, a->agg.n, kid);

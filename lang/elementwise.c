@@ -56,6 +56,11 @@ static Value *op_param(Elab *E, void *ctx, int n, Value **arg) {
   return tv_elementwise(E, p->op, n, arg, p->at, p->whole);
 }
 
+static Value *select_param(Elab *E, void *ctx, int n, Value **arg) {
+  (void)n;
+  return tv_select(E, arg[0], arg[1], arg[2], ((ParamOp *)ctx)->whole);
+}
+
 static Value *map_params(Elab *E, ScalarOp op, int n, Value *const *v, const Span *at, Span whole) {
   ParamOp p = {op, at, whole};
   return model_arith(E, n, v, at, whole, op_text(op), op_param, &p);
@@ -203,6 +208,11 @@ Value *tv_select(Elab *E, Value *c, Value *a, Value *b, Span at) {
   double known;
   if (c->kind == V_BOOL && a->kind != V_TENSOR && b->kind != V_TENSOR) return c->b ? a : b;
   if (is_agg(a) || is_agg(b)) return select_agg(E, c, a, b, at);
+  if (a->kind == V_MODEL || b->kind == V_MODEL) {
+    Span three[3] = {at, at, at};
+    ParamOp p = {OP_SELECT, three, at};
+    return model_arith(E, 3, (Value *[]){c, a, b}, three, at, "where", select_param, &p);
+  }
   if (!is_numeric(a) || !is_numeric(b)) {
     int e = static_equal(a, b);
     if (e == 1 || (a->kind == V_FUN && b->kind == V_FUN && a->fun == b->fun)) return a;

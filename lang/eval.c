@@ -82,7 +82,7 @@ static Value *eval_list(Elab *E, const Env *env, Ast *e) {
   for (int k = 0; k < e->nkid; k++) {
     kid[k] = elab_expr(E, env, e->kid[k]);
     ValueKind t = kid[k]->kind;
-    if (t == V_NUM || t == V_BOOL || t == V_TENSOR || t == V_RANGE || t == V_TUPLE || t == V_RECORD) continue;
+    if (t == V_NUM || t == V_BOOL || t == V_TENSOR || t == V_RANGE || t == V_TUPLE || t == V_RECORD || t == V_MODEL) continue;
     Diag *g = diag_add(E->d, T_TYPE, e->kid[k]->span, "a list holds numbers and tensors, but this is %s",
                        v_type_text(E, kid[k]));
     diag_help(E->d, g, "a tuple holds anything: (a, b)");
@@ -360,6 +360,7 @@ static bool is_path(const Ast *e) { return e->kind == AST_NAME || (e->kind == AS
 static Value *eval_index(Elab *E, const Env *env, Ast *e) {
   Value *v = elab_expr(E, env, e->a);
   if (v->kind == V_RECORD) return index_fields(E, env, e, v);
+  if (v->kind == V_MODEL) return model_index(E, env, v, e);
   if (v->kind == V_DATA) return data_index(E, env, v, e);
   if (is_path(e->a)) return elab_index(E, env, e); /* reading a name twice costs nothing */
   Ast base = {.kind = AST_NAME, .span = e->a->span, .at = e->a->at, .name = name_of(E->names, "the tensor", 10)},

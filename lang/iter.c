@@ -55,6 +55,14 @@ Walk walk_open(Elab *E, Value *v, Span at) {
                 v_type_text(E, v));
     w.kind = WALK_ROWS, w.n = v->t.dim[0].n, w.dim = v->t.dim[0];
     return w;
+  case V_MODEL:
+    if (!v->model->lead) {
+      Diag *g = diag_add(E->d, T_TYPE, at, "`in` walks over a stack of models, not over %s", v_type_text(E, v));
+      diag_help(E->d, g, "[M(...) for i in 0..n] is a stack");
+      elab_fail(E, g);
+    }
+    w.kind = WALK_ROWS, w.n = v->model->dim[0].n, w.dim = v->model->dim[0];
+    return w;
   case V_ZIP: {
     w.kind = has_tuple(v) ? WALK_UNROLL : WALK_ZIP;
     for (int k = 0; k < v->agg.n; k++) {
@@ -91,7 +99,7 @@ Value *walk_at(Elab *E, const Walk *w, Expr *k) {
   case WALK_RANGE:
     return v_scalar(E, ex_op2(E->g, OP_ADD, k, w->lo));
   case WALK_ROWS:
-    return view_index(E, w->v, 0, k);
+    return w->v->kind == V_MODEL ? model_row(E, w->v, k) : view_index(E, w->v, 0, k);
   case WALK_ZIP: {
     Value **at = arena_array(E->a, Value *, w->v->agg.n);
     for (int i = 0; i < w->v->agg.n; i++) {
@@ -156,6 +164,8 @@ Value *abstract_index(Elab *E, Value *v, const Index *i, Span at) {
     for (int k = 0; k < v->agg.n; k++) kid[k] = abstract_index(E, v->agg.at[k], i, at);
     return v->kind == V_TUPLE ? v_tuple(E, v->agg.n, kid) : v_record(E, v->agg.n, v->agg.key, kid);
   }
+  case V_MODEL:
+    return model_abstract(E, v, i, at);
   case V_RANGE: {
     TensorV *t = v_as_tensor(E, v, at, "the body of a comprehension");
     return abstract_index(E, v_tensor(E, t->dtype, t->rank, t->dim, t->e), i, at);

@@ -3,6 +3,7 @@
  *
  * The choice is a balanced tree of comparisons on the axis's iterator, so n pieces cost log n selects an element. Loads
  * of a concatenated piece are masked to its part of the axis, outside of which their subscripts leave the piece. */
+#include "lang/model.h"
 #include "lang/space.h"
 #include <string.h>
 
@@ -57,6 +58,7 @@ static Value *join_agg(Elab *E, int n, Value **piece, int axis, const Span *at, 
 bool pieces_stack(Elab *E, int n, Value *const *v) {
   Num num;
   if (n == 0) return false;
+  if (v[0]->kind == V_MODEL) return model_pieces_stack(E, n, v);
   if (v[0]->kind == V_TUPLE || v[0]->kind == V_RECORD) {
     for (int k = 1; k < n; k++)
       if (!same_structure(v[0], v[k])) return false;
@@ -105,6 +107,7 @@ Value *join_stack(Elab *E, int n, Value **piece, int axis, const Span *at, Span 
   if (n == 0) diag_fail(E->d, T_TYPE, whole, "nothing to stack: the shape and dtype of an empty stack are unknown");
   if (piece[0]->kind == V_TUPLE || piece[0]->kind == V_RECORD)
     return join_agg(E, n, piece, axis, at, whole, join_stack);
+  if (piece[0]->kind == V_MODEL && axis == 0) return model_join(E, n, piece, at, whole);
   piece = arena_copy(E->a, piece, sizeof *piece * (size_t)n);
   as_tensors(E, n, piece, at, "a stacked value");
   int rank = rank_of(piece[0]);

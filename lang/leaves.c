@@ -97,8 +97,10 @@ static Value *walk_model(LeafWalk *w, Value *v, const char *path) {
     if (c->lead == TG_MAX_RANK) bug("a stack of %d axes", c->lead + 1);
     memmove(c->dim + 1, c->dim, sizeof *c->dim * (size_t)c->lead++);
     c->dim[0] = w->map->dim;
-  } else if (w->map && w->map->lead < 0)
-    memmove(c->dim, c->dim + 1, sizeof *c->dim * (size_t)--c->lead);
+  } else if (w->map && w->map->lead < 0) {
+    c->lead += w->map->lead;
+    memmove(c->dim, c->dim - w->map->lead, sizeof *c->dim * (size_t)c->lead);
+  }
   return v_model(w->E, c);
 }
 

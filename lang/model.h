@@ -64,12 +64,18 @@ typedef struct LeafMap {
   Value *(*fn)(Elab *E, void *ctx, Value *leaf, LeafKind kind);
   bool (*keep)(void *ctx, const ModelV *m);
   void *ctx;
-  int lead;
+  int lead;  /* at most one more */
   Dim dim;
   bool bare; /* states and other tensors are dropped */
 } LeafMap;
 Value *model_map(Elab *E, Value *model, const LeafMap *map);
 bool model_same_structure(const ModelV *a, const ModelV *b);
+/* The models of all values of index i as a stack; pieces as a stack; could they be one; stack[...] (model_stack.c). */
+Value *model_abstract(Elab *E, Value *model, const Index *i, Span at);
+Value *model_join(Elab *E, int n, Value *const *piece, const Span *at, Span whole);
+bool model_pieces_stack(Elab *E, int n, Value *const *v);
+Value *model_index(Elab *E, const Env *env, Value *model, Ast *e);
+int64_t model_len(Elab *E, Value *model, Span at, const char *what, const Origin **from);
 /* Element k of a stack; k is inside by construction. */
 Value *model_row(Elab *E, Value *stack, Expr *k);
 /* All models in v with parameters only. */

@@ -2,6 +2,7 @@
  *
  * dtypes: integer and bool sums and products are i64; any and all are bool; positions are i64; means of integers are
  * f32, and means of f16 and bf16 are summed and divided in f32. */
+#include "lang/model.h"
 #include "lang/space.h"
 #include <math.h>
 #include <string.h>
@@ -113,7 +114,28 @@ static Value *reduce_tensor(Elab *E, Reduce op, bool mean, TensorV *x, int nlead
   return dt_is_float(x->dtype) && x->dtype != t && !x->weak ? tv_cast(E, r, x->dtype, at) : r;
 }
 
+typedef struct ReduceModel {
+  Reduce op;
+  bool mean;
+  int nlead;
+  Expr *guard;
+  Span at;
+} ReduceModel;
+
+static Value *reduce_leaf(Elab *E, void *ctx, Value *leaf, LeafKind kind) {
+  (void)kind;
+  const ReduceModel *r = ctx;
+  return reduce_lead(E, r->op, r->mean, leaf, r->nlead, r->guard, r->at);
+}
+
+static bool not_stacked(void *ctx, const ModelV *m) { return m->lead < ((ReduceModel *)ctx)->nlead; }
+
 Value *reduce_lead(Elab *E, Reduce op, bool mean, Value *v, int nlead, Expr *guard, Span at) {
+  if (v->kind == V_MODEL && v->model->lead >= nlead) {
+    ReduceModel r = {op, mean, nlead, guard, at};
+    LeafMap map = {.fn = reduce_leaf, .keep = not_stacked, .ctx = &r, .lead = -nlead};
+    return model_map(E, v, &map);
+  }
   if (v->kind == V_TUPLE || v->kind == V_RECORD) {
     Value **kid = arena_array(E->a, Value *, v->agg.n);
     for (int k = 0; k < v->agg.n; k++) kid[k] = reduce_lead(E, op, mean, v->agg.at[k], nlead, guard, at);

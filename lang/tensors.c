@@ -1,6 +1,7 @@
 /* Tensors: dtype joins, casts, broadcasting, and sealing expressions into comprehensions. Element-wise operations on
  * any values are in elementwise.c. */
 #include "lang/fold.h"
+#include "lang/model.h"
 #include <math.h>
 #include <string.h>
 
@@ -77,6 +78,17 @@ static Expr *cast_expr(Elab *E, const TensorV *x, DType t, Span at) {
   return ex_cast(E->g, t, x->e);
 }
 
+typedef struct CastModel {
+  DType t;
+  Span at;
+} CastModel;
+
+/* Floats become t; counters and masks stay what they are. */
+static Value *cast_leaf(Elab *E, void *ctx, Value *leaf, LeafKind kind) {
+  const CastModel *c = ctx;
+  return kind == LEAF_PARAM || dt_is_float(leaf->t.dtype) ? tv_cast(E, leaf, c->t, c->at) : leaf;
+}
+
 Value *tv_cast(Elab *E, Value *v, DType t, Span at) {
   Num num;
   if (v_num(v, &num)) return v_scalar(E, lit_expr(E, t, num, at));
@@ -84,6 +96,11 @@ Value *tv_cast(Elab *E, Value *v, DType t, Span at) {
     Value **kid = arena_array(E->a, Value *, v->agg.n);
     for (int k = 0; k < v->agg.n; k++) kid[k] = tv_cast(E, v->agg.at[k], t, at);
     return v->kind == V_TUPLE ? v_tuple(E, v->agg.n, kid) : v_record(E, v->agg.n, v->agg.key, kid);
+  }
+  if (v->kind == V_MODEL) {
+    CastModel c = {t, at};
+    LeafMap map = {.fn = cast_leaf, .ctx = &c};
+    return model_map(E, v, &map);
   }
   if (v->kind != V_TENSOR && v->kind != V_RANGE)
     diag_fail(E->d, T_TYPE, at, "%s(...) converts numbers and tensors, not %s", dt_name(t), v_type_text(E, v));
