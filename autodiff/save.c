@@ -9,8 +9,8 @@
  *   u_out --> v_in     where v reads u                   (infinite)
  *   v_out --> sink     where the adjoint reads v         (infinite)
  *
- * over the nodes that depend on the step's PARAMs but on no cotangent. Of cuts of equal size the one next to the sink, which
- * leaves least to be computed again. A cut of more than MOST_BYTES in all steps is given up: then only carries are stacked. */
+ * over the nodes that depend on the step's PARAMs but on no cotangent. Of cuts of equal size the one next to the source: its
+ * values are in memory anyway. A cut of more than MOST_BYTES in all steps is given up: then only carries are stacked. */
 #include "internal.h"
 #include <string.h>
 
@@ -112,20 +112,6 @@ static bool augment(Net *w, int *via, int *queue) {
   return room < INFINITE; /* an endless way: no cut at all */
 }
 
-/* Vertices from which the sink is still reached. */
-static void reach_back(const Net *w, bool *back, int *queue) {
-  int nq = 0;
-  back[1] = true;
-  queue[nq++] = 1;
-  for (int q = 0; q < nq; q++)
-    for (int i = w->first.at[queue[q]]; i >= 0; i = w->next.at[i]) {
-      int u = w->arc.at[i].to;
-      if (back[u] || w->arc.at[i ^ 1].room <= 0) continue;
-      back[u] = true;
-      queue[nq++] = u;
-    }
-}
-
 int ad_saved(Graph *g, Arena *a, const SaveSpec *s, Node ***out) {
   Net w = {.a = a, .at = {.arena = a}};
   Node **order;
@@ -175,15 +161,13 @@ int ad_saved(Graph *g, Arena *a, const SaveSpec *s, Node ***out) {
     if (v->inside && !v->tainted) add_arc(&w, 2 * v->i + 3, 1, INFINITE);
   }
   int *via = arena_array(a, int, w.first.n), *queue = arena_array(a, int, w.first.n);
-  bool *back = arena_array(a, bool, w.first.n);
   while (augment(&w, via, queue)) {}
   if (via[1] != -1) return 0;
-  reach_back(&w, back, queue);
   Node **saved = arena_array(a, Node *, n);
   int64_t bytes = 0;
   for (int i = 0; i < n; i++) {
     const Vertex *v = ptrmap_get(&w.at, order[i]);
-    if (!v->inside || v->tainted || back[2 * i + 2] || !back[2 * i + 3] || ptrmap_has(&mine, order[i])) continue;
+    if (!v->inside || v->tainted || via[2 * i + 2] == -1 || via[2 * i + 3] != -1 || ptrmap_has(&mine, order[i])) continue;
     saved[nsaved++] = order[i];
     bytes += bytes_of(order[i], v);
   }

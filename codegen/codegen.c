@@ -89,6 +89,7 @@ static void grow(Codegen *c) {
 
 Jit *codegen_jit(Codegen *c, Fault *fault) {
   if (!c->jit) c->jit = c->o.collect ? c->o.collect : jit_new(c->o.cache_dir);
+  if (c->jit) jit_set_lanes(c->jit, c->o.threads);
   if (!c->jit) fault_set(fault, R_MEMORY, (Span){0, 0, 0}, "out of memory: the compiler could not start");
   return c->jit;
 }

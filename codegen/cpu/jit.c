@@ -159,6 +159,7 @@ void jit_free(Jit *j) {
 }
 
 const Isa *jit_isa(Jit *j) { return &j->isa; }
+void jit_set_lanes(Jit *j, int lanes) { j->isa.lanes = lanes; }
 int jit_started(const Jit *j) { return j->started; }
 
 /* Takes the message of an LLVM error into the session; true when there was one. */

@@ -22,6 +22,7 @@ typedef struct Isa {
   bool fma, f16c;  /* fused multiply-add and f16 conversions in hardware */
   const char *cpu, *features;
   size_t l1, l2, l3; /* bytes; 0 unknown */
+  int lanes;         /* that will share a kernel's units, for their size alone; 0 unknown */
 } Isa;
 
 Jit *jit_new(const char *cache_dir); /* NULL: no disk cache. Cheap: does not start LLVM. NULL on lack of memory */
@@ -35,6 +36,7 @@ Jit *jit_new_collect(LLVMContextRef cx, const char *triple, const char *cpu, con
 int jit_take_modules(Jit *j, LLVMModuleRef *out, int cap);
 void jit_free(Jit *j); /* all codes must have been dropped */
 const Isa *jit_isa(Jit *j);
+void jit_set_lanes(Jit *j, int lanes);
 
 /* A fresh module in a context of its own, with the host's triple and data layout. False/NULL: LLVM could not start. */
 LLVMModuleRef jit_module(Jit *j, const char **why);

@@ -74,7 +74,7 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   if (once) vb = min64(vb, max64(256 / m->nr, 1) * m->nr);
   rb = min64(rb, up(max64(m->R, 1), mr) * mr);
   vb = min64(vb, up(max64(m->V, 1), m->nr) * m->nr);
-  int64_t loops = product(p, p->nloop, p->loop), want = 16;
+  int64_t loops = product(p, p->nloop, p->loop), want = isa->lanes ? min64(4 * isa->lanes, 32) : 16;
   int64_t whole = loops * up(m->R, rb) * up(m->V, vb), chunks = up(m->K, CHUNK);
   if (chunks > 1 && whole > 0 && whole < want &&
       (double)(loops * m->R) * (double)m->V * (double)chunks * m->esize < 64e6) {
