@@ -3,6 +3,7 @@
 #include "lang/builtin.h"
 #include "lang/data.h"
 #include "lang/space.h"
+#include "stdlib/native/data_csv.h"
 #include <string.h>
 
 /* ---- making values ---------------------------------------------------------------------------------------------- */
@@ -112,6 +113,55 @@ static Value *file_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
   DataTable *t = data_table(E, c->span);
   const char *path = v_static_str(E, b[0], arg_span(c, b[0]), "a file's name");
   int64_t id = self->data == SRC_IDX ? data_idx(t, path, &f) : data_npy(t, path, &f);
+  if (id < 0) diag_fail(E->d, f.id ? f.id : M_FILE, c->span, "%s", f.msg);
+  return data_value(E, id, NULL, c->span);
+}
+
+/* A tuple of strings, or one string. */
+static int names_arg(Elab *E, Value *v, Call *c, const char *what, const char ***out) {
+  int n = v->kind == V_TUPLE ? v->agg.n : 1;
+  *out = arena_array(E->a, const char *, n);
+  for (int k = 0; k < n; k++) (*out)[k] = v_static_str(E, v->kind == V_TUPLE ? v->agg.at[k] : v, arg_span(c, v), what);
+  return n;
+}
+
+static void types_arg(Elab *E, Value *v, Call *c, CsvOptions *o) {
+  Span at = arg_span(c, v);
+  if (v->kind != V_RECORD) diag_fail(E->d, T_TYPE, at, "types is a record, {fare: f32}, not %s", v_type_text(E, v));
+  CsvType *t = arena_array(E->a, CsvType, v->agg.n);
+  for (int k = 0; k < v->agg.n; k++) {
+    Value *x = v->agg.at[k];
+    int64_t width = 0;
+    if (x->kind != V_DTYPE && (!v_is_static_int(x, &width) || width < 1 || width > 1 << 20))
+      diag_fail(E->d, T_TYPE, at, "the type of a column is a dtype, or how many bytes of text are kept, not %s", v_type_text(E, x));
+    t[k] = (CsvType){.name = v->agg.key[k], .dtype = x->kind == V_DTYPE ? x->dtype : DT_U8, .width = width};
+  }
+  o->ntype = v->agg.n, o->type = t;
+}
+
+static bool given(const Value *v) { return v && v->kind != V_NONE; }
+
+static Value *csv_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  Fault f = {0};
+  DataTable *t = data_table(E, c->span);
+  CsvOptions o = {0};
+  const char *path = v_static_str(E, b[0], arg_span(c, b[0]), "a file's name"), **names;
+  if (given(b[1])) o.nselect = names_arg(E, b[1], c, "a column's name", &names), o.select = names;
+  if (given(b[2])) types_arg(E, b[2], c, &o);
+  if (given(b[3])) o.fill = true, o.missing = v_static_num(E, b[3], arg_span(c, b[3]), "missing");
+  if (given(b[4])) {
+    const char *s = v_static_str(E, b[4], arg_span(c, b[4]), "on_error");
+    o.skip_bad = !strcmp(s, "skip");
+    if (!o.skip_bad && strcmp(s, "stop"))
+      diag_fail(E->d, T_TYPE, arg_span(c, b[4]), "on_error is \"stop\" or \"skip\", not \"%s\"", s);
+  }
+  if (given(b[5])) {
+    const char *s = v_static_str(E, b[5], arg_span(c, b[5]), "sep");
+    if (strlen(s) != 1 || *s == '"' || *s == '\n' || *s == '\r')
+      diag_fail(E->d, T_TYPE, arg_span(c, b[5]), "sep is one character, such as \",\"");
+    o.sep = *s;
+  }
+  int64_t id = data_csv(t, path, &o, &f);
   if (id < 0) diag_fail(E->d, f.id ? f.id : M_FILE, c->span, "%s", f.msg);
   return data_value(E, id, NULL, c->span);
 }
@@ -296,6 +346,7 @@ const Builtin builtins_data[] = {
     {"batch", "d, n; drop_last=", batch_fn,
      "Batches of n rows; the last one is shorter if rows are left over, unless drop_last = true.", 0},
     {"_data_rows", "x", rows_fn, "A data set of the rows of tensors.", 0},
+    {"_data_csv", "path, select, types, missing, on_error, sep", csv_fn, "The rows of a CSV file.", 0},
     {"_data_idx", "path", file_fn, "The rows of an IDX file.", SRC_IDX},
     {"_data_npy", "path", file_fn, "The rows of an npy file.", SRC_NPY},
     {0},

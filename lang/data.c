@@ -155,6 +155,21 @@ static TensorType *field_types(Elab *E, const DataInfo *info, int nlead, const i
   return res;
 }
 
+/* The element of what a pass gives: raw fields [rows, ...]. */
+static Value *element(Elab *E, const DataV *d, Value **leaf, int m, Dim lead, Expr *pos, Span at) {
+  if (d->size) {
+    Value *batch = over_rows(E, d->form, leaf, m, lead, at);
+    return d->after ? sealed(E, batch_value(E, d->after, batch, pos)) : batch;
+  }
+  for (int k = 0; k < m; k++) leaf[k] = view_index(E, leaf[k], 0, ex_int(E->g, DT_I64, 0));
+  int next = 0;
+  bool allowed = E->effects_allowed;
+  E->effects_allowed = false;
+  Value *row = data_row_value(E, d->form, leaf, &next);
+  E->effects_allowed = allowed;
+  return row;
+}
+
 Value *data_next(Elab *E, Value *v, Expr *handle, int64_t rows, Span at, Expr **more, Expr **pos) {
   const DataV *d = data_of(v);
   DataInfo info = data_info(E->hooks->data, d->id);
@@ -176,17 +191,13 @@ Value *data_next(Elab *E, Value *v, Expr *handle, int64_t rows, Span at, Expr **
     leaf[k] = v_node(E, nd_get(E->g, c, k));
     leaf[k]->t.dim[0] = lead;
   }
-  if (d->size) {
-    Value *batch = over_rows(E, d->form, leaf, m, lead, at);
-    return d->after ? sealed(E, batch_value(E, d->after, batch, *pos)) : batch;
-  }
-  for (int k = 0; k < m; k++) leaf[k] = view_index(E, leaf[k], 0, ex_int(E->g, DT_I64, 0));
-  int next = 0;
-  bool allowed = E->effects_allowed;
-  E->effects_allowed = false;
-  Value *row = data_row_value(E, d->form, leaf, &next);
-  E->effects_allowed = allowed;
-  return row;
+  /* draws of mapped functions: by the batch's number, apart from those of the loop's body */
+  Stream stream = E->stream;
+  E->stream.ordinal += 1 << 20;
+  E->stream = stream_loop(E, *pos);
+  Value *x = element(E, d, leaf, m, lead, *pos, at);
+  E->stream = stream;
+  return x;
 }
 
 Expr *data_rest(Elab *E, Value *v, Expr *handle, Span at) {

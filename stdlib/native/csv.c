@@ -184,6 +184,37 @@ static bool scan(Arena *a, CsvReader *r, const char *path, CsvInfo *out, Fault *
   return more == 0;
 }
 
+bool csv_sample(Arena *a, const char *path, const char *text, size_t n, bool whole, char sep, CsvInfo *out, size_t *data_at,
+                int64_t *line, Fault *f) {
+  *out = (CsvInfo){0};
+  f->id = E_NONE;
+  CsvReader *r = csv_open_text(path, text, n, f);
+  if (!r) return false;
+  if (sep) csv_set_separator(r, sep);
+  CsvRow row;
+  int more = csv_next(r, &row);
+  bool ok = more > 0 || (more == 0 && io_fail(f, path, "is empty"));
+  if (ok) {
+    out->ncol = row.n, out->header = csv_is_header(&row), out->sep = csv_separator(r);
+    out->col = arena_array(a, CsvColumn, out->ncol);
+    Kind *kind = arena_array(a, Kind, out->ncol);
+    for (int k = 0; k < out->ncol; k++) kind[k] = (Kind){.ints = true, .bools = true, .floats = true};
+    name_columns(a, &row, out, kind);
+    *data_at = out->header ? csv_consumed(r) : 0, *line = 1;
+    for (size_t i = 0; i < *data_at; i++) *line += text[i] == '\n';
+    if (out->header) more = csv_next(r, &row);
+    for (; more > 0 && out->nrow < SAMPLE_ROWS; more = csv_next(r, &row), out->nrow++) {
+      if (!whole && csv_consumed(r) == n) break; /* perhaps cut */
+      for (int k = 0; row.n == out->ncol && k < row.n; k++) look(&kind[k], csv_field(&row, k));
+    }
+    /* rows that do not fit are the reader's to report, or to skip */
+    f->id = E_NONE;
+    for (int k = 0; k < out->ncol; k++) decide(&out->col[k], &kind[k]);
+  }
+  csv_close(r);
+  return ok;
+}
+
 bool csv_header(Arena *a, const char *path, CsvInfo *out, Fault *f) {
   *out = (CsvInfo){0};
   f->id = E_NONE;

@@ -6,7 +6,9 @@
 enum { BLOCK = 1 << 16, MAX_ROW = 1 << 26, MAX_FIELDS = 1 << 20 };
 
 struct CsvReader {
-  Stream *in;
+  Stream *in;      /* NULL: text in memory, the next `left` bytes of it at `mem` */
+  const char *mem;
+  size_t left, taken; /* taken: bytes read into buf so far */
   const char *path;
   Fault *fault;
   char sep;
@@ -22,8 +24,13 @@ struct CsvReader {
 /* The next character without taking it; -1: end, -2: fault. */
 static int peek(CsvReader *r) {
   if (r->at == r->have) {
-    int64_t n = stream_read(r->in, r->buf, BLOCK);
+    int64_t n = r->in ? stream_read(r->in, r->buf, BLOCK) : (int64_t)(r->left < BLOCK ? r->left : BLOCK);
     if (n < 0) return -2;
+    if (!r->in) {
+      memcpy(r->buf, r->mem, (size_t)n);
+      r->mem += n, r->left -= (size_t)n;
+    }
+    r->taken += (size_t)n;
     r->at = 0, r->have = (size_t)n;
     if (!n) return -1;
   }
@@ -73,13 +80,13 @@ static char guess_separator(const CsvReader *r) {
   return ',';
 }
 
-CsvReader *csv_open(const char *path, Fault *f) {
+static CsvReader *open_reader(const char *path, bool file, const char *text, size_t n, Fault *f) {
   CsvReader *r = malloc(sizeof *r);
   if (!r) return fault_set(f, R_MEMORY, (Span){0}, "out of memory"), NULL;
-  *r = (CsvReader){.path = path, .fault = f, .line = 1, .captext = 256, .capstart = 16};
+  *r = (CsvReader){.path = path, .fault = f, .line = 1, .mem = text, .left = n, .captext = 256, .capstart = 16};
   r->text = malloc(r->captext), r->start = malloc(r->capstart * sizeof *r->start);
-  r->in = stream_open(path, f);
-  if (!r->in || !r->text || !r->start || peek(r) == -2) {
+  r->in = file ? stream_open(path, f) : NULL;
+  if ((file && !r->in) || !r->text || !r->start || peek(r) == -2) {
     if (!f->id) no_memory(r);
     csv_close(r);
     return NULL;
@@ -89,9 +96,16 @@ CsvReader *csv_open(const char *path, Fault *f) {
   return r;
 }
 
+CsvReader *csv_open(const char *path, Fault *f) { return open_reader(path, true, "", 0, f); }
+CsvReader *csv_open_text(const char *path, const char *text, size_t n, Fault *f) {
+  return open_reader(path, false, text, n, f);
+}
+size_t csv_consumed(const CsvReader *r) { return r->taken - (r->have - r->at); }
+void csv_set_separator(CsvReader *r, char sep) { r->sep = sep; }
+
 void csv_close(CsvReader *r) {
   if (!r) return;
-  stream_close(r->in);
+  if (r->in) stream_close(r->in);
   free(r->text);
   free(r->start);
   free(r);
