@@ -18,6 +18,7 @@ typedef struct CodegenOptions {
   double interpret_below; /* kernels of less work than this (scalar operations, loops counted) run without machine code;
                            * 0: a good default; < 0: none; INFINITY: all. Same bits either way */
   bool profile;           /* plans keep the time of each kernel, for the dump "profile" */
+  struct Cuda *cuda;      /* plans run on this device (cuda/session.h), which the session takes over; NULL: on the host */
   struct Jit *collect;    /* kernels are not run but collected here for a library (aot/), with interpret_below < 0; not owned */
 } CodegenOptions;
 
@@ -37,6 +38,15 @@ void plan_free(Plan *p);
 /* Runs: input[slot] gives INPUT nodes; out[i] is allocated here (caller drops). Effects run in order, `native_ctx` is
  * handed to natives. false with *fault on a run-time fault; nothing is left allocated then. */
 bool plan_run(Plan *p, int ninput, const Tensor *input, Tensor *out, void *native_ctx, Fault *fault);
+
+/* After a run that a commit point refused (Native.commit): that node, and the values that its step began with. */
+typedef struct PlanRefusal {
+  const Node *call;
+  int n;
+  Node *const *node;
+  const Tensor *value;
+} PlanRefusal;
+bool plan_refused(const Plan *p, PlanRefusal *out);
 
 /* Dumps for people and structure tests: "classify" (one line a contraction: `contraction: M = .. N = .. K = .. batch = ..`),
  * "profile" (time and runs of each kernel so far, most expensive first; numbers as in "fuse"; sessions that ask for it),

@@ -56,6 +56,68 @@ void fuse_commit(Fusion *f) {
   }
 }
 
+/* ---- what a step is made of --------------------------------------------------------------------------------------- */
+
+typedef struct Leaves {
+  Fusion *f;
+  const Place *home;
+  NumMap seen;
+  VEC(Node *) todo, leaf;
+} Leaves;
+
+static void leaf_use(void *ctx, Node *in, int sub) {
+  (void)sub;
+  Leaves *l = ctx;
+  if (nummap_get(&l->seen, in) >= 0) return;
+  nummap_put(&l->seen, in, 0);
+  vec_push(l->f->a, &l->todo, in);
+}
+
+/* Is p the place `home` or one around it? */
+static bool encloses(const Place *p, const Place *home) {
+  while (home && home != p) home = home->up;
+  return home == p;
+}
+
+/* A param of a loop around `home`, not of one within. */
+static bool bound_outside(const FNode *x, const Place *home) {
+  for (const Place *p = home; p; p = p->up)
+    for (int i = 0; p->loop >= 0 && i < x->varies.n; i++)
+      if (x->varies.at[i] == p->loop) return true;
+  return false;
+}
+
+/* Is x a value that the step finds rather than makes? */
+static bool is_given(const FNode *x, const Place *home) {
+  const FNode *of = x;
+  switch (x->n->kind) {
+  case ND_INPUT: return true;
+  case ND_CONST: return false;
+  case ND_PARAM: return bound_outside(x, home);
+  case ND_LOOP:
+  case ND_COND:
+  case ND_CALL: return false;
+  default: break;
+  }
+  return x->home != home && encloses(x->home, home) && (of->group || x->n->kind == ND_GET);
+}
+
+int fuse_given(Fusion *f, FNode *call, Node ***out) {
+  Leaves l = {f, call->home, {.arena = f->a}, {0}, {0}};
+  fuse_each_use(call->n, leaf_use, &l);
+  while (l.todo.n) {
+    Node *n = l.todo.at[--l.todo.n];
+    FNode *x = fuse_node(f, n);
+    bool effect = n->kind == ND_GET && fuse_node(f, n->get.of)->effect;
+    if (effect || is_given(x, call->home))
+      vec_push(f->a, &l.leaf, n);
+    else
+      fuse_each_use(n, leaf_use, &l);
+  }
+  *out = l.leaf.at;
+  return l.leaf.n;
+}
+
 bool fuse_apart(const Group *a, const Group *b) { return a->member.at[0]->early != b->member.at[0]->early; }
 
 /* ---- order ------------------------------------------------------------------------------------------------------- */

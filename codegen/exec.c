@@ -3,6 +3,7 @@
  * A step that takes less than PARALLEL_NS stays on the calling lane. In a phase every lane gets one range of units,
  * walked in pieces of about PIECE_NS, between which the interrupt flag is read. Which lane runs what never changes a
  * bit: units are independent. The fault reported is that of the lowest lane, hence of the first unit. */
+#include "codegen/exec_dev.h"
 #include "codegen/plan.h"
 #include <stdlib.h>
 #include <string.h>
@@ -131,11 +132,45 @@ static bool run_kernel(Run *r, KernelStep *k) {
 }
 
 /* ---- Calls, loops, branches ------------------------------------------------------------------------------------- */
+static void drop_snapshot(Plan *p) {
+  for (int i = 0; p->snapshot && i < p->refused->ngiven; i++) tensor_drop(&p->snapshot[i]);
+  free(p->snapshot);
+  p->snapshot = NULL;
+  p->refused = NULL;
+}
+
+/* Copies what the refused step began with. Without memory for it nothing is kept. */
+static void take_snapshot(Run *r, const CallStep *c) {
+  Plan *p = r->p;
+  p->snapshot = calloc((size_t)c->ngiven + 1, sizeof *p->snapshot);
+  if (!p->snapshot) return;
+  p->refused = c;
+  for (int i = 0; i < c->ngiven; i++) {
+    const Tensor *t = &c->found[i];
+    if (!tensor_alloc(&p->snapshot[i], t->dtype, t->rank, t->dim)) {
+      drop_snapshot(p);
+      return;
+    }
+    move(p->snapshot[i].data, r->addr[c->found_value[i]], tensor_bytes(t));
+  }
+}
+
+bool plan_refused(const Plan *p, PlanRefusal *out) {
+  if (!p->refused) return false;
+  *out = (PlanRefusal){p->refused->node, p->refused->ngiven, p->refused->given, p->snapshot};
+  return true;
+}
+
 static bool run_call(Run *r, CallStep *c) {
-  for (int i = 0; i < c->narg + c->nres; i++) c->tensor[i].data = r->addr[c->value[i]];
-  if (c->fn->run(r->native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, r->fault))
-    return true;
+  if (r->p->dev) {
+    if (dev_call(r->p, c, r->native_ctx, r->fault)) return true;
+  } else {
+    for (int i = 0; i < c->narg + c->nres; i++) c->tensor[i].data = r->addr[c->value[i]];
+    if (c->fn->run(r->native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, r->fault))
+      return true;
+  }
   if (r->fault->id == E_NONE) fault_set(r->fault, R_NATIVE, c->span, "%s failed", c->fn->name);
+  if (c->fn->commit && !r->p->dev) take_snapshot(r, c);
   if (!r->fault->span.file) r->fault->span = c->span;
   return false;
 }
@@ -144,58 +179,93 @@ static void exchange(Run *r, int a, int b) {
   void *t = r->addr[a];
   r->addr[a] = r->addr[b];
   r->addr[b] = t;
+  if (r->p->dev) dev_exchange(r->p, a, b);
 }
 
-static void next_states(Run *r, const LoopStep *l) {
+/* On the host or the device. */
+static bool move_slot(Run *r, int dst, int src, size_t bytes) {
+  if (r->p->dev) return dev_copy(r->p, dst, src, bytes, r->fault);
+  move(r->addr[dst], r->addr[src], bytes);
+  return true;
+}
+static bool move_row(Run *r, void *dst, int src, size_t bytes) {
+  if (r->p->dev) return dev_copy_at(r->p, dst, src, bytes, r->fault);
+  move(dst, r->addr[src], bytes);
+  return true;
+}
+static bool zero(Run *r, void *dst, size_t bytes) {
+  if (r->p->dev) return dev_zero(r->p, dst, bytes, r->fault);
+  if (bytes) memset(dst, 0, bytes);
+  return true;
+}
+static bool read_slot(Run *r, int slot, void *to, size_t bytes) {
+  if (r->p->dev) return dev_read(r->p, slot, to, bytes, r->fault);
+  memcpy(to, r->addr[slot], bytes);
+  return true;
+}
+static bool write_slot(Run *r, int slot, const void *from, size_t bytes) {
+  if (r->p->dev) return dev_write(r->p, slot, from, bytes, r->fault);
+  memcpy(r->addr[slot], from, bytes);
+  return true;
+}
+
+static bool next_states(Run *r, const LoopStep *l) {
   for (int k = 0; k < l->nstate; k++) {
     const LoopState *s = &l->state[k];
-    if (!s->in_place && s->spare >= 0) move(r->addr[s->spare], r->addr[s->next], s->bytes);
+    if (!s->in_place && s->spare >= 0 && !move_slot(r, s->spare, s->next, s->bytes)) return false;
   }
   for (int k = 0; k < l->nstate; k++) {
     const LoopState *s = &l->state[k];
     if (!s->in_place) exchange(r, s->state, s->spare >= 0 ? s->spare : s->next);
   }
+  return true;
 }
 
 static bool run_loop(Run *r, const LoopStep *l) {
   int64_t trip = l->trip, steps = 0;
   if (l->trip_value >= 0) {
-    int64_t n = *(const int64_t *)r->addr[l->trip_value];
+    int64_t n = 0;
+    if (!read_slot(r, l->trip_value, &n, sizeof n)) return false;
     trip = n < 0 ? 0 : n < trip ? n : trip;
   }
   for (int k = 0; k < l->nstate; k++) {
     const LoopState *s = &l->state[k];
-    move(r->addr[s->state], r->addr[s->init], s->bytes);
+    if (!move_slot(r, s->state, s->init, s->bytes)) return false;
   }
   if (l->trip_value >= 0 || l->cond >= 0)
     for (int k = 0; k < l->nstack; k++)
-      if (l->stack[k].bytes) memset(r->addr[l->stack[k].stack], 0, l->stack[k].bytes * (size_t)l->trip);
+      if (!zero(r, r->addr[l->stack[k].stack], l->stack[k].bytes * (size_t)l->trip)) return false;
   for (; steps < trip; steps++) {
     int64_t at = l->reverse ? trip - 1 - steps : steps;
     if (interrupted(r)) return false;
-    if (l->counter >= 0) *(int64_t *)r->addr[l->counter] = at;
+    unsigned char go = 1;
+    if (l->counter >= 0 && !write_slot(r, l->counter, &at, sizeof at)) return false;
     if (!run_block(r, &l->test)) return false;
-    if (l->cond >= 0 && !*(const unsigned char *)r->addr[l->cond]) break;
+    if (l->cond >= 0 && !read_slot(r, l->cond, &go, 1)) return false;
+    if (!go) break;
     for (int k = 0; k < l->nstack; k++)
-      if (l->stack[k].direct)
+      if (l->stack[k].direct) {
         r->addr[l->stack[k].row] = (char *)r->addr[l->stack[k].stack] + l->stack[k].bytes * (size_t)at;
+        if (r->p->dev) dev_moved(r->p, l->stack[k].row);
+      }
     if (!run_block(r, &l->body)) return false;
     for (int k = 0; k < l->nstack; k++)
-      if (!l->stack[k].direct)
-        move((char *)r->addr[l->stack[k].stack] + l->stack[k].bytes * (size_t)at, r->addr[l->stack[k].row],
-             l->stack[k].bytes);
-    next_states(r, l);
+      if (!l->stack[k].direct && !move_row(r, (char *)r->addr[l->stack[k].stack] + l->stack[k].bytes * (size_t)at,
+                                           l->stack[k].row, l->stack[k].bytes))
+        return false;
+    if (!next_states(r, l)) return false;
   }
-  *(int64_t *)r->addr[l->steps] = steps;
-  return true;
+  return write_slot(r, l->steps, &steps, sizeof steps);
 }
 
 static bool run_cond(Run *r, const CondStep *c) {
-  int side = *(const unsigned char *)r->addr[c->pred] ? 0 : 1;
+  unsigned char pred = 0;
+  if (!read_slot(r, c->pred, &pred, 1)) return false;
+  int side = pred ? 0 : 1;
   if (!run_block(r, &c->branch[side])) return false;
   for (int k = 0; k < c->nmove[side]; k++) {
     const Move *m = &c->move[side][k];
-    move(r->addr[m->dst], r->addr[m->src], m->bytes);
+    if (!move_slot(r, m->dst, m->src, m->bytes)) return false;
   }
   return true;
 }
@@ -206,7 +276,12 @@ static bool run_block(Run *r, const Block *b) {
     bool ok = true;
     switch (s->kind) {
     case STEP_KERNEL:
-      ok = run_kernel(r, &s->kernel);
+      if (!r->p->dev) {
+        ok = run_kernel(r, &s->kernel);
+      } else {
+        i = dev_kernels(r->p, b, i, r->fault) - 1;
+        ok = i >= 0;
+      }
       break;
     case STEP_LOOP:
       ok = run_loop(r, &s->loop);
@@ -270,9 +345,10 @@ static void bind_input(Run *r, const Value *v, const Slot *s, int ninput, const 
 }
 
 bool plan_run(Plan *p, int ninput, const Tensor *input, Tensor *out, void *native_ctx, Fault *fault) {
+  drop_snapshot(p);
   fault->id = E_NONE;
   fault->span = NO_SPAN;
-  if (!prepare(p, fault)) return false;
+  if (!(codegen_device(p->cg) ? dev_prepare(p, fault) : prepare(p, fault))) return false;
   Run r = {p, p->addr, native_ctx, codegen_interrupt(p->cg), fault};
   memcpy(p->addr, p->fixed, sizeof *p->addr * (size_t)p->nslot);
   int made = 0;
@@ -282,16 +358,18 @@ bool plan_run(Plan *p, int ninput, const Tensor *input, Tensor *out, void *nativ
     ok = tensor_alloc(&out[made], (DType)v->dtype, v->rank, v->dim);
     if (!ok)
       fault_set(fault, R_MEMORY, NO_SPAN, "out of memory: %zu bytes were refused", v->bytes);
-    else if (p->slot[v->slot].kind == SL_OUT && p->slot[v->slot].number == made)
+    else if (!p->dev && p->slot[v->slot].kind == SL_OUT && p->slot[v->slot].number == made)
       p->addr[v->slot] = out[made].data;
     if (!ok) break;
   }
-  if (ok) {
+  if (ok && p->dev) {
+    ok = dev_begin(p, ninput, input, fault) && run_block(&r, &p->root) && dev_end(p, out, fault);
+  } else if (ok) {
     for (int i = 0; i < p->ninput; i++)
       bind_input(&r, &p->value[p->input[i]], &p->slot[p->value[p->input[i]].slot], ninput, input);
     ok = run_block(&r, &p->root);
   }
-  for (int i = 0; ok && i < p->noutput; i++) {
+  for (int i = 0; ok && !p->dev && i < p->noutput; i++) {
     const Value *v = &p->value[p->output[i]];
     move(out[i].data, p->addr[v->slot], v->bytes);
   }
@@ -302,6 +380,8 @@ bool plan_run(Plan *p, int ninput, const Tensor *input, Tensor *out, void *nativ
 
 void plan_free(Plan *p) {
   if (!p) return;
+  dev_free(p);
+  drop_snapshot(p);
   if (p->arena) munmap(p->arena, p->map_bytes);
   free(p->addr);
   free(p->fault);

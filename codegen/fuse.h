@@ -96,6 +96,9 @@ void fuse_groups(Fusion *f);
 bool fuse_can_fault(const Node *n); /* places.c: a call, a checked load, an integer division */
 /* commit.c: what runs before the commit points; are a and b parted by one; does g run before others of its place? */
 void fuse_commit(Fusion *f);
+/* What the step that ends in the commit point `call` is made from: states and counters of the loops around it, results of
+ * effects, values from outside. */
+int fuse_given(Fusion *f, FNode *call, Node ***out);
 bool fuse_apart(const Group *a, const Group *b);
 bool fuse_first(const Group *g);
 

@@ -282,6 +282,7 @@ static void finish_block(Planner *p, Block *b) {
     }
     case STEP_CALL:
       for (int j = 0; j < s->call.narg + s->call.nres; j++) s->call.value[j] = slot_of(p, s->call.value[j]);
+      for (int j = 0; j < s->call.ngiven; j++) s->call.found_value[j] = slot_of(p, s->call.found_value[j]);
       break;
     case STEP_LOOP: {
       LoopStep *l = &s->loop;

@@ -86,6 +86,7 @@ static bool plan_kernel(Planner *p, Block *b, Group *g) {
   ks->init = ks->dest = -1;
   ks->narg = k->narg;
   ks->arg = arena_array(p->p->mem, int, k->narg);
+  ks->writes = arena_array(p->p->mem, bool, k->narg);
   ks->skip = true;
   for (int i = 0; i < k->nbuf; i++)
     if (k->buf[i].space == SP_GLOBAL && k->buf[i].in && !k->buf[i].out)
@@ -100,6 +101,7 @@ static bool plan_kernel(Planner *p, Block *b, Group *g) {
     int v = value_of_node(p, kb->node, g->home);
     p->value.at[v].fresh = true;
     ks->arg[kb->arg] = v;
+    ks->writes[kb->arg] = true;
     if (p->value.at[v].bytes) ks->skip = false;
     if (g->scatter) {
       ks->dest = v;
@@ -164,6 +166,17 @@ static void plan_call(Planner *p, Block *b, FNode *x) {
     c->value[i] = i < c->narg ? use_node(p, n->call.arg[i]) : result_value(p, x, i - c->narg);
     if (i >= c->narg) p->value.at[c->value[i]].fresh = true;
     set_tensor(p, &c->tensor[i], &p->value.at[c->value[i]]);
+  }
+  if (!c->fn->commit) return;
+  Node **given;
+  c->node = n;
+  c->ngiven = fuse_given(p->f, x, &given);
+  c->given = arena_copy(p->p->mem, given, sizeof *given * (size_t)c->ngiven);
+  c->found = arena_array(p->p->mem, Tensor, c->ngiven);
+  c->found_value = arena_array(p->p->mem, int, c->ngiven);
+  for (int i = 0; i < c->ngiven; i++) {
+    c->found_value[i] = use_node(p, given[i]);
+    set_tensor(p, &c->found[i], &p->value.at[c->found_value[i]]);
   }
 }
 
@@ -308,7 +321,7 @@ Plan *codegen_plan(Codegen *c, Graph *g, const Region *r, Fault *fault) {
   p.f = fuse(scratch, g, r);
   lower_prepare(p.f);
   find_gets(&p);
-  bool ok = plan_block(&p, &plan->root, p.f->root) && sizes_fit(&p);
+  bool ok = plan_block(&p, &plan->root, p.f->root) && sizes_fit(&p) && (!codegen_device(c) || codegen_ready(c, fault));
   if (ok) {
     int *out = arena_array(plan->mem, int, r->nout);
     plan->noutput = r->nout;

@@ -52,6 +52,8 @@ typedef struct KernelStep {
   size_t dest_bytes;
   int nsite;
   const Span *site;
+  int site0;           /* devices: number of site 0 in the whole plan */
+  bool *writes;        /* by argument */
   bool skip;           /* all results are empty */
   const char *note;    /* for the "fuse" dump */
   const char *brief;   /* for the "profile" dump: its stages with their extents */
@@ -99,6 +101,11 @@ typedef struct CallStep {
   const Attr *attr;
   Tensor *tensor;        /* narg arguments, then nres results; data is filled in at each run */
   int *value;            /* of each; after planning slots */
+  const Node *node;      /* commit points: itself, */
+  int ngiven;            /* and what its step is made from: kept until it has run */
+  Node **given;
+  Tensor *found;
+  int *found_value;      /* after planning slots */
   Span span;
 } CallStep;
 
@@ -128,10 +135,14 @@ struct Plan {
   void **addr, **fixed;   /* per slot: now; at the start of a run */
   void **ptr;             /* of the kernel being run: max_arg */
   struct KFault *fault;   /* one a lane */
+  const CallStep *refused; /* the commit point that ended the last run */
+  Tensor *snapshot;        /* with what its step had found: refused->ngiven */
   int max_arg;
   int nkernel;
   const char *classify_text;
+  struct DevPlan *dev;    /* memory on the session's device (exec_dev.c); NULL: none yet, or the host */
 };
+typedef struct DevPlan DevPlan;
 
 /* ---- While planning: plan.c makes steps and values, memory.c slots ----------------------------------------------- */
 typedef enum { EV_KERNEL, EV_LOOP, EV_LOOP_END, EV_COND_END } EventKind;

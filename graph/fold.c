@@ -15,13 +15,12 @@ static bool is_num(const Expr *e, double v) {
 static bool is_op(const Expr *e, ScalarOp op) { return e->kind == EX_OP && e->op == op; }
 
 Expr *ex_raw_op(Graph *g, ScalarOp op, DType t, int n, Expr *const *arg) {
-  bool divides = (op == OP_FLOORDIV || op == OP_MOD) && !dt_is_float(t);
   return intern_expr(g, &(Expr){.kind = EX_OP,
                                 .dtype = (uint8_t)t,
                                 .op = (uint8_t)op,
                                 .n = n,
                                 .arg = arg,
-                                .span = divides ? g->span : (Span){0}});
+                                .span = g->span});
 }
 
 /* The dtype of the result; bug() when the operands break the row's rule. */

@@ -58,7 +58,7 @@ struct Expr {
   const int64_t *coef; /* LIN */
   Node *node;          /* LOAD */
   Expr *mask;          /* LOAD */
-  Span span;           /* CHECKED loads and integer divisions: where the user wrote it. Not part of the value */
+  Span span;           /* CHECKED loads and operations: where the user wrote it (of equal ones the first). Not part of the value */
 };
 
 /* Makers. All fold constants and apply exact identities (x + 0 only where exact: not for -0.0). */

@@ -177,7 +177,7 @@ Value *tv_elementwise(Elab *E, ScalarOp op, int n, Value *const *v, const Span *
     x[k] = v_tensor(E, t->dtype, t->rank, t->dim, t->e);
   }
   Span outer = E->g->span;
-  E->g->span = op == OP_FLOORDIV || op == OP_MOD ? user_span(E, whole) : whole;
+  E->g->span = user_span(E, whole); /* where its faults, and the first nan, are shown */
   DType t = work_dtype(E, op, n, x, at, whole);
   if (negative_power(op, x) && !dt_is_float(t)) t = DT_F32;
   Dim dim[TG_MAX_RANK];

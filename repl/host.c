@@ -1,6 +1,9 @@
 /* The host's life, the pipeline from region to result, and units. */
 #include "host.h"
+#include "codegen/cuda/session.h"
 #include "autodiff/autodiff.h"
+#include "nonfinite.h"
+#include "stdlib/native/checkpoint.h"
 #include "stdlib/native/data.h"
 #include <errno.h>
 #include <signal.h>
@@ -39,14 +42,16 @@ void host_catch_interrupt(void) {
 }
 
 /* ---- hooks ------------------------------------------------------------------------------------------------------- */
-static bool hook_run(void *ctx, Graph *g, const Region *r, Tensor *out, Fault *fault) {
-  Host *h = ctx;
-  HostOptions saved = h->o; /* what is computed while checking is not what a dump is asked for */
+bool host_compute(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault) {
+  HostOptions saved = h->o; /* not what a dump is asked for */
   memset(h->o.dump, 0, sizeof h->o.dump);
   h->o.stop = PASS_COUNT;
   bool ok = host_run(h, g, r, out, fault);
   h->o = saved;
   return ok;
+}
+static bool hook_run(void *ctx, Graph *g, const Region *r, Tensor *out, Fault *fault) {
+  return host_compute(ctx, g, r, out, fault);
 }
 static int64_t hook_keep(void *ctx, Tensor t) {
   Host *h = ctx;
@@ -91,6 +96,7 @@ Host *host_new(const HostOptions *o) {
   return h;
 }
 void host_free(Host *h) {
+  train_files_free(h->nh.train);
   for (int i = 0; i < h->slot.n; i++) tensor_drop(&h->slot.at[i]);
   data_table_free(h->nh.data);
   progress_free(h->nh.progress);
@@ -136,10 +142,21 @@ static bool stop_after(Host *h, Graph *g, const Region *r, PassId p) {
   return h->stopped = h->o.stop == p;
 }
 
+/* With --device cuda a device that can't be had is an error, with auto none. */
+static bool open_device(Host *h, Cuda **cuda, Fault *fault) {
+  char why[1024];
+  *cuda = h->o.cuda ? cuda_open(0, h->o.threads, cache_dir(h), why, sizeof why) : NULL;
+  if (*cuda || !h->o.cuda || h->o.fall_back) return true;
+  fault_set(fault, R_DEVICE, (Span){0, 0, 0}, "no CUDA device: %s", why);
+  return false;
+}
+
 static Plan *make_plan(Host *h, Graph *g, const Region *r, Fault *fault) {
+  Cuda *cuda = NULL;
+  if (!h->codegen && !open_device(h, &cuda, fault)) return NULL;
   if (!h->codegen)
     h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads, .cache_dir = cache_dir(h), .interrupt = &host_interrupt,
-                                                .profile = h->o.profile});
+                                                .profile = h->o.profile, .cuda = cuda});
   return codegen_plan(h->codegen, g, r, fault);
 }
 Plan *host_plan(Host *h, Graph *g, Region *r, Fault *fault) {
@@ -160,6 +177,8 @@ static bool run_plan(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fau
   double t1 = now();
   h->times.compile += t1 - t0;
   if (!h->stopped) ok = plan_run(p, h->slot.n, h->slot.at, out, &h->nh, fault);
+  PlanRefusal refusal;
+  if (!ok && plan_refused(p, &refusal)) nonfinite_explain(h, g, &refusal, fault);
   h->times.run += now() - t1;
   if (h->o.profile) plan_dump(p, "profile", stderr);
   plan_free(p);

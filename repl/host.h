@@ -20,6 +20,7 @@ PassId pass_by_name(const char *name); /* PASS_COUNT if unknown */
 typedef struct HostOptions {
   int threads;              /* 0: TG_THREADS or all cores */
   bool oracle;              /* --device oracle */
+  bool cuda, fall_back;     /* --device cuda; --device auto: cuda where it can be had, else the host */
   bool dump[PASS_COUNT];
   PassId stop;              /* PASS_COUNT: run */
   bool stats, profile, color;
@@ -58,6 +59,8 @@ void host_catch_interrupt(void);
 
 /* Runs a region: passes, plan, execution. out: r->nout tensors. */
 bool host_run(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault);
+/* The same for what is computed on the side, while checking or to explain a fault: without dumps. */
+bool host_compute(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault);
 /* The passes and the plan, without running it; the caller frees it. NULL with *fault. */
 Plan *host_plan(Host *h, Graph *g, Region *r, Fault *fault);
 /* Parses, checks and runs one unit; prints diagnostics and faults to stderr. Returns an exit code. */
