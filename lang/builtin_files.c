@@ -1,6 +1,7 @@
 /* load and save: what a file holds is learnt from its header while checking; its data are read by a native when the
  * program runs, so an unused file is never read. */
-#include "lang/session.h"
+#include "lang/builtin.h"
+#include "lang/tensor_files.h"
 #include "stdlib/native/files.h"
 #include <string.h>
 
@@ -10,10 +11,10 @@ static TensorType type_of(Elab *E, const FileTensor *f) {
   return (TensorType){f->dtype, f->rank, arena_copy(E->a, f->dim, sizeof *f->dim * (size_t)f->rank)};
 }
 
-static Node *load_call(Elab *E, const char *native, int nattr, const Attr *attr, int nres, const TensorType *res) {
-  const Native *fn = natives_find(E->natives, native);
-  if (!fn) bug("no native `%s`", native);
-  return nd_call(E->g, fn, nattr, attr, 0, NULL, nres, res);
+static FileTensor of_type(const TensorType *t) {
+  FileTensor f = {t->dtype, t->rank, {0}};
+  memcpy(f.dim, t->dim, sizeof *t->dim * (size_t)t->rank);
+  return f;
 }
 
 static void name_axes(Elab *E, Value *v, const char *path, Span at) {
@@ -21,10 +22,19 @@ static void name_axes(Elab *E, Value *v, const char *path, Span at) {
     v->t.dim[a].from = origin_new(E, NULL, at, "%lld is axis %d of %s", (long long)v->t.dim[a].n, a, path);
 }
 
+/* What the program has saved before counts, not what lies on the disk while checking. */
+static bool list_npz(Elab *E, const char *path, int *n, NpzMember **m, Fault *f) {
+  const SavedFile *s = file_saved(E, path);
+  if (!s) return npz_list(E->a, path, n, m, f);
+  *n = s->n, *m = arena_array(E->a, NpzMember, s->n);
+  for (int k = 0; k < s->n; k++) (*m)[k] = (NpzMember){s->name[k], of_type(&s->type[k])};
+  return true;
+}
+
 static Value *load_npz(Elab *E, const char *path, Span at, Fault *f, bool *ok) {
   NpzMember *m;
   int n;
-  if (!(*ok = npz_list(E->a, path, &n, &m, f))) return NULL;
+  if (!(*ok = list_npz(E, path, &n, &m, f))) return NULL;
   Attr *attr = arena_array(E->a, Attr, n + 1);
   TensorType *res = arena_array(E->a, TensorType, n);
   Name *key = arena_array(E->a, Name, n);
@@ -34,7 +44,7 @@ static Value *load_npz(Elab *E, const char *path, Span at, Fault *f, bool *ok) {
     attr[k + 1].s = m[k].name, res[k] = type_of(E, &m[k].type);
     key[k] = name_of(E->names, m[k].name, strlen(m[k].name));
   }
-  Node *call = load_call(E, "load_npz", n + 1, attr, n, res);
+  Node *call = file_load_call(E, "load_npz", n + 1, attr, n, res, at);
   for (int k = 0; k < n; k++) name_axes(E, kid[k] = result_value(E, call, k), path, at);
   return v_record(E, n, key, kid);
 }
@@ -42,6 +52,11 @@ static Value *load_npz(Elab *E, const char *path, Span at, Fault *f, bool *ok) {
 /* A record of the numeric columns; text columns have no tensor and are left out. */
 static Value *load_csv(Elab *E, const char *path, Span at, Fault *f, bool *ok) {
   CsvInfo info;
+  if (file_saved(E, path)) {
+    Diag *g = diag_add(E->d, M_FILE, at, "%s is written by this program: its columns are not known yet", path);
+    diag_help(E->d, g, "save to .npz, which keeps names and dtypes");
+    elab_fail(E, g);
+  }
   if (!(*ok = csv_header(E->a, path, &info, f))) return NULL;
   Attr *attr = arena_array(E->a, Attr, info.ncol + 1);
   TensorType *res = arena_array(E->a, TensorType, info.ncol);
@@ -57,93 +72,87 @@ static Value *load_csv(Elab *E, const char *path, Span at, Fault *f, bool *ok) {
     n++;
   }
   if (n == 0) diag_fail(E->d, M_FILE, at, "%s: no column holds numbers", path);
-  Node *call = load_call(E, "load_csv", n + 1, attr, n, res);
+  Node *call = file_load_call(E, "load_csv", n + 1, attr, n, res, at);
   for (int k = 0; k < n; k++) name_axes(E, kid[k] = result_value(E, call, k), path, at);
   return v_record(E, n, key, kid);
 }
 
-static Value *load_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
-  Span at = c->arg[0].span;
-  const char *path = v_static_str(E, bound[0], at, "a file's name");
-  Fault f = {0};
+static Value *load_one(Elab *E, const char *path, FileKind kind, Span at, Fault *f, bool *ok) {
+  const SavedFile *s = file_saved(E, path);
   FileTensor t;
-  bool ok = true;
-  Value *v = NULL;
+  *ok = true;
+  if (s)
+    t = of_type(&s->type[0]);
+  else
+    *ok = kind == FILE_NPY ? npy_header(path, &t, f) : idx_header(path, &t, f);
+  if (!*ok) return NULL;
+  TensorType res = type_of(E, &t);
+  Attr attr = {.s = path};
+  Value *v = result_value(E, file_load_call(E, kind == FILE_NPY ? "load_npy" : "load_idx", 1, &attr, 1, &res, at), 0);
+  name_axes(E, v, path, at);
+  return v;
+}
+
+static Value *load_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
+  Span at = arg_span(c, bound[0]);
+  const char *path = v_static_str(E, bound[0], at, "a file's name");
   FileKind kind = file_kind(path);
-  switch (kind) {
-  case FILE_NPZ:
-    v = load_npz(E, path, at, &f, &ok);
-    break;
-  case FILE_CSV:
-    v = load_csv(E, path, at, &f, &ok);
-    break;
-  case FILE_NPY:
-  case FILE_IDX:
-    if (!(ok = kind == FILE_NPY ? npy_header(path, &t, &f) : idx_header(path, &t, &f))) break;
-    TensorType res = type_of(E, &t);
-    Attr attr = {.s = path};
-    v = result_value(E, load_call(E, kind == FILE_NPY ? "load_npy" : "load_idx", 1, &attr, 1, &res), 0);
-    name_axes(E, v, path, at);
-    break;
-  case FILE_UNKNOWN:
-    diag_fail(E->d, M_FILE, at, "%s: the name's end tells the format: .npy .npz .csv .idx, -ubyte, also with .gz",
-              path);
-  }
+  if (kind == FILE_UNKNOWN)
+    diag_fail(
+        E->d, M_FILE, at,
+        "%s: the name's end tells the format: .npy .npz .csv .safetensors .idx, -ubyte, the last two also with .gz",
+        path);
+  if (kind == FILE_SAFETENSORS) return load_safetensors(E, path, bound[1], at, bound[1] ? arg_span(c, bound[1]) : at);
+  if (bound[1])
+    diag_fail(E->d, T_ARGS, arg_span(c, bound[1]), "`like` goes with .safetensors files, not with %s", path);
+  Fault f = {0};
+  bool ok;
+  Value *v = kind == FILE_NPZ   ? load_npz(E, path, at, &f, &ok)
+             : kind == FILE_CSV ? load_csv(E, path, at, &f, &ok)
+                                : load_one(E, path, kind, at, &f, &ok);
   if (!ok) diag_fail(E->d, f.id == E_NONE ? M_FILE : f.id, at, "%s", f.msg);
   return v;
 }
 
 /* ---- save ------------------------------------------------------------------------------------------------------ */
 
-typedef struct Leaves {
-  VEC(Attr) name;
-  VEC(Node *) node;
-} Leaves;
-
-static void collect(Elab *E, Leaves *l, Value *v, const char *name, Span at) {
-  if (v->kind == V_RECORD || v->kind == V_TUPLE) {
-    for (int k = 0; k < v->agg.n; k++) {
-      const char *key = v->kind == V_RECORD ? v->agg.key[k] : arena_printf(E->a, "%d", k);
-      collect(E, l, v->agg.at[k], *name ? arena_printf(E->a, "%s.%s", name, key) : key, at);
-    }
-    return;
-  }
-  TensorV *t = v_as_tensor(E, v, at, *name ? arena_printf(E->a, "`%s`", name) : "what save writes");
-  Value *x = v_tensor(E, t->dtype, t->rank, t->dim, t->e);
-  x->t.weak = t->weak;
-  vec_push(E->a, &l->name, ((Attr){.s = name}));
-  vec_push(E->a, &l->node, tv_closed(E, x));
-}
-
-/* save(x, path): a tensor as npy or IDX, a record as npz, columns as CSV. */
+/* save(x, path): models and trees of tensors as safetensors, a tensor as npy or IDX, a record as npz, columns as CSV.
+ */
 static Value *save_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
-  Span at = c->arg[0].span;
+  Span at = arg_span(c, bound[0]);
   const char *path = v_static_str(E, bound[1], c->span, "a file's name");
   FileKind kind = file_kind(path);
   if (kind == FILE_UNKNOWN)
-    diag_fail(E->d, M_FILE, c->span, "%s: the name's end tells the format: .npy .npz .csv .idx", path);
-  Leaves l = {0};
-  vec_push(E->a, &l.name, ((Attr){.s = path}));
+    diag_fail(E->d, M_FILE, c->span, "%s: the name's end tells the format: .npy .npz .csv .safetensors .idx", path);
   effect_allowed(E, "save", c->span);
-  collect(E, &l, bound[0], "", at);
-  bool one = l.node.n == 1 && bound[0]->kind != V_RECORD && bound[0]->kind != V_TUPLE;
+  file_settle(E, path, c->span);
+  if (kind == FILE_SAFETENSORS) {
+    save_safetensors(E, path, bound[0], at, c->span);
+    return v_none(E);
+  }
+  Leaves l = leaves_of(E, bound[0], at, "what save writes");
+  bool one = l.n == 1 && !*l.name[0];
   const char *native = kind == FILE_NPY   ? "save_npy"
                        : kind == FILE_NPZ ? "save_npz"
                        : kind == FILE_CSV ? "save_csv"
                                           : "save_idx";
   if ((kind == FILE_NPY || kind == FILE_IDX) && !one) {
     Diag *g = diag_add(E->d, T_TYPE, at, "%s holds one tensor, but this is %s", path, v_type_text(E, bound[0]));
-    diag_help(E->d, g, "a record goes into .npz");
+    diag_help(E->d, g, "a record goes into .npz, a model into .safetensors");
     elab_fail(E, g);
   }
   if (kind == FILE_NPZ && one)
     diag_fail(E->d, T_TYPE, at, "%s holds a record of tensors, but this is %s", path, v_type_text(E, bound[0]));
   if (kind == FILE_CSV)
-    for (int k = 0; k < l.node.n; k++)
-      if (l.node.at[k]->rank != (one ? 2 : 1) || (k && l.node.at[k]->dim[0] != l.node.at[0]->dim[0]))
+    for (int k = 0; k < l.n; k++)
+      if (l.type[k].rank != (one ? 2 : 1) || (k && l.type[k].dim[0] != l.type[0].dim[0]))
         diag_fail(E->d, T_TYPE, at, "%s takes a tensor [N, C] or columns [N] of one length, not %s", path,
                   v_type_text(E, bound[0]));
-  effect_call(E, native, one ? 1 : l.name.n, l.name.at, l.node.n, l.node.at, c->span);
+  Attr *attr = arena_array(E->a, Attr, l.n + 1);
+  attr[0].s = path;
+  for (int k = 0; k < l.n; k++) attr[k + 1].s = l.name[k];
+  effect_call(E, native, one ? 1 : l.n + 1, attr, l.n, l.node, c->span);
+  file_note_save(E, path, false, l.n, l.name, l.node);
   return v_none(E);
 }
 
@@ -161,11 +170,18 @@ static Value *fashion_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
 }
 
 const Builtin builtins_files[] = {
-    {"load", "path", load_fn,
-     "What a file holds: .npy and IDX a tensor, .npz a record, .csv a record of its numeric columns. Read when used.",
+    {"load", "path, like=", load_fn,
+     "What a file holds: .npy and IDX a tensor, .npz a record, .csv a record of its numeric columns, .safetensors the "
+     "tree "
+     "of its names; with `like` (a model, a record, a tensor) the same with the file's tensors: names, dtypes and "
+     "shapes "
+     "must agree.",
      0},
     {"save", "x, path", save_fn,
-     "Writes x: a tensor to .npy or .idx, a record to .npz, columns to .csv. The file appears whole or not at all.", 0},
+     "Writes x: a model, record, tuple or tensor to .safetensors, a tensor to .npy or .idx, a record to .npz, columns "
+     "to "
+     ".csv. The file appears whole or not at all.",
+     0},
     {"fashion_mnist_files", "", fashion_fn,
      "The paths of Fashion-MNIST: training images and labels, test images and labels.", 0},
     {0},

@@ -31,6 +31,10 @@ Stream stream_loop(Elab *E, Expr *count) {
   return (Stream){.key = key, .dyn = ex_op2(E->g, OP_PHILOX, loop, count), .from = E->stream.from};
 }
 
+Expr *stream_identity(Elab *E) {
+  return ex_op2(E->g, OP_PHILOX, dynamic_key(E), key_const(E, mix(E->stream.key, UINT64_C(0x6964656E))));
+}
+
 /* 64 random bits for each element of dim[0..rank) (ITER k) and of each index in force. Takes the next ordinal. */
 static Expr *draw_bits(Elab *E, int rank, const Dim *dim) {
   Expr *key = ex_op2(E->g, OP_PHILOX, dynamic_key(E), key_const(E, mix(E->stream.key, E->stream.ordinal++)));

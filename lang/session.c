@@ -95,6 +95,7 @@ static void run_unit(Session *s, void *ctx) {
   Elab *E = &s->E;
   int errors = E->d->nerror;
   begin(s, u->file);
+  s->saved.n = s->loaded.n = 0;
   Ast *file = parse_file(E->d, E->a, E->names, u->file);
   u->ok = E->d->nerror == errors && module_run(E, s->main, file, u->kind == UNIT_ENTRY);
   if (u->ok && u->kind == UNIT_SCRIPT) check_args_used(s);

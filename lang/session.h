@@ -42,6 +42,8 @@ struct Session {
   NameMap ever_bound;         /* names that some environment has: others need no walk */
   VEC(uint32_t) library_file; /* sources whose text is the library's */
   VEC(Name) arg_used;         /* `arg` declarations met */
+  VEC(const struct SavedFile *) saved; /* this unit's saves so far (tensor_files.h) */
+  VEC(Node *) loaded;         /* and its loads that have no order: CALLs */
   /* the entry in hand, between session_unit and commit or abandon */
   const Env *entry_top; /* main->top before it */
   Stream entry_stream;

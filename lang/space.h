@@ -93,6 +93,8 @@ bool pieces_stack(Elab *E, int n, Value *const *v);
 Value *select_value(Elab *E, Value *c, Value *a, Value *b, Span at);
 /* The random stream inside a loop's body at step `count`, an i64 expression (random.c). */
 Stream stream_loop(Elab *E, Expr *count);
+/* A number that tells this place in the program, and its seed, from all others. */
+Expr *stream_identity(Elab *E);
 /* A draw of 64 bits as an i64 scalar, for natives that make their own of it. */
 Value *draw_key(Elab *E);
 bool same_structure(const Value *a, const Value *b);

@@ -2,6 +2,7 @@
 #include "host.h"
 #include "codegen/cuda/session.h"
 #include "autodiff/autodiff.h"
+#include "stdlib/native/checkpoint.h"
 #include "nonfinite.h"
 #include "stdlib/native/checkpoint.h"
 #include "stdlib/native/data.h"

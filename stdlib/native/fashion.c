@@ -15,6 +15,7 @@ FileKind file_kind(const char *path) {
   size_t n = strlen(path);
   if (ends_with(path, n, ".npy")) return FILE_NPY;
   if (ends_with(path, n, ".npz")) return FILE_NPZ;
+  if (ends_with(path, n, ".safetensors")) return FILE_SAFETENSORS;
   if (ends_with(path, n, ".gz")) n -= 3;
   if (ends_with(path, n, ".csv")) return FILE_CSV;
   if (ends_with(path, n, ".idx") || ends_with(path, n, "-ubyte")) return FILE_IDX;

@@ -13,8 +13,8 @@ typedef struct FileTensor {
   int64_t dim[TG_MAX_RANK];
 } FileTensor;
 
-/* By the name's end, in any case: .npy, .npz, .csv; .idx, -ubyte, .idxN-ubyte, each also with .gz. */
-typedef enum { FILE_UNKNOWN, FILE_NPY, FILE_NPZ, FILE_CSV, FILE_IDX } FileKind;
+/* By the name's end, in any case: .npy, .npz, .csv, .safetensors; .idx, -ubyte, .idxN-ubyte, each also with .gz. */
+typedef enum { FILE_UNKNOWN, FILE_NPY, FILE_NPZ, FILE_CSV, FILE_IDX, FILE_SAFETENSORS } FileKind;
 FileKind file_kind(const char *path);
 
 /* npy versions 1 to 3. Fortran order is read (and turned); big-endian and dtypes without a counterpart are refused. */

@@ -1,7 +1,9 @@
 /* The list of natives. */
 #include "stdlib/native/csv.h"
 #include "stdlib/native/data.h"
+#include "stdlib/native/checkpoint.h"
 #include "stdlib/native/effects.h"
+#include "stdlib/native/events.h"
 #include "stdlib/native/host.h"
 #include "stdlib/native/idx.h"
 #include "stdlib/native/linalg.h"
@@ -26,6 +28,7 @@ void native_register_all(Natives *r) {
       &native_sort,     &native_argsort,  &native_load_npy, &native_save_npy, &native_load_npz, &native_save_npz,
       &native_load_csv, &native_save_csv, &native_load_idx, &native_save_idx, &native_print,    &native_assert,
       &native_load_safetensors, &native_save_safetensors, &native_after,
+      &native_resume, &native_checkpoint, &native_log_scalars, &native_log_histograms,
   };
   for (size_t i = 0; i < sizeof row / sizeof *row; i++) natives_add(r, row[i]);
   static const Native *const load[] = {&native_load_npy, &native_load_npz, &native_load_csv, &native_load_idx,
