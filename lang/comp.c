@@ -98,6 +98,7 @@ static Index *own_index(Form *f, Name name, Span at) {
 static Part close_index(Form *f, Part p, Index *i, bool keep_guard) {
   Elab *E = f->E;
   if (E->index != i) bug("indices are not nested");
+  next_close(E, i->next, i, p.guard, f->ast->a->span);
   p.v = abstract_index(E, p.v, i, f->ast->a->span);
   if (keep_guard) p.guard = abstract_expr(E, p.guard, i);
   p.lead++;

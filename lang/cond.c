@@ -11,6 +11,8 @@
 typedef struct Arm {
   Value *v;
   VEC(Node *) effect;
+  int nchange; /* states of models that it gives next values (model.h) */
+  Change *change;
 } Arm;
 
 /* Elaborates one branch where `guard` holds. Own region of effects when `region`, else effects are an error. */
@@ -19,11 +21,13 @@ static Arm elab_arm(Elab *E, const Env *env, Ast *e, Expr *guard, bool region) {
   Expr *saved_guard = E->guard;
   bool allowed = E->effects_allowed;
   int n = E->effect.n;
+  const Next *mark = E->next;
   E->guard = ex_and(E->g, E->guard, guard);
   if (!region) E->effects_allowed = false;
   a.v = e ? elab_expr(E, env, e) : v_none(E);
   for (int k = n; k < E->effect.n; k++) vec_push(E->a, &a.effect, E->effect.at[k]);
   E->effect.n = n;
+  a.nchange = next_changes(E, mark, &a.change), E->next = mark;
   E->guard = saved_guard, E->effects_allowed = allowed;
   return a;
 }
@@ -126,6 +130,49 @@ static Value *lazy(Elab *E, Value *c, Arm *yes, Arm *no, Span sy, Span sn, Span 
   return v_with_leaves(E, yes->v, out);
 }
 
+/* The arm's value with what it makes of each state in id[]. */
+static void with_changes(Elab *E, Arm *a, int n, const void **id) {
+  Value **item = arena_array(E->a, Value *, n + 1);
+  item[0] = a->v;
+  for (int k = 0; k < n; k++) {
+    item[k + 1] = next_value(E, id[k], NULL);
+    for (int j = 0; j < a->nchange; j++)
+      if (a->change[j].id == id[k]) item[k + 1] = a->change[j].v;
+  }
+  a->v = v_tuple(E, n + 1, item);
+}
+
+/* States that either arm changes are chosen as its value is. */
+static int changed_states(Elab *E, const Arm *yes, const Arm *no, const void ***out) {
+  VEC(const void *) id = {0};
+  for (int k = 0; k < yes->nchange; k++) vec_push(E->a, &id, yes->change[k].id);
+  for (int k = 0; k < no->nchange; k++) {
+    bool known = false;
+    for (int j = 0; j < yes->nchange && !known; j++) known = yes->change[j].id == no->change[k].id;
+    if (!known) vec_push(E->a, &id, no->change[k].id);
+  }
+  *out = id.at;
+  return id.n;
+}
+
+static Value *choose(Elab *E, Ast *e, Value *c, Arm *yes, Arm *no, bool region) {
+  Span sy = e->b->span, sn = e->c ? e->c->span : e->span;
+  bool cheap = !region || (!yes->effect.n && !no->effect.n && is_cheap(E, yes->v) && is_cheap(E, no->v));
+  if (!cheap) return lazy(E, c, yes, no, sy, sn, e->span);
+  if (!same_structure(yes->v, no->v)) fail_structure(E, yes->v, no->v, sy, sn, e->span);
+  return select_value(E, c, yes->v, no->v, e->span);
+}
+
+static Value *choose_all(Elab *E, Ast *e, Value *c, Arm *yes, Arm *no, bool region) {
+  const void **id;
+  int n = changed_states(E, yes, no, &id);
+  if (!n) return choose(E, e, c, yes, no, region);
+  with_changes(E, yes, n, id), with_changes(E, no, n, id);
+  Value *r = choose(E, e, c, yes, no, region);
+  for (int k = 0; k < n; k++) next_write(E, id[k], r->agg.at[k + 1]);
+  return r->agg.at[0];
+}
+
 Value *elab_cond(Elab *E, const Env *env, Ast *e) {
   Ast *ya = e->b, *na = e->c;
   Value *c = elab_expr(E, env, e->a);
@@ -138,11 +185,11 @@ Value *elab_cond(Elab *E, const Env *env, Ast *e) {
     if (c->kind == V_TENSOR || c->kind == V_NUM) diag_help(E->d, g, "compare it: ... != 0");
     elab_fail(E, g);
   }
-  Span sy = ya->span, sn = na ? na->span : e->span;
   if (c->t.rank) {
     Arm yes = elab_arm(E, env, ya, NULL, false), no = elab_arm(E, env, na, NULL, false);
-    if (!same_structure(yes.v, no.v)) fail_structure(E, yes.v, no.v, sy, sn, e->span);
-    return select_value(E, c, yes.v, no.v, e->span);
+    if (yes.nchange || no.nchange)
+      diag_fail(E->d, T_MODEL, e->span, "a condition for each element cannot choose a state's next value");
+    return choose(E, e, c, &yes, &no, false);
   }
   Expr *p = c->t.e;
   bool region = !E->index && !p->nvar;
@@ -150,9 +197,5 @@ Value *elab_cond(Elab *E, const Env *env, Ast *e) {
   if (!na && yes.v->kind != V_NONE && !yes.effect.n)
     diag_fail(E->d, T_TYPE, e->span, "this `if` gives a value, so it needs an `else`");
   if (!na) yes.v = v_none(E); /* for its effects */
-  if (!region || (!yes.effect.n && !no.effect.n && is_cheap(E, yes.v) && is_cheap(E, no.v))) {
-    if (!same_structure(yes.v, no.v)) fail_structure(E, yes.v, no.v, sy, sn, e->span);
-    return select_value(E, c, yes.v, no.v, e->span);
-  }
-  return lazy(E, c, &yes, &no, sy, sn, e->span);
+  return choose_all(E, e, c, &yes, &no, region);
 }

@@ -28,6 +28,7 @@ typedef struct Trace {
   Value *in;   /* the first argument as f saw it */
   Value *y;    /* f's result on the stand-ins */
   int effects; /* E->effect.n before */
+  const Next *next; /* E->next before */
 } Trace;
 
 static const char *fun_name(const Value *f) { return f->kind == V_FUN && f->fun->name ? f->fun->name : "the function"; }
@@ -41,7 +42,7 @@ static Value *float_leaf(Elab *E, Value *v, DType t, Span at) {
 static bool is_float_tensor(const Value *v) { return v->kind == V_TENSOR && dt_is_float(v->t.dtype); }
 
 static void trace_begin(Trace *t, Elab *E, Value *f, const Call *c, const char *what) {
-  *t = (Trace){.E = E, .f = f, .call = *c};
+  *t = (Trace){.E = E, .f = f, .call = *c, .next = E->next};
   if (c->n == 0)
     diag_fail(E->d, T_ARGS, c->span, "%s(f) takes f's arguments; the first is the one that it differentiates by", what);
   t->call.arg = arena_copy(E->a, c->arg, sizeof *c->arg * (size_t)c->n);
@@ -112,7 +113,7 @@ static void trace(Trace *t, bool whole, Value *with) {
 }
 
 /* Puts the actual arguments in: into nodes, into the values' leaves, and into the effects of f. */
-static Value *trace_end(Trace *t, int n, Node **node, Value *v) {
+static Value *trace_put(Trace *t, int n, Node **node, Value *v) {
   Elab *E = t->E;
   Value **leaf;
   int m = v ? v_leaves(E, v, &leaf) : 0, neff = E->effect.n - t->effects, nroot = 0;
@@ -138,6 +139,24 @@ static Value *trace_end(Trace *t, int n, Node **node, Value *v) {
   for (int k = 0; k < m; k++)
     if (at[k].root >= 0) leaf[k] = load_over(E, root[at[k].root], at[k].nfree, at[k].free, leaf[k]->t.dim);
   return v_with_leaves(E, v, leaf);
+}
+
+/* The same; and the next values that f gave to states of models around it. */
+static Value *trace_end(Trace *t, int n, Node **node, Value *v) {
+  Elab *E = t->E;
+  Change *change;
+  int m = next_changes(E, t->next, &change);
+  if (!m) {
+    E->next = t->next;
+    return trace_put(t, n, node, v);
+  }
+  Value **item = arena_array(E->a, Value *, m + 1);
+  item[0] = v ? v : v_none(E);
+  for (int k = 0; k < m; k++) item[k + 1] = change[k].v;
+  Value *all = trace_put(t, n, node, v_tuple(E, m + 1, item));
+  E->next = t->next;
+  for (int k = 0; k < m; k++) next_write(E, change[k].id, all->agg.at[k + 1]);
+  return v ? all->agg.at[0] : NULL;
 }
 
 static Value *zero_leaf(Elab *E, Value *v) {
@@ -167,7 +186,6 @@ static Value *call_grad(Elab *E, Fun *self, Call *c) {
   Trace t;
   trace_begin(&t, E, self->data[0], c, self->name);
   t.track = with_value && v_has_model(t.x);
-  const Next *before = E->next;
   trace(&t, false, NULL);
   Value *y = target_of(&t);
   if (y->kind == V_NUM) y = tv_cast(E, y, DT_F32, c->span);
@@ -186,7 +204,6 @@ static Value *call_grad(Elab *E, Fun *self, Call *c) {
   }
   Value *next = t.track ? next_values(E, t.in) : v_none(E), *both = v_tuple(E, 2, (Value *[]){t.y, next});
   both = trace_end(&t, t.nx, dx, with_value ? both : NULL);
-  E->next = before;
   Value *g = gradient(&t, dx);
   if (!with_value) return g;
   if (!t.track) return v_tuple(E, 2, (Value *[]){both->agg.at[0], g});
@@ -308,6 +325,7 @@ static Value *jacobian_leaf(Elab *E, Value *f, const Call *c, int which, const T
     memcpy(dx, t.param, sizeof *dx * (size_t)t.nx);
   else
     E->hooks->vjp(E->g, E->natives, 1, &yn, &ct, t.nx, t.param, dx);
+  E->next = t.next; /* `next` has no effect in a jacobian */
   trace_end(&t, t.nx, dx, NULL);
   Value *j = gradient(&t, dx);
   while (E->index != index) j = abstract_index(E, j, E->index, c->span), E->index = E->index->outer;
@@ -392,10 +410,11 @@ static Value *call_custom(Elab *E, Fun *self, Call *c) {
     memcpy(ba, with->agg.at, sizeof *ba * (size_t)c->n);
     for (int k = 0; k < 2; k++) ba[c->n + k] = load_over(E, param[nx + k], nfree, free, y->t.dim);
     bool allowed = E->effects_allowed;
+    const Next *next = E->next;
     E->effects_allowed = false;
     int effects = E->effect.n;
     Value *d = call_simple(E, back, c->n + 2, ba, c->span), **dl;
-    E->effects_allowed = allowed, E->effect.n = effects; /* assertions on stand-ins have no place to run */
+    E->effects_allowed = allowed, E->effect.n = effects, E->next = next; /* assertions on stand-ins have no place to run */
     bool one = c->n == 1 && !(d->kind == V_TUPLE && d->agg.n == 1 && arg[0]->kind != V_TUPLE);
     if (one) d = v_tuple(E, 1, &d);
     if (!same_structure(args, d) || v_leaves(E, d, &dl) != n)

@@ -94,24 +94,31 @@ Walk walk_open(Elab *E, Value *v, Span at) {
   }
 }
 
-Value *walk_at(Elab *E, const Walk *w, Expr *k) {
+Value *next_walk(Elab *E, const Walk *w, Expr *k, bool at_once) {
   switch (w->kind) {
   case WALK_RANGE:
     return v_scalar(E, ex_op2(E->g, OP_ADD, k, w->lo));
   case WALK_ROWS:
-    return w->v->kind == V_MODEL ? model_row(E, w->v, k) : view_index(E, w->v, 0, k);
+    if (w->v->kind == V_MODEL) {
+      Value *row = model_row(E, w->v, k);
+      next_rows_of(E, w->v, row, at_once ? k : NULL);
+      return row;
+    }
+    return view_index(E, w->v, 0, k);
   case WALK_ZIP: {
     Value **at = arena_array(E->a, Value *, w->v->agg.n);
     for (int i = 0; i < w->v->agg.n; i++) {
       Walk part = walk_open(E, w->v->agg.at[i], E->g->span);
-      at[i] = walk_at(E, &part, k);
+      at[i] = next_walk(E, &part, k, at_once);
     }
     return v_tuple(E, w->v->agg.n, at);
   }
   default:
-    bug("walk_at over an unrolled walk");
+    bug("a step of an unrolled walk");
   }
 }
+
+Value *walk_at(Elab *E, const Walk *w, Expr *k) { return next_walk(E, w, k, false); }
 
 Value *walk_item(Elab *E, const Walk *w, int64_t k) {
   if (w->kind == WALK_UNROLL && w->v->kind == V_TUPLE) return w->v->agg.at[k];
@@ -125,7 +132,7 @@ Value *walk_item(Elab *E, const Walk *w, int64_t k) {
   }
   int64_t lo;
   if (w->kind == WALK_RANGE && v_is_static_int(w->v->range.lo, &lo)) return v_int(E, lo + k, NULL);
-  return walk_at(E, w, ex_int(E->g, DT_I64, k));
+  return next_walk(E, w, ex_int(E->g, DT_I64, k), true);
 }
 
 /* ---- free indices to axes and back ------------------------------------------------------------------------------- */

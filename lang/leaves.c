@@ -207,6 +207,13 @@ Value *v_with_leaves(Elab *E, Value *like, Value *const *leaf) {
   return walk(&w, like, NULL);
 }
 
+Value *v_stacked(Elab *E, Value *like, Value *const *leaf, Dim lead) {
+  With x = {.leaf = leaf};
+  LeafMap map = {.lead = 1, .dim = lead};
+  LeafWalk w = {.E = E, .fn = next_leaf, .ctx = &x, .rebuild = true, .map = &map};
+  return walk(&w, like, NULL);
+}
+
 static Value *map_leaf(LeafWalk *w, Value *leaf, LeafKind kind, const char *path) {
   (void)path;
   return w->map->fn(w->E, w->map->ctx, leaf, kind);

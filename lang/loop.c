@@ -171,6 +171,39 @@ static Value *data_step(LoopForm *f, Expr **key) {
   return data_next(f->E, d->set, d->handle, d->rows, f->clause->b->span, &d->next_more, key);
 }
 
+/* What the body gave states of models: new ones are carried in the next attempt. */
+static void read_next(LoopForm *f, const Next *known) {
+  Elab *E = f->E;
+  Change *change;
+  int n = next_changes(E, known, &change);
+  if (n && f->data)
+    diag_fail(E->d, T_MODEL, f->ast->span,
+              "a loop over a data set inside value_grad gives a state its next value; let value_grad be in the loop");
+  for (int k = 0; k < n; k++) {
+    int j = 0;
+    while (j < f->ncarry && f->carry[j] != change[k].id) j++;
+    if (j == f->ncarry) {
+      int all = f->nleaf + f->ncarry;
+      StateLeaf *leaf = arena_array(E->a, StateLeaf, all + 1);
+      memcpy(leaf, f->leaf, sizeof *leaf * (size_t)all);
+      const void **id = arena_array(E->a, const void *, j + 1);
+      memcpy(id, f->carry, sizeof *id * (size_t)j);
+      const TensorV *t = &change[k].before->t;
+      leaf[all] = (StateLeaf){.dtype = t->dtype, .rank = t->rank, .init = change[k].before};
+      memcpy(leaf[all].dim, t->dim, sizeof t->dim);
+      id[j] = change[k].id, f->leaf = leaf, f->carry = id, f->ncarry++;
+    }
+  }
+  f->carry_next = arena_array(E->a, Value *, f->ncarry);
+  for (int j = 0; j < f->ncarry; j++) f->carry_next[j] = next_value(E, f->carry[j], f->leaf[f->nleaf + j].init);
+  f->nrow = next_rows(E, known, &f->row);
+  for (int r = 0; r < f->nrow; r++)
+    for (int j = 0; j < f->ncarry; j++)
+      if (f->row[r].parent == f->carry[j])
+        diag_fail(E->d, T_MODEL, f->ast->span, "the body gives a state of the stack that it walks two next values");
+  E->next = f->mark;
+}
+
 /* Elaborates the body once; the form holds what came out. */
 static void attempt(LoopForm *f) {
   Elab *E = f->E;
@@ -184,7 +217,14 @@ static void attempt(LoopForm *f) {
   const Env *env = loop_bind_state(f, v_with_leaves(E, f->init, at));
   Expr *guard = E->guard, *go = NULL;
   f->alive = NULL;
-  if (!f->data) env = elab_bind(E, env, 1, &f->clause->a, walk_at(E, &f->walk, f->count));
+  f->mark = E->next;
+  for (int k = 0; k < f->ncarry; k++) {
+    StateLeaf *s = &f->leaf[f->nleaf + k];
+    next_know(E, f->carry[k], s->load = param_value(f, s, "state"));
+  }
+  const Next *known = E->next;
+  bool all = !f->ast->c && !f->steps; /* every step is taken */
+  if (!f->data) env = elab_bind(E, env, 1, &f->clause->a, next_walk(E, &f->walk, f->count, !all));
   if (f->steps && f->steps->nvar) go = ex_op2(g, OP_LT, f->count, f->steps);
   if (f->data && f->data->stops) {
     f->data->more = nd_param(g, DT_BOOL, 0, NULL, "more");
@@ -220,10 +260,11 @@ static void attempt(LoopForm *f) {
   stream.ordinal++;
   E->stream = stream;
   loop_split(f, f->init, v, true);
+  read_next(f, known);
 }
 
 /* After an attempt: do the state's types and free indices cover what the body gave? */
-static bool settle(LoopForm *f) {
+static bool settle(LoopForm *f, int ncarry) {
   Elab *E = f->E;
   bool changed = false;
   Value **n;
@@ -232,7 +273,10 @@ static bool settle(LoopForm *f) {
     diag_fail(E->d, T_TYPE, f->ast->a->span, "the state is %s before a step and %s after it", v_type_text(E, f->init),
               v_type_text(E, f->next));
   for (int k = 0; k < m; k++) changed |= adapt(f, k, n[k]);
+  changed |= f->ncarry != ncarry;
   int before = f->nfree;
+  for (int k = 0; k < f->ncarry; k++) f->nfree = free_union(E, f->carry_next[k], f->nfree, f->free);
+  for (int k = 0; k < f->nrow; k++) f->nfree = free_union(E, f->row[k].v, f->nfree, f->free);
   for (int k = 0; k < m; k++)
     if (n[k]->kind == V_TENSOR) f->nfree = expr_free_union(E, n[k]->t.e, f->nfree, f->free);
   f->nfree = expr_free_union(E, f->go, f->nfree, f->free);
@@ -283,27 +327,28 @@ static Value *build(LoopForm *f) {
   g->span = f->ast->span;
   Value **next, **leaf;
   Node *hidden = f->alive ? f->alive : f->data && f->data->stops ? f->data->more : NULL;
-  int n = f->nleaf + (hidden != NULL), nstack = 0, cap = n;
+  int all = f->nleaf + f->ncarry, n = all + (hidden != NULL), nstack = 0, cap = n + f->nrow;
   v_leaves(E, f->next, &next);
   for (int k = 0; k < f->nstack; k++) cap += v_leaves(E, f->stack[k], &leaf);
   Node **init = arena_array(E->a, Node *, n), **param = arena_array(E->a, Node *, n),
        **out = arena_array(E->a, Node *, n + cap);
   Value *go = f->go ? v_scalar(E, f->go) : NULL;
   bool select = go && (f->alive || (f->steps && f->steps->nvar));
-  for (int k = 0; k < f->nleaf; k++) {
+  for (int k = 0; k < all; k++) {
     StateLeaf *s = &f->leaf[k];
     init[k] = loop_state_node(f, s->init, s), param[k] = s->param;
-    Value *v = select ? tv_select(E, go, next[k], s->load, f->ast->span) : next[k];
+    Value *v = k < f->nleaf ? next[k] : f->carry_next[k - f->nleaf];
+    if (select) v = tv_select(E, go, v, s->load, f->ast->span);
     out[k] = loop_state_node(f, v, s);
   }
   Node *cond = NULL;
   if (f->alive) {
-    init[f->nleaf] = node_over(E, v_scalar(E, ex_bool(g, true)), f->nfree, f->free);
-    param[f->nleaf] = f->alive, out[f->nleaf] = node_over(E, go, f->nfree, f->free);
-    cond = nd_comp(g, 0, f->nfree, f->alive->dim, RED_ANY, ex_load_full(g, out[f->nleaf], 0), NULL);
+    init[all] = node_over(E, v_scalar(E, ex_bool(g, true)), f->nfree, f->free);
+    param[all] = f->alive, out[all] = node_over(E, go, f->nfree, f->free);
+    cond = nd_comp(g, 0, f->nfree, f->alive->dim, RED_ANY, ex_load_full(g, out[all], 0), NULL);
   } else if (hidden) {
-    init[f->nleaf] = nd_scalar(g, f->data->more0);
-    param[f->nleaf] = hidden, out[f->nleaf] = nd_scalar(g, f->data->next_more);
+    init[all] = nd_scalar(g, f->data->more0);
+    param[all] = hidden, out[all] = nd_scalar(g, f->data->next_more);
   }
   if (!cond && f->go && (f->ast->c || hidden)) cond = nd_scalar(g, f->go);
   for (int k = 0; k < f->nstack; k++) {
@@ -320,6 +365,8 @@ static Value *build(LoopForm *f) {
     }
     f->stack[k] = v_with_leaves(E, f->stack[k], leaf);
   }
+  int nuser = nstack;
+  for (int k = 0; k < f->nrow; k++) out[n + nstack++] = node_over(E, f->row[k].v, f->nfree, f->free);
   Loop l = {.nstate = n,
             .init = init,
             .param = param,
@@ -334,14 +381,21 @@ static Value *build(LoopForm *f) {
   Value **got = arena_array(E->a, Value *, f->nleaf);
   for (int k = 0; k < f->nleaf; k++) got[k] = load_over(E, nd_get(g, node, k), f->nfree, f->free, f->leaf[k].dim);
   f->last = v_with_leaves(E, f->init, got);
-  if (f->data && hidden) f->left = ex_load(g, nd_get(g, node, f->nleaf), 0, NULL, NULL, false, f->ast->span);
+  for (int k = 0; k < f->ncarry; k++)
+    next_write(E, f->carry[k],
+               load_over(E, nd_get(g, node, f->nleaf + k), f->nfree, f->free, f->leaf[f->nleaf + k].dim));
+  for (int k = 0; k < f->nrow; k++)
+    next_write(E, f->row[k].parent, stacked(f, nd_get(g, node, n + nuser + k), &f->row[k].v->t));
+  if (f->data && hidden) f->left = ex_load(g, nd_get(g, node, all), 0, NULL, NULL, false, f->ast->span);
   if (f->nt == 0) return v_none(E);
   if (!f->scan) return f->last;
   int at = n;
   for (int k = 0; k < f->nstack; k++) {
     int m = v_leaves(E, f->stack[k], &leaf);
     for (int j = 0; j < m; j++) leaf[j] = stacked(f, nd_get(g, node, at++), &leaf[j]->t);
-    f->stack[k] = v_with_leaves(E, f->stack[k], leaf);
+    Dim steps = f->walk.dim;
+    steps.n = f->trip;
+    f->stack[k] = v_stacked(E, f->stack[k], leaf, steps);
   }
   return f->nstack == 1 ? f->stack[0] : v_tuple(E, f->nstack, f->stack);
 }
@@ -370,7 +424,9 @@ static Value *no_steps(LoopForm *f) {
       memcpy(dim + 1, v->t.dim, sizeof *dim * (size_t)v->t.rank);
       leaf[j] = v_tensor(E, t, v->t.rank + 1, dim, ex_zero(E, t));
     }
-    f->stack[k] = v_with_leaves(E, f->stack[k], leaf);
+    Dim none = f->walk.dim;
+    none.n = 0;
+    f->stack[k] = v_stacked(E, f->stack[k], leaf, none);
   }
   return f->nstack == 1 ? f->stack[0] : v_tuple(E, f->nstack, f->stack);
 }
@@ -401,9 +457,16 @@ static Value *unrolled(LoopForm *f) {
       }
     }
     bool allowed = E->effects_allowed;
+    const Next *mark = E->next;
     if (alive) E->effects_allowed = false;
     Value *v = elab_expr(E, env, f->ast->a);
     E->effects_allowed = allowed, E->guard = guard;
+    if (alive) {
+      Change *change;
+      int nchange = next_changes(E, mark, &change);
+      for (int j = 0; j < nchange; j++)
+        next_write(E, change[j].id, select_value(E, alive, change[j].v, change[j].before, f->ast->span));
+    }
     loop_split(f, state, v, false); /* the structure may change from step to step */
     if (alive) {
       f->next = select_value(E, alive, f->next, state, f->ast->span);
@@ -460,8 +523,9 @@ Value *loop_run(LoopForm *f) {
     if (round > 4 * TG_MAX_RANK + f->nleaf * DT_COUNT) bug("a loop's state does not settle");
     Elab saved = *E;
     E->trial |= never;
+    int ncarry = f->ncarry;
     attempt(f);
-    bool settled = settle(f);
+    bool settled = settle(f, ncarry);
     if (settled && !never) return build(f);
     *E = saved;
     if (settled) return no_steps(f);

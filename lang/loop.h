@@ -2,6 +2,7 @@
 #ifndef TG_LANG_LOOP_H
 #define TG_LANG_LOOP_H
 #include "lang/data.h"
+#include "lang/model.h"
 #include "lang/space.h"
 
 typedef struct StateLeaf {
@@ -48,6 +49,14 @@ typedef struct LoopForm {
   Value **stack;    /* scan: stacked values: nt states, then the extras */
   int nstack;
   VEC(Node *) effect;
+  /* States of models that the body gives next values (model.h) are carried: leaf[nleaf..nleaf + ncarry); those of the
+   * rows of a stack that it walks are stacked. */
+  int ncarry;
+  const void **carry;  /* whose */
+  Value **carry_next;  /* of the last attempt */
+  const Next *mark;    /* Elab.next before the loop */
+  int nrow;
+  RowWrite *row;       /* of the last attempt */
   /* of the loop when built: its last state, of the structure of init; and with `stops`, whether batches were left */
   Value *last;
   Expr *left;

@@ -69,6 +69,8 @@ typedef struct LeafMap {
   bool bare; /* states and other tensors are dropped */
 } LeafMap;
 Value *model_map(Elab *E, Value *model, const LeafMap *map);
+/* As v_with_leaves, of leaves with one more axis in front: models become stacks. */
+Value *v_stacked(Elab *E, Value *like, Value *const *leaf, Dim lead);
 bool model_same_structure(const ModelV *a, const ModelV *b);
 /* The models of all values of index i as a stack; pieces as a stack; could they be one; stack[...] (model_stack.c). */
 Value *model_abstract(Elab *E, Value *model, const Index *i, Span at);
@@ -120,9 +122,22 @@ Ast *model_apply(Elab *E, const ModelV *m);        /* the method `apply`, or NUL
 char *model_text(Elab *E, const ModelV *m);        /* for messages: "a model CNN" */
 
 /* ---- next values (model_next.c) ---- */
-/* Newest first; persistent. `parent`: this is row `at` of the state `parent` of a stack that is walked. */
-typedef struct Next { const void *id; Value *v; bool write; const void *parent; const struct Next *up; } Next;
+/* Newest first; persistent. `parent`: the first entry of a row of the state `parent` of a stack; `at`: which row, for rows
+ * that are written into the stack at once; NULL: whoever walks the stack collects them. */
+typedef struct Next { const void *id; Value *v; bool write; const void *parent; Expr *at; const struct Next *up; } Next;
 Value *next_value(const Elab *E, const void *id, Value *otherwise);
+/* id is v from here on: known anew; or by a next value. */
+void next_know(Elab *E, const void *id, Value *v);
+void next_write(Elab *E, const void *id, Value *v);
+/* States known at `mark` that have been written since: their values before and now. The same of rows of stacks. */
+typedef struct Change { const void *id; Value *before, *v; } Change;
+int next_changes(Elab *E, const Next *mark, Change **out);
+typedef struct RowWrite { const void *parent; Value *before, *v; } RowWrite;
+int next_rows(Elab *E, const Next *mark, RowWrite **out);
+/* Closes index i, whose scope began at `mark`: rows become their stacks' values. */
+void next_close(Elab *E, const Next *mark, const Index *i, Expr *guard, Span at);
+/* The model stack[k], part of it; k known now: what it writes goes into the stack. */
+void next_rows_of(Elab *E, const Value *stack, const Value *row, Expr *at);
 const Env *elab_next(Elab *E, const Env *env, Ast *e);
 /* All models in v with states of fresh ids that are tracked from here on. */
 Value *next_track(Elab *E, Value *v);

@@ -7,11 +7,11 @@
 #include "lang/space.h"
 #include <string.h>
 
-static const Next *find(const Elab *E, const void *id) {
-  const Next *n = E->next;
+static const Next *find_in(const Next *n, const void *id) {
   while (n && n->id != id) n = n->up;
   return n;
 }
+static const Next *find(const Elab *E, const void *id) { return find_in(E->next, id); }
 
 Value *next_value(const Elab *E, const void *id, Value *otherwise) {
   const Next *n = find(E, id);
@@ -23,6 +23,96 @@ static void push(Elab *E, Next n) {
   p->up = E->next;
   E->next = p;
 }
+
+void next_know(Elab *E, const void *id, Value *v) { push(E, (Next){.id = id, .v = v}); }
+
+static Expr *iter_up(void *ctx, Expr *e) { return e->kind == EX_ITER ? ex_iter(ctx, (int)e->num.i + 1) : NULL; }
+
+/* stack with v as its row `at`. */
+static Value *with_row(Elab *E, Value *stack, Expr *at, Value *v) {
+  const TensorV *t = &stack->t;
+  Expr *here = ex_op2(E->g, OP_EQ, ex_iter(E->g, 0), at), *row = ex_map(E->g, v->t.e, iter_up, E->g);
+  return tv_seal(E, v_tensor(E, t->dtype, t->rank, t->dim, ex_select(E->g, here, row, t->e)));
+}
+
+void next_write(Elab *E, const void *id, Value *v) {
+  const Next *row = E->next;
+  while (row && !(row->id == id && row->parent)) row = row->up;
+  push(E, (Next){.id = id, .v = v, .write = true});
+  if (row && row->at) next_write(E, row->parent, with_row(E, next_value(E, row->parent, NULL), row->at, v));
+}
+
+int next_changes(Elab *E, const Next *mark, Change **out) {
+  VEC(Change) all = {0};
+  for (const Next *n = E->next; n != mark; n = n->up) {
+    const Next *before = n->write ? find_in(mark, n->id) : NULL;
+    bool newest = before != NULL;
+    for (int k = 0; k < all.n && newest; k++) newest = all.at[k].id != n->id;
+    if (newest) vec_push(E->a, &all, ((Change){n->id, before->v, n->v}));
+  }
+  *out = all.at;
+  return all.n;
+}
+
+int next_rows(Elab *E, const Next *mark, RowWrite **out) {
+  VEC(RowWrite) all = {0};
+  for (const Next *n = E->next; n != mark; n = n->up) {
+    if (!n->parent || n->at) continue;
+    const Next *now = find(E, n->id);
+    if (now->write) vec_push(E->a, &all, ((RowWrite){n->parent, n->v, now->v}));
+  }
+  *out = all.at;
+  return all.n;
+}
+
+static bool depends_on(Elab *E, Value *v, const Index *i) {
+  Index *free[TG_MAX_RANK];
+  int n = free_union(E, v, 0, free);
+  for (int k = 0; k < n; k++)
+    if (free[k] == i) return true;
+  return false;
+}
+
+static _Noreturn void fail_varying(Elab *E, const Index *i, Span at) {
+  Diag *g = diag_add(E->d, T_MODEL, at, "a state's next value differs between the values of %s%s%s",
+                     i->name ? "`" : "an index", i->name ? i->name : "", i->name ? "`" : "");
+  diag_help(E->d, g, "call the layer once with the whole batch, or in a fold");
+  elab_fail(E, g);
+}
+
+void next_close(Elab *E, const Next *mark, const Index *i, Expr *guard, Span at) {
+  Change *change;
+  RowWrite *row;
+  int n = next_changes(E, mark, &change), m = next_rows(E, mark, &row);
+  E->next = mark;
+  for (int k = 0; k < n; k++) {
+    if (depends_on(E, change[k].v, i)) fail_varying(E, i, at);
+    next_write(E, change[k].id, change[k].v);
+  }
+  for (int k = 0; k < m; k++) {
+    Value *v = guard ? tv_select(E, v_scalar(E, guard), row[k].v, row[k].before, at) : row[k].v;
+    next_write(E, row[k].parent, tv_seal(E, abstract_index(E, v, i, at)));
+  }
+}
+
+/* ---- rows of stacks -------------------------------------------------------------------------------------------- */
+
+void next_rows_of(Elab *E, const Value *stack, const Value *row, Expr *at) {
+  if (stack == row || !E->next) return;
+  if (stack->kind == V_TUPLE || stack->kind == V_RECORD)
+    for (int k = 0; k < stack->agg.n; k++) next_rows_of(E, stack->agg.at[k], row->agg.at[k], at);
+  if (stack->kind != V_MODEL) return;
+  const ModelV *s = stack->model, *r = row->model;
+  for (int k = 0; k < s->n; k++) {
+    const Member *a = &s->at[k], *b = &r->at[k];
+    if (a->kind == MEM_ARG || a->kind == MEM_VALUE)
+      next_rows_of(E, a->v, b->v, at);
+    else if (a->kind == MEM_STATE && a->id != b->id && find(E, a->id) && !find(E, b->id))
+      push(E, (Next){.id = b->id, .v = b->v, .parent = a->id, .at = at});
+  }
+}
+
+/* ---- `next` ---------------------------------------------------------------------------------------------------- */
 
 const Env *elab_next(Elab *E, const Env *env, Ast *e) {
   Name self = name_of(E->names, "self", 4);
@@ -71,7 +161,7 @@ const Env *elab_next(Elab *E, const Env *env, Ast *e) {
   if (!find(E, x->id)) return env; /* nobody collects it */
   v = tv_cast(E, v, o->dtype, e->b->span);
   if (dt_is_float(o->dtype)) v = tv_elementwise(E, OP_STOP, 1, &v, &e->b->span, e->b->span);
-  push(E, (Next){.id = x->id, .v = v, .write = true});
+  next_write(E, x->id, v);
   return env;
 }
 
@@ -92,7 +182,7 @@ static void track_model(Elab *E, const ModelV *m) {
   for (int k = 0; k < m->n; k++) {
     const Member *x = &m->at[k];
     if (x->kind == MEM_STATE && x->v->kind == V_TENSOR && !find(E, x->id))
-      push(E, (Next){.id = x->id, .v = x->v});
+      next_know(E, x->id, x->v);
     else if (x->kind == MEM_ARG || x->kind == MEM_VALUE)
       track(E, x->v);
   }

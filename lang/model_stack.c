@@ -109,6 +109,16 @@ static bool less_stacked(void *ctx, const ModelV *m) {
   return m->lead == 0;
 }
 
+/* The number of the row that the subscript selects: what it makes of 0, 1, 2, ... */
+static Expr *row_number(Elab *E, const Select *s, const Dim *dim) {
+  Value *numbers = v_tensor(E, DT_I64, 1, dim, ex_iter(E->g, 0));
+  Stream stream = E->stream;
+  Ast sub = s->sub;
+  Value *r = elab_index(E, env_bind(E, s->env, s->base.name, numbers, s->base.span), &sub);
+  E->stream = stream;
+  return r->t.e;
+}
+
 /* stack[i], stack[lo:hi]: a subscript of the leading axis of every leaf. */
 Value *model_index(Elab *E, const Env *env, Value *model, Ast *e) {
   const ModelV *m = model->model;
@@ -133,7 +143,10 @@ Value *model_index(Elab *E, const Env *env, Value *model, Ast *e) {
   if (probe->t.rank > 1) diag_fail(E->d, T_MODEL, e->span, "a stack of models has subscripts of rank 0 or 1");
   LeafMap map = {.fn = select_leaf, .keep = less_stacked, .ctx = &s, .lead = slice ? 0 : -1};
   Value *r = model_map(E, model, &map);
-  if (slice) r->model->dim[0] = probe->t.dim[0];
+  if (slice)
+    r->model->dim[0] = probe->t.dim[0];
+  else
+    next_rows_of(E, model, r, row_number(E, &s, &dim));
   return r;
 }
 
