@@ -68,15 +68,16 @@ static const char *settings_text(Elab *E, Value *v, Span at) {
   return text;
 }
 
-/* _resume(path, state, about): the state of the checkpoint, or the given one. */
+/* _resume(path, state, about, grow): the state of the checkpoint, or the given one. */
 static Value *resume_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   Span at = c->span;
   const char *path = checkpoint_path(E, bound[0], arg_span(c, bound[0]));
   if (!path) return bound[1];
   effect_allowed(E, "a checkpoint", at);
   Leaves l = leaves_of(E, bound[1], arg_span(c, bound[1]), "what a checkpoint holds");
-  Attr head[2] = {{.s = path}, {.s = settings_text(E, bound[2], at)}};
-  Node *call = train_call(E, "resume", l.n + 2, with_names(E, 2, head, &l), l.n + 1,
+  Attr head[3] = {{.s = path}, {.s = settings_text(E, bound[2], at)}, {.s = ""}};
+  if (bound[3]) head[2].s = v_static_str(E, bound[3], at, "grow");
+  Node *call = train_call(E, "resume", l.n + 3, with_names(E, 3, head, &l), l.n + 1,
                           with_first(E, nd_scalar(E->g, stream_identity(E)), &l), l.n, l.type, at);
   return with_results(E, bound[1], call, 0);
 }
@@ -129,6 +130,7 @@ static Value *log_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
     l.name[n] = tag, l.node[n++] = l.node[k];
   }
   l.n = n;
+  if (n == 0) return v_none(E);
   Attr head = {.s = dir};
   train_call(E, histograms ? "log_histograms" : "log_scalars", n + 1, with_names(E, 1, &head, &l), n + 1,
              with_first(E, step_node(E, bound[1], at), &l), 0, NULL, at);
@@ -136,7 +138,7 @@ static Value *log_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
 }
 
 const Builtin builtins_train[] = {
-    {"_resume", "path, state, about=", resume_fn,
+    {"_resume", "path, state, about=, grow=", resume_fn,
      "The state that the run's checkpoint holds, or `state` when there is none.", 0},
     {"_checkpoint", "path, state, due, seconds=", checkpoint_fn,
      "Writes the state when `due`, or when so many seconds have passed since the last write.", 0},

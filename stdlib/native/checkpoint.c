@@ -140,7 +140,21 @@ static bool same_run(Arena *a, const StFile *s, const Run *r, Fault *f) {
   return true;
 }
 
-static bool read_state(Arena *a, In *in, const Run *r, int n, const char *const *name, Tensor *out, Fault *f) {
+/* The type to ask the file for: where rows may be missing, as many as it has. */
+static FileTensor wanted(const StFile *s, const char *name, const char *grow, const Tensor *t) {
+  FileTensor w = {t->dtype, t->rank, {0}};
+  memcpy(w.dim, t->dim, sizeof t->dim[0] * (size_t)t->rank);
+  const StTensor *there = *grow && !strncmp(name, grow, strlen(grow)) ? st_find(s, name) : NULL;
+  if (there && t->rank && there->type.rank == t->rank && there->type.dim[0] < t->dim[0]) w.dim[0] = there->type.dim[0];
+  return w;
+}
+
+static void fill(Tensor *to, const Tensor *from) {
+  if (tensor_bytes(to)) memcpy(to->data, from->data, tensor_bytes(to));
+}
+
+static bool read_state(Arena *a, In *in, const Run *r, int n, const char *const *name, const char *grow,
+                       const Tensor *first, Tensor *out, Fault *f) {
   StFile s;
   if (!st_open(a, in, r->path, &s, f) || !st_verify(in, &s)) {
     if (f->id != M_FILE) return false;
@@ -150,17 +164,16 @@ static bool read_state(Arena *a, In *in, const Run *r, int n, const char *const 
   }
   if (!same_run(a, &s, r, f)) return false;
   FileTensor *want = arena_array(a, FileTensor, n);
-  for (int k = 0; k < n; k++) {
-    want[k] = (FileTensor){out[k].dtype, out[k].rank, {0}};
-    memcpy(want[k].dim, out[k].dim, sizeof out[k].dim[0] * (size_t)out[k].rank);
-  }
+  for (int k = 0; k < n; k++) want[k] = wanted(&s, name[k], grow, &out[k]);
   if (!st_check(a, &s, r->path, n, name, want, true, "this run", f)) {
     char *why = arena_strdup(a, f->msg);
     fault_set(f, M_FILE, (Span){0}, "%s; remove the file to begin afresh", why);
     return false;
   }
-  for (int k = 0; k < n; k++)
+  for (int k = 0; k < n; k++) {
+    if (want[k].rank && want[k].dim[0] < out[k].dim[0]) fill(&out[k], &first[k]);
     if (!st_read(in, st_find(&s, name[k]), out[k].data)) return false;
+  }
   return true;
 }
 
@@ -178,7 +191,7 @@ static bool run_resume(void *ctx, int nattr, const Attr *attr, int nin, const Te
                        Fault *f) {
   char buf[IO_PATH];
   TrainFiles *t = train_files(ctx);
-  if (!t || nattr != nout + 2 || nin != nout + 1 || !attr[0].s || !attr[1].s) return wrong(f, "resume");
+  if (!t || nattr != nout + 3 || nin != nout + 1 || !attr[0].s || !attr[1].s || !attr[2].s) return wrong(f, "resume");
   const char *path = io_path(ctx, attr[0].s, buf);
   Run *r = run_of(t, path);
   if (!r) {
@@ -188,15 +201,14 @@ static bool run_resume(void *ctx, int nattr, const Attr *attr, int nin, const Te
   r->about = arena_strdup(t->arena, attr[1].s), r->id = *(const uint64_t *)in[0].data, r->written = now();
   Arena *a = arena_new();
   const char **name = arena_array(a, const char *, nout);
-  for (int k = 0; k < nout; k++) name[k] = attr[k + 2].s;
+  for (int k = 0; k < nout; k++) name[k] = attr[k + 3].s;
   bool ok = make_folders(folder_of(a, r->path), f);
   if (ok) remove_leftovers(a, r->path);
   if (ok && access(r->path, F_OK) && errno == ENOENT) {
-    for (int k = 0; k < nout; k++)
-      if (tensor_bytes(&out[k])) memcpy(out[k].data, in[k + 1].data, tensor_bytes(&out[k]));
+    for (int k = 0; k < nout; k++) fill(&out[k], &in[k + 1]);
   } else if (ok) {
     In file = {.fd = -1};
-    ok = read_state(a, &file, r, nout, name, out, f);
+    ok = read_state(a, &file, r, nout, name, attr[2].s, in + 1, out, f);
     in_close(&file);
     if (ok) fprintf(stderr, "resumed from %s\n", r->path);
   }
