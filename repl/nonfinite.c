@@ -140,7 +140,7 @@ static void decode(int n, const int64_t *extent, int64_t flat, int64_t *it) {
 
 /* ---- the message ------------------------------------------------------------------------------------------------- */
 
-static void number(char *s, size_t n, double v) { snprintf(s, n, "%.6g", v); }
+static void number(char *s, size_t n, double v) { snprintf(s, n, "%.6g", v != v ? NAN : v); }
 
 static void say_op(Why *w, const Point *p, Span otherwise) {
   static const struct {
