@@ -1,6 +1,7 @@
 /* The session's compiler: one JIT, one pool of lanes, and the kernels compiled so far by their canonical text. */
 #include "codegen/session.h"
 #include "codegen/cpu/jit.h"
+#include "codegen/cuda/session.h"
 #include "codegen/interp.h"
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,8 @@ struct CodeEntry {
   char *text;
   uint64_t hash;
   Code code;
+  CudaCode *cuda; /* on the session's device; then code is empty */
+  bool ready;
 };
 
 struct Codegen {
@@ -42,6 +45,9 @@ void codegen_expect_runs(Codegen *c, int runs) {
 void codegen_free(Codegen *c) {
   if (!c) return;
   for (int i = 0; i < c->cap; i++)
+    if (c->table[i]) cuda_code_free(c->o.cuda, c->table[i]->cuda);
+  cuda_close(c->o.cuda);
+  for (int i = 0; i < c->cap; i++)
     if (c->table[i] && c->table[i]->code.drop) c->table[i]->code.drop(&c->table[i]->code);
   if (c->jit && c->jit != c->o.collect) jit_free(c->jit);
   rt_pool_free(c->pool);
@@ -63,6 +69,8 @@ RtPool *codegen_pool(Codegen *c) {
   return c->pool;
 }
 
+RtDevice *codegen_device(const Codegen *c) { return c->o.cuda ? cuda_device(c->o.cuda) : NULL; }
+CudaCode *code_device(const CodeEntry *e) { return e->cuda; }
 const Code *code_of(const CodeEntry *e) { return &e->code; }
 const char *code_text(const CodeEntry *e) { return e->text; }
 
@@ -104,9 +112,28 @@ static CodeEntry *add(Codegen *c, CodeEntry **at, const char *text, uint64_t has
   return e;
 }
 
+bool codegen_ready(Codegen *c, Fault *fault) {
+  for (int i = 0; i < c->cap; i++) {
+    CodeEntry *e = c->table[i];
+    const char *why = NULL;
+    bool from_disk;
+    if (!e || !e->cuda || e->ready) continue;
+    if (!cuda_ready(c->o.cuda, e->cuda, &from_disk, &why)) {
+      fault_set(fault, R_DEVICE, (Span){0, 0, 0}, "a kernel could not be made ready: %s", why);
+      return false;
+    }
+    e->ready = true;
+    if (from_disk)
+      c->stats.kernels_from_disk++;
+    else
+      c->stats.kernels_compiled++;
+  }
+  return true;
+}
+
 CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, double work, Fault *fault) {
   Arena *tmp = arena_new();
-  bool small = work < c->below;
+  bool small = work < c->below && !c->o.cuda;
   const char *text = kernel_print(k, tmp), *why = "the compiler refused the kernel";
   if (small) text = arena_printf(tmp, "# small\n%s", text);
   uint64_t hash = hash_text(text);
@@ -120,6 +147,14 @@ CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, double work, Fa
     Code code = {0};
     interp_make(k, &code);
     e = add(c, at, text, hash, &code);
+  } else if (c->o.cuda) {
+    CudaCode *cuda = cuda_compile(c->o.cuda, g, k, &why);
+    if (cuda) {
+      e = add(c, at, text, hash, &(Code){0});
+      e->cuda = cuda;
+    } else {
+      fault_set(fault, R_DEVICE, (Span){0, 0, 0}, "a kernel could not be compiled: %s", why);
+    }
   } else if (codegen_jit(c, fault)) {
     bool from_disk = false, declined = true, ok = false;
     Code code = {0};

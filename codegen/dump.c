@@ -1,4 +1,5 @@
 /* What a plan looks like, for people and for structure tests. */
+#include "codegen/cuda/emit.h"
 #include "codegen/contract.h"
 #include "codegen/lower.h"
 #include "codegen/plan.h"
@@ -227,9 +228,31 @@ PlanStats plan_stats(const Plan *p) {
   return s;
 }
 
+/* Without the prelude, which is the same for all. */
+static bool dump_cuda(Graph *g, const Region *r, FILE *out) {
+  Arena *scratch = arena_new();
+  Fusion *f = fuse(scratch, g, r);
+  lower_prepare(f);
+  for (int i = 0; i < f->group.n; i++) {
+    if (f->group.at[i]->into || f->group.at[i]->op) continue;
+    CuKernel k;
+    const char *why = "";
+    if (!cuda_emit(scratch, g, lower_group(f, f->group.at[i]), &k, &why)) {
+      fprintf(out, "/* %s */\n\n", why);
+      continue;
+    }
+    for (int j = 0; j < k.nlaunch; j++)
+      fprintf(out, "/* %s: %" PRId64 " blocks of %d threads */\n", k.launch[j].name, k.launch[j].grid, k.launch[j].block);
+    fprintf(out, "%s\n", k.source + strlen(cuda_prelude));
+  }
+  arena_free(scratch);
+  return true;
+}
+
 /* Machine code exists for the whole session but its IR does not: the region is lowered anew. */
 bool codegen_dump(Codegen *c, Graph *g, const Region *r, const char *what, FILE *out) {
   Fault fault = {0};
+  if (!strcmp(what, "cuda")) return dump_cuda(g, r, out);
   Jit *jit = codegen_jit(c, &fault);
   if (!jit || (strcmp(what, "llvm") && strcmp(what, "asm"))) return false;
   Arena *scratch = arena_new();

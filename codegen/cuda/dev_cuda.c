@@ -1,0 +1,254 @@
+/* CUDA devices through the driver's library, found at run time (device.h). */
+#include "codegen/cuda/dev_cuda_api.h"
+#include "codegen/rt/device.h"
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Cuda {
+  RtDevice dev;
+  CudaDriver cu;
+  void *lib;
+  int id;
+  bool retained;
+  void *ctx, *stream;
+} Cuda;
+
+/* ---- The library ------------------------------------------------------------------------------------------------- */
+static const char *error_text(const CudaDriver *cu, CuResult r, char *buf, size_t n) {
+  const char *name = NULL, *text = NULL;
+  cu->cuGetErrorName(r, &name);
+  cu->cuGetErrorString(r, &text);
+  snprintf(buf, n, "%s (%s)", text ? text : "unknown error", name ? name : "no name");
+  return buf;
+}
+
+/* TG_CUDA_DRIVER names another library, for tests. */
+static void *driver_open(CudaDriver *cu, char *why, size_t nwhy) {
+  const char *path = getenv("TG_CUDA_DRIVER");
+  bool given = path && *path;
+  void *lib = dlopen(given ? path : "libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!lib) {
+    snprintf(why, nwhy, "the CUDA driver is missing: %s%s", dlerror(), given ? " (TG_CUDA_DRIVER)" : "; install the NVIDIA driver");
+    return NULL;
+  }
+  struct { const char *name; void **at; } entry[] = {
+#define ENTRY(name, params) {#name, (void **)(void *)&cu->name},
+      CUDA_DRIVER(ENTRY)
+#undef ENTRY
+  };
+  for (size_t i = 0; i < sizeof entry / sizeof *entry; i++) {
+    *entry[i].at = dlsym(lib, entry[i].name);
+    if (*entry[i].at) continue;
+    snprintf(why, nwhy, "the CUDA driver is too old: it has no %s; CUDA 11.4 or later is needed", entry[i].name);
+    dlclose(lib);
+    return NULL;
+  }
+  CuResult r = cu->cuInit(0);
+  if (!r) return lib;
+  char text[160];
+  snprintf(why, nwhy, "the CUDA driver does not start: %s", error_text(cu, r, text, sizeof text));
+  dlclose(lib);
+  return NULL;
+}
+
+static int device_count(const CudaDriver *cu, char *why, size_t nwhy) {
+  int n = 0;
+  char text[160];
+  CuResult r = cu->cuDeviceGetCount(&n);
+  if (!r) return n;
+  snprintf(why, nwhy, "the CUDA driver gives no devices: %s", error_text(cu, r, text, sizeof text));
+  return -1;
+}
+
+static int cuda_count(char *why, size_t nwhy) {
+  CudaDriver cu;
+  void *lib = driver_open(&cu, why, nwhy);
+  if (!lib) return -1;
+  int n = device_count(&cu, why, nwhy);
+  dlclose(lib);
+  return n;
+}
+
+/* ---- Results ----------------------------------------------------------------------------------------------------- */
+static Cuda *of(RtDevice *d) { return (Cuda *)(void *)d; }
+
+static bool done(RtDevice *d, CuResult r, const char *what) {
+  char text[160];
+  if (!r) return true;
+  snprintf(d->why, sizeof d->why, "%s failed: %s", what, error_text(&of(d)->cu, r, text, sizeof text));
+  return false;
+}
+
+/* ---- Memory ------------------------------------------------------------------------------------------------------ */
+static CuPtr ptr(const void *p) { return (CuPtr)(uintptr_t)p; }
+
+static bool cuda_alloc(RtDevice *d, size_t bytes, void **p) {
+  CuPtr at = 0;
+  CuResult r = of(d)->cu.cuMemAlloc_v2(&at, bytes ? bytes : 1);
+  *p = r ? NULL : (void *)(uintptr_t)at;
+  if (!r) return true;
+  char text[160];
+  snprintf(d->why, sizeof d->why, "%zu MiB on %s were refused: %s", bytes >> 20, d->name, error_text(&of(d)->cu, r, text, sizeof text));
+  return false;
+}
+static void cuda_release(RtDevice *d, void *p) {
+  if (p) of(d)->cu.cuMemFree_v2(ptr(p));
+}
+static bool cuda_pin(RtDevice *d, size_t bytes, void **p) {
+  *p = NULL;
+  return done(d, of(d)->cu.cuMemHostAlloc(p, bytes ? bytes : 1, 0), "allocating pinned memory");
+}
+static void cuda_unpin(RtDevice *d, void *p) {
+  if (p) of(d)->cu.cuMemFreeHost(p);
+}
+/* The driver has taken pageable bytes when it returns. */
+static bool cuda_put(RtDevice *d, void *dst, const void *src, size_t bytes) {
+  return !bytes || done(d, of(d)->cu.cuMemcpyHtoDAsync_v2(ptr(dst), src, bytes, of(d)->stream), "copying to the device");
+}
+static bool cuda_get(RtDevice *d, void *dst, const void *src, size_t bytes) {
+  if (bytes && !done(d, of(d)->cu.cuMemcpyDtoHAsync_v2(dst, ptr(src), bytes, of(d)->stream), "copying from the device")) return false;
+  return done(d, of(d)->cu.cuStreamSynchronize(of(d)->stream), "a kernel");
+}
+static bool cuda_copy(RtDevice *d, void *dst, const void *src, size_t bytes) {
+  return !bytes || done(d, of(d)->cu.cuMemcpyDtoDAsync_v2(ptr(dst), ptr(src), bytes, of(d)->stream), "copying on the device");
+}
+static bool cuda_zero(RtDevice *d, void *dst, size_t bytes) {
+  return !bytes || done(d, of(d)->cu.cuMemsetD8Async(ptr(dst), 0, bytes, of(d)->stream), "clearing device memory");
+}
+
+/* ---- Code -------------------------------------------------------------------------------------------------------- */
+static bool cuda_load(RtDevice *d, const void *image, RtModule **m) {
+  void *module = NULL;
+  bool ok = done(d, of(d)->cu.cuModuleLoadData(&module, image), "loading a kernel");
+  *m = ok ? module : NULL;
+  return ok;
+}
+static void cuda_unload(RtDevice *d, RtModule *m) {
+  if (m) of(d)->cu.cuModuleUnload(m);
+}
+static bool cuda_function(RtDevice *d, RtModule *m, const char *name, RtFunction **f) {
+  void *at = NULL;
+  bool ok = done(d, of(d)->cu.cuModuleGetFunction(&at, m, name), "finding a kernel");
+  *f = ok ? at : NULL;
+  return ok;
+}
+static bool cuda_launch(RtDevice *d, RtFunction *f, uint32_t grid, uint32_t block, const void *args) {
+  void *param[1] = {(void *)(uintptr_t)args};
+  return done(d, of(d)->cu.cuLaunchKernel(f, grid, 1, 1, block, 1, 1, 0, of(d)->stream, param, NULL), "launching a kernel");
+}
+static bool cuda_wait(RtDevice *d) { return done(d, of(d)->cu.cuStreamSynchronize(of(d)->stream), "a kernel"); }
+
+/* ---- Marks and recorded work ------------------------------------------------------------------------------------- */
+static bool cuda_mark(RtDevice *d, RtMark **m) {
+  Cuda *c = of(d);
+  void *e = *m;
+  if (!e && !done(d, c->cu.cuEventCreate(&e, CU_EVENT_DISABLE_TIMING), "making an event")) return false;
+  *m = e;
+  return done(d, c->cu.cuEventRecord(e, c->stream), "recording an event");
+}
+static bool cuda_wait_mark(RtDevice *d, RtMark *m) { return done(d, of(d)->cu.cuEventSynchronize(m), "a kernel"); }
+static void cuda_drop_mark(RtDevice *d, RtMark *m) {
+  if (m) of(d)->cu.cuEventDestroy_v2(m);
+}
+static bool cuda_record(RtDevice *d) {
+  return done(d, of(d)->cu.cuStreamBeginCapture_v2(of(d)->stream, CU_CAPTURE_THREAD_LOCAL), "beginning a capture");
+}
+static bool cuda_recorded(RtDevice *d, RtTape **t) {
+  Cuda *c = of(d);
+  void *graph = NULL, *exec = NULL;
+  *t = NULL;
+  bool ok = done(d, c->cu.cuStreamEndCapture(c->stream, &graph), "ending a capture");
+  if (ok) ok = done(d, c->cu.cuGraphInstantiateWithFlags(&exec, graph, 0), "making a graph");
+  if (graph) c->cu.cuGraphDestroy(graph);
+  if (ok) *t = exec;
+  return ok;
+}
+static bool cuda_replay(RtDevice *d, RtTape *t) { return done(d, of(d)->cu.cuGraphLaunch(t, of(d)->stream), "launching a graph"); }
+static void cuda_drop_tape(RtDevice *d, RtTape *t) {
+  if (t) of(d)->cu.cuGraphExecDestroy(t);
+}
+
+/* ---- Opening ----------------------------------------------------------------------------------------------------- */
+static void cuda_close(RtDevice *d) {
+  Cuda *c = of(d);
+  if (c->stream) c->cu.cuStreamDestroy_v2(c->stream);
+  if (c->retained) c->cu.cuDevicePrimaryCtxRelease_v2(c->id);
+  if (c->lib) dlclose(c->lib);
+  free(c);
+}
+
+static const RtDeviceOps ops = {
+    .kind = "cuda",
+    .close = cuda_close,
+    .alloc = cuda_alloc,
+    .release = cuda_release,
+    .pin = cuda_pin,
+    .unpin = cuda_unpin,
+    .put = cuda_put,
+    .put_async = cuda_put,
+    .get = cuda_get,
+    .copy = cuda_copy,
+    .zero = cuda_zero,
+    .load = cuda_load,
+    .unload = cuda_unload,
+    .function = cuda_function,
+    .launch = cuda_launch,
+    .wait = cuda_wait,
+    .mark = cuda_mark,
+    .wait_mark = cuda_wait_mark,
+    .drop_mark = cuda_drop_mark,
+    .record = cuda_record,
+    .recorded = cuda_recorded,
+    .replay = cuda_replay,
+    .drop_tape = cuda_drop_tape,
+};
+
+static bool start(Cuda *c, int index) {
+  RtDevice *d = &c->dev;
+  int major = 0, minor = 0;
+  return done(d, c->cu.cuDeviceGet(&c->id, index), "opening the device") &&
+         done(d, c->cu.cuDeviceGetName(d->name, sizeof d->name, c->id), "asking for the device's name") &&
+         done(d, c->cu.cuDeviceGetAttribute(&major, CU_MAJOR, c->id), "asking for the device's architecture") &&
+         done(d, c->cu.cuDeviceGetAttribute(&minor, CU_MINOR, c->id), "asking for the device's architecture") &&
+         done(d, c->cu.cuDeviceTotalMem_v2(&d->memory, c->id), "asking for the device's memory") &&
+         done(d, c->cu.cuDriverGetVersion(&d->driver), "asking for the driver's version") && (d->arch = 10 * major + minor, true) &&
+         (c->retained = done(d, c->cu.cuDevicePrimaryCtxRetain(&c->ctx, c->id), "starting a context")) &&
+         done(d, c->cu.cuCtxSetCurrent(c->ctx), "entering the context") &&
+         done(d, c->cu.cuStreamCreate(&c->stream, CU_STREAM_NON_BLOCKING), "making a stream");
+}
+
+static RtDevice *cuda_open(int index, char *why, size_t nwhy) {
+  Cuda *c = calloc(1, sizeof *c);
+  if (!c) {
+    snprintf(why, nwhy, "out of memory");
+    return NULL;
+  }
+  c->dev.op = &ops;
+  c->lib = driver_open(&c->cu, why, nwhy);
+  int n = c->lib ? device_count(&c->cu, why, nwhy) : -1;
+  bool ok = n > index;
+  if (n >= 0 && !ok)
+    snprintf(why, nwhy, n ? "there is no CUDA device %d: the driver shows %d" : "the CUDA driver shows no device", index, n);
+  if (ok && !start(c, index)) {
+    snprintf(why, nwhy, "%s", c->dev.why);
+    ok = false;
+  }
+  if (ok && c->dev.arch < 75) {
+    snprintf(why, nwhy, "%s is of compute capability %d.%d; 7.5 or later is needed", c->dev.name, c->dev.arch / 10, c->dev.arch % 10);
+    ok = false;
+  }
+  if (ok) return &c->dev;
+  cuda_close(&c->dev);
+  return NULL;
+}
+
+const RtDeviceKind rt_cuda = {"cuda", cuda_open, cuda_count};
+
+const RtDeviceKind *rt_device_kind(const char *name) {
+  static const RtDeviceKind *const kind[] = {&rt_cuda};
+  for (size_t i = 0; i < sizeof kind / sizeof *kind; i++)
+    if (!strcmp(kind[i]->name, name)) return kind[i];
+  return NULL;
+}

@@ -1,0 +1,318 @@
+/* See nvrtc.h. */
+#include "codegen/cuda/nvrtc.h"
+#include "codegen/cpu/cache.h"
+#include <dlfcn.h>
+#include <glob.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_THREADS = 64, MAX_OPTIONS = 7 };
+
+/* ---- The library's interface ------------------------------------------------------------------------------------- */
+#define NVRTC(X) \
+  X(nvrtcVersion, (int *major, int *minor)) \
+  X(nvrtcGetNumSupportedArchs, (int *n)) \
+  X(nvrtcGetSupportedArchs, (int *arch)) \
+  X(nvrtcCreateProgram, (void **p, const char *src, const char *name, int nheader, const char *const *header, const char *const *names)) \
+  X(nvrtcDestroyProgram, (void **p)) \
+  X(nvrtcCompileProgram, (void *p, int noption, const char *const *option)) \
+  X(nvrtcGetProgramLogSize, (void *p, size_t *n)) \
+  X(nvrtcGetProgramLog, (void *p, char *log)) \
+  X(nvrtcGetCUBINSize, (void *p, size_t *n)) \
+  X(nvrtcGetCUBIN, (void *p, char *image)) \
+  X(nvrtcGetPTXSize, (void *p, size_t *n)) \
+  X(nvrtcGetPTX, (void *p, char *image))
+
+typedef struct Nvrtc {
+#define FIELD(name, params) int(*name) params;
+  NVRTC(FIELD)
+#undef FIELD
+  const char *(*nvrtcGetErrorString)(int r);
+} Nvrtc;
+
+struct CudaJob {
+  CudaBuild *b;
+  CudaJob *next, *all; /* in the queue; of the build */
+  char *source, *log, *why;
+  char *image;
+  void *block; /* what owns image, when it came from disk */
+  size_t bytes;
+  bool finished, from_disk;
+};
+
+struct CudaBuild {
+  Nvrtc rt;
+  void *lib;
+  char name[512];
+  char *cache_dir;
+  int major, minor, arch;
+  bool native; /* the library makes machine code for arch; else PTX for `arch` */
+  pthread_mutex_t lock;
+  pthread_cond_t work, ready;
+  pthread_t thread[MAX_THREADS];
+  int nthread, max_thread, idle;
+  bool end;
+  CudaJob *first, **last, *all;
+};
+
+/* ---- Finding the library ----------------------------------------------------------------------------------------- */
+static bool entries(Nvrtc *rt, void *lib) {
+  struct { const char *name; void **at; } entry[] = {
+#define ENTRY(name, params) {#name, (void **)(void *)&rt->name},
+      NVRTC(ENTRY)
+#undef ENTRY
+      {"nvrtcGetErrorString", (void **)(void *)&rt->nvrtcGetErrorString},
+  };
+  for (size_t i = 0; i < sizeof entry / sizeof *entry; i++)
+    if (!(*entry[i].at = dlsym(lib, entry[i].name))) return false;
+  return true;
+}
+
+static bool try_library(CudaBuild *b, const char *path) {
+  void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!lib) return false;
+  if (entries(&b->rt, lib) && !b->rt.nvrtcVersion(&b->major, &b->minor)) {
+    b->lib = lib;
+    snprintf(b->name, sizeof b->name, "%s", path);
+    return true;
+  }
+  dlclose(lib);
+  return false;
+}
+
+/* The folders of toolkits and of Python's packages, the user's and the system's and those of a virtual environment. */
+static bool try_folders(CudaBuild *b) {
+  static const char *const below[] = {"%s/lib/python3*/site-packages/nvidia/cu*/lib/libnvrtc.so.1[0-9]",
+                                      "%s/lib/python3*/site-packages/nvidia/cuda_nvrtc/lib/libnvrtc.so.1[0-9]"};
+  static const char *const fixed[] = {"/usr/local/cuda/lib64/libnvrtc.so", "/usr/local/cuda-*/lib64/libnvrtc.so", "/opt/cuda/lib64/libnvrtc.so",
+                                      "/usr/lib/x86_64-linux-gnu/libnvrtc.so.1[0-9]*"};
+  const char *home = getenv("HOME"), *venv = getenv("VIRTUAL_ENV"), *conda = getenv("CONDA_PREFIX");
+  char local[512];
+  snprintf(local, sizeof local, "%s/.local", home ? home : "");
+  const char *root[] = {venv, conda, home ? local : NULL, "/usr/local", "/usr"};
+  char pattern[1024];
+  bool found = false;
+  for (size_t i = 0; !found && i < sizeof root / sizeof *root * 2 + sizeof fixed / sizeof *fixed; i++) {
+    size_t nroot = sizeof root / sizeof *root * 2;
+    glob_t g;
+    if (i < nroot && !root[i / 2]) continue;
+    if (i < nroot)
+      snprintf(pattern, sizeof pattern, below[i % 2], root[i / 2]);
+    else
+      snprintf(pattern, sizeof pattern, "%s", fixed[i - nroot]);
+    if (glob(pattern, 0, NULL, &g)) continue;
+    for (size_t k = g.gl_pathc; k-- > 0 && !found;) found = try_library(b, g.gl_pathv[k]);
+    globfree(&g);
+  }
+  return found;
+}
+
+static bool find_library(CudaBuild *b, char *why, size_t nwhy) {
+  static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so"};
+  const char *given = getenv("TG_NVRTC");
+  if (given && *given) {
+    if (try_library(b, given)) return true;
+    const char *text = dlerror();
+    snprintf(why, nwhy, "TG_NVRTC does not name NVRTC, CUDA's compiler library: %s", text ? text : given);
+    return false;
+  }
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (try_library(b, names[i])) return true;
+  if (try_folders(b)) return true;
+  snprintf(why, nwhy, "libnvrtc, CUDA's compiler library, was not found (libnvrtc.so.13, .12 or .11.2, in CUDA's and Python's folders); "
+                      "install it (pip install nvidia-cuda-nvrtc-cu12) or name it by TG_NVRTC");
+  return false;
+}
+
+/* Machine code for the newest architecture that the library knows and the device runs: its own; else PTX, which the driver
+ * translates. */
+static bool choose_arch(CudaBuild *b, int arch, char *why, size_t nwhy) {
+  int n = 0, known[256];
+  if (b->rt.nvrtcGetNumSupportedArchs(&n) || n < 1 || n > 256 || b->rt.nvrtcGetSupportedArchs(known)) {
+    snprintf(why, nwhy, "%s does not say which architectures it knows", b->name);
+    return false;
+  }
+  b->arch = 0;
+  for (int i = 0; i < n; i++)
+    if (known[i] <= arch && known[i] > b->arch) b->arch = known[i];
+  b->native = b->arch == arch;
+  if (b->arch >= 75) return true;
+  snprintf(why, nwhy, "%s (%d.%d) knows no architecture for compute capability %d.%d", b->name, b->major, b->minor, arch / 10, arch % 10);
+  return false;
+}
+
+CudaBuild *cuda_build_new(int arch, int threads, const char *cache_dir, char *why, size_t nwhy) {
+  CudaBuild *b = calloc(1, sizeof *b);
+  if (!b) {
+    snprintf(why, nwhy, "out of memory");
+    return NULL;
+  }
+  b->last = &b->first;
+  b->max_thread = threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
+  pthread_mutex_init(&b->lock, NULL);
+  pthread_cond_init(&b->work, NULL);
+  pthread_cond_init(&b->ready, NULL);
+  if (cache_dir) b->cache_dir = strdup(cache_dir);
+  if (find_library(b, why, nwhy) && choose_arch(b, arch, why, nwhy)) return b;
+  cuda_build_free(b);
+  return NULL;
+}
+
+const char *cuda_build_library(const CudaBuild *b) { return b->name; }
+void cuda_build_version(const CudaBuild *b, int *major, int *minor) { *major = b->major, *minor = b->minor; }
+
+/* ---- One compilation --------------------------------------------------------------------------------------------- */
+static char *format(const char *fmt, const char *a, const char *c) {
+  char *s = NULL;
+  return asprintf(&s, fmt, a, c) < 0 ? NULL : s;
+}
+
+static void take_log(Nvrtc *rt, void *program, CudaJob *j) {
+  size_t n = 0;
+  if (rt->nvrtcGetProgramLogSize(program, &n) || n < 1 || n > (size_t)1 << 26) return;
+  j->log = malloc(n + 1);
+  if (!j->log) return;
+  j->log[n] = 0;
+  if (rt->nvrtcGetProgramLog(program, j->log)) j->log[0] = 0;
+}
+
+static int take_image(CudaBuild *b, void *program, CudaJob *j) {
+  Nvrtc *rt = &b->rt;
+  int r = b->native ? rt->nvrtcGetCUBINSize(program, &j->bytes) : rt->nvrtcGetPTXSize(program, &j->bytes);
+  if (r) return r;
+  j->image = malloc(j->bytes + 1);
+  if (!j->image) return 1; /* NVRTC's own number for out of memory */
+  j->image[j->bytes] = 0;
+  r = b->native ? rt->nvrtcGetCUBIN(program, j->image) : rt->nvrtcGetPTX(program, j->image);
+  if (r) {
+    free(j->image);
+    j->image = NULL;
+  }
+  return r;
+}
+
+static void compile(CudaBuild *b, CudaJob *j) {
+  char arch[48], key_head[96];
+  snprintf(arch, sizeof arch, "--gpu-architecture=%s_%d", b->native ? "sm" : "compute", b->arch);
+  snprintf(key_head, sizeof key_head, "cuda %d.%d %s\n", b->major, b->minor, arch);
+  char *key = b->cache_dir ? format("%s%s", key_head, j->source) : NULL;
+  CacheEntry e;
+  if (key && cache_get(b->cache_dir, key, &e)) {
+    j->block = e.block;
+    j->image = (char *)(uintptr_t)e.object;
+    j->bytes = e.nobject;
+    j->from_disk = true;
+    free(key);
+    return;
+  }
+  const char *option[MAX_OPTIONS] = {arch,           "--std=c++17", "--fmad=false", "--prec-div=true",
+                                     "--prec-sqrt=true", "--ftz=false", "--ptxas-options=-v"};
+  void *program = NULL;
+  int r = b->rt.nvrtcCreateProgram(&program, j->source, "kernel.cu", 0, NULL, NULL);
+  if (!r) {
+    r = b->rt.nvrtcCompileProgram(program, MAX_OPTIONS, option);
+    take_log(&b->rt, program, j);
+  }
+  if (!r) r = take_image(b, program, j);
+  if (program) b->rt.nvrtcDestroyProgram(&program);
+  if (r) j->why = format("NVRTC: %s\n%s", b->rt.nvrtcGetErrorString(r), j->log ? j->log : "");
+  if (!r && key) cache_put(b->cache_dir, key, "", 0, j->image, j->bytes);
+  free(key);
+}
+
+/* ---- Workers ----------------------------------------------------------------------------------------------------- */
+static void *work(void *ctx) {
+  CudaBuild *b = ctx;
+  pthread_mutex_lock(&b->lock);
+  for (;;) {
+    b->idle++;
+    while (!b->first && !b->end) pthread_cond_wait(&b->work, &b->lock);
+    b->idle--;
+    if (!b->first) break;
+    CudaJob *j = b->first;
+    b->first = j->next;
+    if (!b->first) b->last = &b->first;
+    pthread_mutex_unlock(&b->lock);
+    compile(b, j);
+    pthread_mutex_lock(&b->lock);
+    j->finished = true;
+    pthread_cond_broadcast(&b->ready);
+  }
+  pthread_mutex_unlock(&b->lock);
+  return NULL;
+}
+
+CudaJob *cuda_build_start(CudaBuild *b, const char *source) {
+  CudaJob *j = calloc(1, sizeof *j);
+  if (j) j->source = strdup(source);
+  if (!j || !j->source) {
+    free(j);
+    return NULL;
+  }
+  j->b = b;
+  pthread_mutex_lock(&b->lock);
+  j->all = b->all;
+  b->all = j;
+  *b->last = j;
+  b->last = &j->next;
+  if (!b->idle && b->nthread < b->max_thread && !pthread_create(&b->thread[b->nthread], NULL, work, b)) b->nthread++;
+  bool alone = b->nthread == 0; /* the system refuses threads: here and now */
+  if (alone) {
+    b->first = NULL;
+    b->last = &b->first;
+  }
+  pthread_cond_signal(&b->work);
+  pthread_mutex_unlock(&b->lock);
+  if (alone) {
+    compile(b, j);
+    j->finished = true;
+  }
+  return j;
+}
+
+const void *cuda_build_wait(CudaJob *j, size_t *bytes, bool *from_disk, const char **why) {
+  CudaBuild *b = j->b;
+  pthread_mutex_lock(&b->lock);
+  while (!j->finished) pthread_cond_wait(&b->ready, &b->lock);
+  pthread_mutex_unlock(&b->lock);
+  *bytes = j->bytes;
+  *from_disk = j->from_disk;
+  if (!j->image) *why = j->why ? j->why : "out of memory";
+  return j->image;
+}
+
+const char *cuda_build_log(CudaJob *j) { return j->log ? j->log : ""; }
+
+void cuda_build_release(CudaJob *j) {
+  if (j->from_disk)
+    free(j->block);
+  else
+    free(j->image);
+  free(j->log);
+  free(j->source);
+  j->image = j->log = j->source = NULL;
+  j->block = NULL;
+}
+
+void cuda_build_free(CudaBuild *b) {
+  if (!b) return;
+  pthread_mutex_lock(&b->lock);
+  b->end = true;
+  pthread_cond_broadcast(&b->work);
+  pthread_mutex_unlock(&b->lock);
+  for (int i = 0; i < b->nthread; i++) pthread_join(b->thread[i], NULL);
+  for (CudaJob *j = b->all, *next; j; j = next) {
+    next = j->all;
+    cuda_build_release(j);
+    free(j->why);
+    free(j);
+  }
+  pthread_mutex_destroy(&b->lock);
+  pthread_cond_destroy(&b->work);
+  pthread_cond_destroy(&b->ready);
+  if (b->lib) dlclose(b->lib);
+  free(b->cache_dir);
+  free(b);
+}

@@ -1,0 +1,148 @@
+/* The text that every CUDA source begins with: types, conversions, integer operations, faults. The first part is what CUDA alone
+ * can say (NVRTC defines __CUDACC__); tests/cuda_host/shim.h says the same in C. */
+#include "codegen/cuda/emit.h"
+
+#define LINES(...) #__VA_ARGS__ "\n"
+
+const char cuda_prelude[] =
+    "typedef unsigned char u8;\n"
+    "typedef unsigned short u16;\n"
+    "typedef unsigned int u32;\n"
+    "typedef long long i64;\n"
+    "typedef unsigned long long u64;\n"
+    "#ifdef __CUDACC__\n"
+    "#define TG_KERNEL(name, threads) extern \"C\" __global__ void __launch_bounds__(threads) name(const TgArgs A)\n"
+    "#define TG_FN static __device__ __forceinline__\n"
+    "#define tg_bits_f(x) __float_as_int(x)\n"
+    "#define tg_bits_d(x) __double_as_longlong(x)\n"
+    "#define tg_float_f(x) __int_as_float(x)\n"
+    "#define tg_float_d(x) __longlong_as_double(x)\n"
+    "#define tg_down(x, d) __shfl_down_sync(0xffffffffu, x, d)\n"
+    "TG_FN u16 tg_to_f16(float x) { u16 r; asm(\"cvt.rn.f16.f32 %0, %1;\" : \"=h\"(r) : \"f\"(x)); return r; }\n"
+    "TG_FN float tg_of_f16(u16 x) { float r; asm(\"cvt.f32.f16 %0, %1;\" : \"=f\"(r) : \"h\"(x)); return r; }\n"
+    "/* D += A B of one warp: 16 x 8, K = 16 (f16, bf16). Fragments as PTX's m16n8k16 says */\n"
+    "TG_FN void tg_mma_f16(float *d, const u32 *a, const u32 *b) {\n"
+    "#if __CUDA_ARCH__ >= 800\n"
+    "  asm volatile(\"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\"\n"
+    "    : \"+f\"(d[0]), \"+f\"(d[1]), \"+f\"(d[2]), \"+f\"(d[3]) : \"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3]), \"r\"(b[0]), \"r\"(b[1]));\n"
+    "#else\n"
+    "  asm volatile(\"mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};\"\n"
+    "    : \"+f\"(d[0]), \"+f\"(d[1]), \"+f\"(d[2]), \"+f\"(d[3]) : \"r\"(a[0]), \"r\"(a[1]), \"r\"(b[0]));\n"
+    "  asm volatile(\"mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};\"\n"
+    "    : \"+f\"(d[0]), \"+f\"(d[1]), \"+f\"(d[2]), \"+f\"(d[3]) : \"r\"(a[2]), \"r\"(a[3]), \"r\"(b[1]));\n"
+    "#endif\n"
+    "}\n"
+    "#if __CUDA_ARCH__ >= 800\n"
+    "#define TG_HAS_MMA_BF16 1\n"
+    "TG_FN void tg_mma_bf16(float *d, const u32 *a, const u32 *b) {\n"
+    "  asm volatile(\"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\"\n"
+    "    : \"+f\"(d[0]), \"+f\"(d[1]), \"+f\"(d[2]), \"+f\"(d[3]) : \"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3]), \"r\"(b[0]), \"r\"(b[1]));\n"
+    "}\n"
+    "#endif\n"
+    "#endif\n" LINES(
+        typedef struct TgFault { int kind, site; i64 index, size, unit, minor; int lock, sealed; } TgFault;
+        TG_FN float tg_of_bf16(u16 x) { return tg_float_f((int)((u32)x << 16)); }
+        TG_FN u16 tg_to_bf16(float x) {
+          u32 u = (u32)tg_bits_f(x);
+          if (x != x) return (u16)(u >> 16 | 0x40);
+          return (u16)((u + ((u >> 16 & 1) + 0x7fff)) >> 16);
+        }
+        TG_FN float tg_round_f16(float x) { return tg_of_f16(tg_to_f16(x)); }
+        TG_FN float tg_round_bf16(float x) { return tg_of_bf16(tg_to_bf16(x)); }
+        /* toward zero, to the nearest that fits, nan to 0 */
+        TG_FN u8 tg_u8_d(double x) { return (u8)(x >= 255 ? 255 : x > 0 ? (int)x : 0); }
+        TG_FN signed char tg_i8_d(double x) { return (signed char)(x >= 127 ? 127 : x <= -128 ? -128 : x == x ? (int)x : 0); }
+        TG_FN short tg_i16_d(double x) { return (short)(x >= 32767 ? 32767 : x <= -32768 ? -32768 : x == x ? (int)x : 0); }
+        TG_FN int tg_i32_d(double x) { return x >= 2147483647.0 ? 2147483647 : x <= -2147483648.0 ? -2147483647 - 1 : x == x ? (int)x : 0; }
+        TG_FN i64 tg_i64_d(double x) {
+          const i64 most = 0x7fffffffffffffffll;
+          return x >= 9223372036854775808.0 ? most : x <= -9223372036854775808.0 ? -most - 1 : x == x ? (i64)x : 0;
+        }
+        TG_FN i64 tg_i64_f(float x) { return tg_i64_d((double)x); }
+        TG_FN int tg_i32_f(float x) { return tg_i32_d((double)x); }
+        TG_FN short tg_i16_f(float x) { return (short)(x >= 32767.0f ? 32767 : x <= -32768.0f ? -32768 : x == x ? (int)x : 0); }
+        TG_FN signed char tg_i8_f(float x) { return (signed char)(x >= 127.0f ? 127 : x <= -128.0f ? -128 : x == x ? (int)x : 0); }
+        TG_FN u8 tg_u8_f(float x) { return (u8)(x >= 255.0f ? 255 : x > 0.0f ? (int)x : 0); }
+        /* rounded down; a zero divisor gives 0, its fault is recorded elsewhere */
+        TG_FN i64 tg_floordiv(i64 x, i64 y) {
+          if (y == 0) return 0;
+          if (y == -1) return (i64)(0 - (u64)x);
+          i64 q = x / y;
+          return q - (x - q * y != 0 && (x < 0) != (y < 0));
+        }
+        TG_FN i64 tg_floormod(i64 x, i64 y) {
+          if (y == 0 || y == -1) return 0;
+          i64 r = x - x / y * y;
+          return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+        }
+        TG_FN int tg_floordiv_32(int x, int y) {
+          if (y == 0) return 0;
+          if (y == -1) return (int)(0 - (u32)x);
+          int q = x / y;
+          return q - (x - q * y != 0 && (x < 0) != (y < 0));
+        }
+        TG_FN int tg_floormod_32(int x, int y) {
+          if (y == 0 || y == -1) return 0;
+          int r = x - x / y * y;
+          return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+        }
+        TG_FN i64 tg_ipow(i64 x, i64 y) {
+          if (y < 0) return x == 1 ? 1 : x == -1 ? ((y & 1) ? -1 : 1) : 0;
+          u64 r = 1;
+          u64 b = (u64)x;
+          for (; y; y >>= 1) {
+            if (y & 1) r *= b;
+            b *= b;
+          }
+          return (i64)r;
+        }
+        TG_FN float tg_mod_f(float x, float y) {
+          float r = fmodf(x, y);
+          if (r == 0.0f) return copysignf(0.0f, y);
+          return (r < 0.0f) != (y < 0.0f) ? r + y : r;
+        }
+        TG_FN double tg_mod_d(double x, double y) {
+          double r = fmod(x, y);
+          if (r == 0.0) return copysign(0.0, y);
+          return (r < 0.0) != (y < 0.0) ? r + y : r;
+        }
+        TG_FN i64 tg_philox(i64 key, i64 at) {
+          u32 k0 = (u32)(u64)key;
+          u32 k1 = (u32)((u64)key >> 32);
+          u32 c0 = (u32)(u64)at;
+          u32 c1 = (u32)((u64)at >> 32);
+          u32 c2 = 0;
+          u32 c3 = 0;
+          for (int round = 0; round < 10; round++) {
+            u64 a = (u64)0xD2511F53u * c0;
+            u64 b = (u64)0xCD9E8D57u * c2;
+            c0 = (u32)(b >> 32) ^ c1 ^ k0;
+            c1 = (u32)b;
+            c2 = (u32)(a >> 32) ^ c3 ^ k1;
+            c3 = (u32)a;
+            k0 += 0x9E3779B9u;
+            k1 += 0xBB67AE85u;
+          }
+          return (i64)((u64)c0 | (u64)c1 << 32);
+        }
+        /* The least (unit, minor) stays; a lock, since a record is seven words */
+        static __device__ __noinline__ void tg_fault(TgFault *f, int kind, int site, i64 index, i64 size, i64 unit, i64 minor) {
+          volatile TgFault *v = f;
+          int done = 0;
+          while (!done) {
+            if (atomicCAS(&f->lock, 0, 1) == 0) {
+              __threadfence();
+              if (!v->sealed && (!v->kind || unit < v->unit || (unit == v->unit && minor < v->minor))) {
+                v->kind = kind;
+                v->site = site;
+                v->index = index;
+                v->size = size;
+                v->unit = unit;
+                v->minor = minor;
+              }
+              __threadfence();
+              atomicExch(&f->lock, 0);
+              done = 1;
+            }
+          }
+        }) "\n";

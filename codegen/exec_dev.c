@@ -1,0 +1,405 @@
+/* See exec_dev.h.
+ *
+ *   DevPlan  one block of device memory: arena, inputs, outputs, constants, scratch, the fault record
+ *   host[s]  where the host has the bytes of slot s (an input, a constant, what a native just made), or NULL. A kernel that
+ *            writes the slot ends it
+ *   Segment  a sequence of kernel steps, with its recordings by the addresses that it ran on */
+#include "codegen/exec_dev.h"
+#include "codegen/cuda/session.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { RECORD_AT = 3, MAX_TAPES = 4, MIN_RECORDED = 2 };
+
+typedef struct Taped {
+  void **key;
+  int seen;
+  RtTape *tape;
+} Taped;
+
+typedef struct Segment {
+  struct Segment *next;
+  const Block *block;
+  int from, to, nkey, ntape;
+  bool never; /* the driver refused to record it */
+  Taped taped[MAX_TAPES];
+} Segment;
+
+typedef struct CallMemory {
+  struct CallMemory *next;
+  const CallStep *call;
+  char *pinned; /* arguments, then results */
+  size_t bytes;
+  RtMark *mark; /* behind the copies of its results */
+} CallMemory;
+
+struct DevPlan {
+  RtDevice *d;
+  char *base, *arena, *scratch, *record;
+  const void **host;
+  uint64_t *args;    /* of a launch: pointers, fault record, scratch, site */
+  void **key;
+  int max_key;
+  Span *site;        /* of all kernel steps */
+  int nsite;
+  bool unchecked;    /* a kernel that can fault has been queued since the record was read */
+  CallMemory *calls;
+  Segment *segments;
+};
+
+static const Span NO_SPAN = {0, 0, 0};
+
+static bool failed(DevPlan *v, Fault *fault) {
+  fault_set(fault, R_DEVICE, NO_SPAN, "%s", v->d->why);
+  return false;
+}
+static bool done(DevPlan *v, bool ok, Fault *fault) { return ok || failed(v, fault); }
+
+/* ---- Memory ------------------------------------------------------------------------------------------------------ */
+static size_t align_up(size_t n) { return (n + 255) / 256 * 256; }
+
+typedef struct Needs {
+  size_t scratch;
+  int nsite, max_arg, kernels, max_key;
+} Needs;
+
+/* Largest needs of the kernel steps; gives each its first fault site. */
+static void needs_of(const Block *b, Needs *n) {
+  int run = 0;
+  for (int i = 0; i < b->nstep; i++) {
+    Step *s = b->step[i];
+    if (s->kind == STEP_KERNEL && !s->kernel.skip) {
+      CudaCode *c = code_device(s->kernel.code);
+      if (c->k.scratch_bytes > n->scratch) n->scratch = c->k.scratch_bytes;
+      if (s->kernel.narg > n->max_arg) n->max_arg = s->kernel.narg;
+      s->kernel.site0 = n->nsite;
+      n->nsite += s->kernel.nsite;
+    }
+    run = s->kind == STEP_KERNEL ? run + s->kernel.narg + 2 : 0;
+    if (run > n->max_key) n->max_key = run;
+    if (s->kind == STEP_LOOP) needs_of(&s->loop.test, n), needs_of(&s->loop.body, n);
+    if (s->kind == STEP_COND) needs_of(&s->cond.branch[0], n), needs_of(&s->cond.branch[1], n);
+  }
+}
+
+static void sites_of(const Block *b, Span *site) {
+  for (int i = 0; i < b->nstep; i++) {
+    const Step *s = b->step[i];
+    if (s->kind == STEP_KERNEL && !s->kernel.skip && s->kernel.nsite)
+      memcpy(site + s->kernel.site0, s->kernel.site, sizeof *site * (size_t)s->kernel.nsite);
+    if (s->kind == STEP_LOOP) sites_of(&s->loop.test, site), sites_of(&s->loop.body, site);
+    if (s->kind == STEP_COND) sites_of(&s->cond.branch[0], site), sites_of(&s->cond.branch[1], site);
+  }
+}
+
+static bool no_memory(Fault *fault) {
+  fault_set(fault, R_MEMORY, NO_SPAN, "out of memory");
+  return false;
+}
+
+bool dev_prepare(Plan *p, Fault *fault) {
+  if (p->dev) return true;
+  DevPlan *v = p->dev = calloc(1, sizeof *v);
+  if (!v) return no_memory(fault);
+  v->d = codegen_device(p->cg);
+  Needs n = {0};
+  needs_of(&p->root, &n);
+  v->max_key = n.max_key;
+  v->nsite = n.nsite;
+  p->addr = calloc((size_t)(2 * p->nslot + 1), sizeof *p->addr);
+  v->host = calloc((size_t)p->nslot + 1, sizeof *v->host);
+  v->args = calloc((size_t)n.max_arg + 3, sizeof *v->args);
+  v->key = calloc((size_t)n.max_key + 1, sizeof *v->key);
+  v->site = calloc((size_t)n.nsite + 1, sizeof *v->site);
+  if (!p->addr || !v->host || !v->args || !v->key || !v->site) return no_memory(fault);
+  sites_of(&p->root, v->site);
+  p->fixed = p->addr + p->nslot;
+  size_t total = align_up(p->arena_bytes);
+  for (int i = 0; i < p->nslot; i++) {
+    const Slot *s = &p->slot[i];
+    if (s->into < 0 && s->kind != SL_ARENA && s->kind != SL_ROW) total += align_up(s->bytes + 1);
+  }
+  size_t scratch_at = total, record_at = total + align_up(n.scratch);
+  void *base;
+  if (!v->d->op->alloc(v->d, record_at + align_up(sizeof(CuFault)), &base)) {
+    fault_set(fault, R_MEMORY, NO_SPAN, "out of device memory: %s", v->d->why);
+    return false;
+  }
+  v->base = v->arena = base;
+  v->scratch = v->base + scratch_at;
+  v->record = v->base + record_at;
+  size_t at = align_up(p->arena_bytes);
+  for (int i = 0; i < p->nslot; i++) {
+    const Slot *s = &p->slot[i];
+    if (s->into >= 0 || s->kind == SL_ROW) continue;
+    if (s->kind == SL_ARENA) {
+      p->fixed[i] = v->arena + s->offset;
+      continue;
+    }
+    p->fixed[i] = v->base + at;
+    at += align_up(s->bytes + 1);
+    if (s->kind == SL_CONST && !done(v, v->d->op->put(v->d, p->fixed[i], s->data, s->bytes), fault)) return false;
+  }
+  return true;
+}
+
+void dev_free(Plan *p) {
+  DevPlan *v = p->dev;
+  if (!v) return;
+  v->d->op->wait(v->d); /* what is queued uses what is freed here */
+  for (Segment *s = v->segments, *next; s; s = next) {
+    next = s->next;
+    for (int i = 0; i < s->ntape; i++) {
+      if (s->taped[i].tape) v->d->op->drop_tape(v->d, s->taped[i].tape);
+      free(s->taped[i].key);
+    }
+    free(s);
+  }
+  for (CallMemory *c = v->calls, *next; c; c = next) {
+    next = c->next;
+    if (c->mark) v->d->op->drop_mark(v->d, c->mark);
+    v->d->op->unpin(v->d, c->pinned);
+    free(c);
+  }
+  v->d->op->release(v->d, v->base);
+  free(v->host);
+  free(v->args);
+  free(v->key);
+  free(v->site);
+  free(v);
+  p->dev = NULL;
+}
+
+/* ---- Faults ------------------------------------------------------------------------------------------------------ */
+static bool check(Plan *p, Fault *fault) {
+  DevPlan *v = p->dev;
+  CuFault r;
+  if (!v->unchecked) return true;
+  if (!v->d->op->get(v->d, &r, v->record, sizeof r)) return failed(v, fault);
+  v->unchecked = false;
+  if (!r.kind) return true;
+  Span at = r.site >= 0 && r.site < v->nsite ? v->site[r.site] : NO_SPAN;
+  if (r.kind == KF_INDEX)
+    fault_set(fault, R_INDEX, at, "index %lld is out of range for size %lld", (long long)r.index, (long long)r.size);
+  else
+    fault_set(fault, R_DIVZERO, at, "integer division by zero");
+  return false;
+}
+
+/* ---- Copies ------------------------------------------------------------------------------------------------------ */
+bool dev_copy_at(Plan *p, void *dst, int src, size_t bytes, Fault *fault) {
+  DevPlan *v = p->dev;
+  return dst == p->addr[src] || done(v, v->d->op->copy(v->d, dst, p->addr[src], bytes), fault);
+}
+bool dev_copy(Plan *p, int dst, int src, size_t bytes, Fault *fault) {
+  if (dst == src || p->addr[dst] == p->addr[src]) return true;
+  p->dev->host[dst] = p->dev->host[src];
+  return dev_copy_at(p, p->addr[dst], src, bytes, fault);
+}
+bool dev_zero(Plan *p, void *dst, size_t bytes, Fault *fault) {
+  DevPlan *v = p->dev;
+  return done(v, v->d->op->zero(v->d, dst, bytes), fault);
+}
+bool dev_read(Plan *p, int slot, void *to, size_t bytes, Fault *fault) {
+  DevPlan *v = p->dev;
+  if (v->host[slot]) {
+    memcpy(to, v->host[slot], bytes);
+    return true;
+  }
+  return done(v, v->d->op->get(v->d, to, p->addr[slot], bytes), fault) && check(p, fault);
+}
+bool dev_write(Plan *p, int slot, const void *from, size_t bytes, Fault *fault) {
+  DevPlan *v = p->dev;
+  v->host[slot] = NULL;
+  return done(v, v->d->op->put(v->d, p->addr[slot], from, bytes), fault);
+}
+void dev_exchange(Plan *p, int a, int b) {
+  const void *t = p->dev->host[a];
+  p->dev->host[a] = p->dev->host[b];
+  p->dev->host[b] = t;
+}
+void dev_moved(Plan *p, int slot) { p->dev->host[slot] = NULL; }
+
+/* ---- Kernels ----------------------------------------------------------------------------------------------------- */
+static bool queue_kernel(Plan *p, const KernelStep *k) {
+  DevPlan *v = p->dev;
+  CudaCode *c = code_device(k->code);
+  bool ok = true;
+  if (k->init == -2)
+    ok = v->d->op->zero(v->d, p->addr[k->dest], k->dest_bytes);
+  else if (k->init >= 0 && p->addr[k->dest] != p->addr[k->init])
+    ok = v->d->op->copy(v->d, p->addr[k->dest], p->addr[k->init], k->dest_bytes);
+  for (int i = 0; i < k->narg; i++) v->args[i] = (uint64_t)(uintptr_t)p->addr[k->arg[i]];
+  v->args[k->narg] = (uint64_t)(uintptr_t)v->record;
+  v->args[k->narg + 1] = (uint64_t)(uintptr_t)v->scratch;
+  v->args[k->narg + 2] = (uint64_t)k->site0;
+  for (int i = 0; ok && i < c->k.nlaunch; i++)
+    ok = v->d->op->launch(v->d, c->fn[i], (uint32_t)c->k.launch[i].grid, (uint32_t)c->k.launch[i].block, v->args);
+  /* sealed = kind: what comes behind does not replace this kernel's fault */
+  if (ok && c->k.faults)
+    ok = v->d->op->copy(v->d, v->record + offsetof(CuFault, sealed), v->record + offsetof(CuFault, kind), sizeof(int32_t));
+  return ok;
+}
+
+static bool queue_all(Plan *p, const Block *b, int from, int to) {
+  for (int i = from; i < to; i++)
+    if (!b->step[i]->kernel.skip && !queue_kernel(p, &b->step[i]->kernel)) return false;
+  return true;
+}
+
+/* The addresses that steps from..to use; what the host has of the slots they write is out of date. */
+static int key_of(Plan *p, const Block *b, int from, int to) {
+  DevPlan *v = p->dev;
+  int n = 0;
+  for (int i = from; i < to; i++) {
+    const KernelStep *k = &b->step[i]->kernel;
+    if (k->skip) continue;
+    for (int j = 0; j < k->narg; j++) v->key[n++] = p->addr[k->arg[j]];
+    if (k->init >= 0) v->key[n++] = p->addr[k->init];
+    for (int j = 0; j < k->narg; j++)
+      if (k->writes[j]) v->host[k->arg[j]] = NULL;
+    if (k->nsite) v->unchecked = true;
+  }
+  return n;
+}
+
+static Segment *segment_at(DevPlan *v, const Block *b, int from, int to, int nkey) {
+  for (Segment *s = v->segments; s; s = s->next)
+    if (s->block == b && s->from == from) return s;
+  Segment *s = calloc(1, sizeof *s);
+  if (!s) return NULL;
+  *s = (Segment){.next = v->segments, .block = b, .from = from, .to = to, .nkey = nkey};
+  v->segments = s;
+  return s;
+}
+
+static Taped *taped_at(DevPlan *v, Segment *s) {
+  size_t bytes = sizeof *v->key * (size_t)s->nkey;
+  for (int i = 0; i < s->ntape; i++)
+    if (!memcmp(s->taped[i].key, v->key, bytes)) return &s->taped[i];
+  if (s->ntape == MAX_TAPES) return NULL;
+  void **key = malloc(bytes + 1);
+  if (!key) return NULL;
+  memcpy(key, v->key, bytes);
+  Taped *t = &s->taped[s->ntape++];
+  *t = (Taped){.key = key};
+  return t;
+}
+
+int dev_kernels(Plan *p, const Block *b, int i, Fault *fault) {
+  DevPlan *v = p->dev;
+  int to = i, kernels = 0;
+  for (; to < b->nstep && b->step[to]->kind == STEP_KERNEL; to++) kernels += !b->step[to]->kernel.skip;
+  int nkey = key_of(p, b, i, to);
+  Segment *s = kernels >= MIN_RECORDED ? segment_at(v, b, i, to, nkey) : NULL;
+  Taped *t = s && !s->never ? taped_at(v, s) : NULL;
+  if (t && ++t->seen == RECORD_AT) {
+    bool ok = v->d->op->record(v->d);
+    if (ok) {
+      bool queued = queue_all(p, b, i, to);
+      ok = v->d->op->recorded(v->d, &t->tape) && queued;
+    }
+    if (!ok) s->never = true; /* directly then; a lost device says so again */
+  }
+  bool ok = t && t->tape ? v->d->op->replay(v->d, t->tape) : queue_all(p, b, i, to);
+  if (ok) return to;
+  failed(v, fault);
+  return -1;
+}
+
+/* ---- Natives ----------------------------------------------------------------------------------------------------- */
+static CallMemory *call_memory(DevPlan *v, const CallStep *c) {
+  for (CallMemory *m = v->calls; m; m = m->next)
+    if (m->call == c) return m;
+  CallMemory *m = calloc(1, sizeof *m);
+  if (!m) return NULL;
+  m->call = c;
+  for (int i = 0; i < c->narg + c->nres; i++) m->bytes += (tensor_bytes(&c->tensor[i]) + 63) / 64 * 64;
+  void *at;
+  if (!v->d->op->pin(v->d, m->bytes, &at)) {
+    free(m);
+    return NULL;
+  }
+  m->pinned = at;
+  m->next = v->calls;
+  v->calls = m;
+  return m;
+}
+
+/* What other slots know through this call's memory ends with its next run. */
+static void forget(Plan *p, const CallMemory *m) {
+  for (int s = 0; s < p->nslot; s++) {
+    const char *h = p->dev->host[s];
+    if (h && h >= m->pinned && h < m->pinned + m->bytes + 1) p->dev->host[s] = NULL;
+  }
+}
+
+bool dev_call(Plan *p, CallStep *c, void *native_ctx, Fault *fault) {
+  DevPlan *v = p->dev;
+  CallMemory *m = call_memory(v, c);
+  if (!m) return failed(v, fault);
+  bool ok = true;
+  size_t at = 0;
+  for (int i = 0; i < c->narg && ok; i++) {
+    size_t bytes = tensor_bytes(&c->tensor[i]);
+    const void *h = v->host[c->value[i]];
+    bool own = h && (const char *)h >= m->pinned && (const char *)h < m->pinned + m->bytes;
+    if (h && !own) {
+      c->tensor[i].data = (void *)(uintptr_t)h;
+    } else {
+      c->tensor[i].data = m->pinned + at;
+      if (h)
+        memcpy(m->pinned + at, h, bytes); /* a result of this call's last run: arguments lie before results */
+      else if (bytes)
+        ok = v->d->op->get(v->d, m->pinned + at, p->addr[c->value[i]], bytes);
+    }
+    at += (bytes + 63) / 64 * 64;
+  }
+  if (!ok) return failed(v, fault);
+  if (!check(p, fault)) return false;
+  if (m->mark && !v->d->op->wait_mark(v->d, m->mark)) return failed(v, fault);
+  forget(p, m);
+  for (int i = c->narg; i < c->narg + c->nres; i++) {
+    c->tensor[i].data = m->pinned + at;
+    at += (tensor_bytes(&c->tensor[i]) + 63) / 64 * 64;
+  }
+  if (!c->fn->run(native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, fault)) return false;
+  for (int i = c->narg; i < c->narg + c->nres && ok; i++) {
+    ok = v->d->op->put_async(v->d, p->addr[c->value[i]], c->tensor[i].data, tensor_bytes(&c->tensor[i]));
+    v->host[c->value[i]] = c->tensor[i].data;
+  }
+  if (ok && c->nres) ok = v->d->op->mark(v->d, &m->mark);
+  return done(v, ok, fault);
+}
+
+/* ---- A run ------------------------------------------------------------------------------------------------------- */
+bool dev_begin(Plan *p, int ninput, const Tensor *input, Fault *fault) {
+  DevPlan *v = p->dev;
+  bool ok = true;
+  memcpy(p->addr, p->fixed, sizeof *p->addr * (size_t)p->nslot);
+  for (int i = 0; i < p->nslot; i++) v->host[i] = p->slot[i].kind == SL_CONST && p->slot[i].into < 0 ? p->slot[i].data : NULL;
+  for (int i = 0; i < p->ninput && ok; i++) {
+    const Value *x = &p->value[p->input[i]];
+    int64_t n = p->slot[x->slot].number;
+    if (n < 0 || n >= ninput) bug("plan_run: input %lld is missing", (long long)n);
+    if (tensor_bytes(&input[n]) != x->bytes) bug("plan_run: input %lld is not of the planned size", (long long)n);
+    ok = v->d->op->put(v->d, p->addr[x->slot], input[n].data, x->bytes);
+    v->host[x->slot] = input[n].data;
+  }
+  v->unchecked = false;
+  return done(v, ok && v->d->op->zero(v->d, v->record, sizeof(CuFault)), fault);
+}
+
+bool dev_end(Plan *p, Tensor *out, Fault *fault) {
+  DevPlan *v = p->dev;
+  if (!check(p, fault)) return false;
+  for (int i = 0; i < p->noutput; i++) {
+    const Value *x = &p->value[p->output[i]];
+    const void *h = v->host[x->slot];
+    if (h && x->bytes)
+      memcpy(out[i].data, h, x->bytes);
+    else if (x->bytes && !v->d->op->get(v->d, out[i].data, p->addr[x->slot], x->bytes))
+      return failed(v, fault);
+  }
+  return done(v, v->d->op->wait(v->d), fault);
+}

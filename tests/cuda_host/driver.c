@@ -1,0 +1,378 @@
+/* The driver's entry points (fake.h).
+ *
+ *   Op     queued work: a copy, a clearing, a launch. Runs at the next wait
+ *   Piece  device memory: closed to the host (PROT_NONE) while no work runs */
+#include "codegen/cuda/dev_cuda_api.h"
+#include "tests/cuda_host/fake.h"
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { OUT_OF_MEMORY = 2, INVALID = 1, NOT_FOUND = 500, BAD_IMAGE = 200, UNSUPPORTED_IN_CAPTURE = 900, BAD_CONTEXT = 201 };
+
+typedef enum { OP_COPY, OP_ZERO, OP_LAUNCH } OpKind;
+typedef struct Module { void *lib; struct TgShim **shim; size_t args; bool waits; } Module;
+typedef struct Function { struct Function *next; Module *of; void (*fn)(const void *); } Function;
+typedef struct Op {
+  struct Op *next;
+  OpKind kind;
+  char *dst;
+  const char *src;
+  size_t n;
+  void *held; /* bytes taken at once, or a launch's arguments */
+  const Function *f;
+  uint32_t grid, block;
+} Op;
+typedef struct Ops { Op *first, **last; } Ops;
+typedef struct Piece { struct Piece *next; char *at; size_t n, mapped; bool host; } Piece;
+typedef struct Graph { Ops ops; } Graph;
+
+enum { MAX_CALLS = 64 };
+static struct Fake {
+  int calls[MAX_CALLS];
+  const char *name[MAX_CALLS];
+  int ncall;
+  int lost; /* the result of all calls from now on */
+  int contexts, streams, modules, events, graphs, execs;
+  Piece *pieces;
+  Function *functions;
+  Ops queue, *capture;
+  Graph *capturing;
+  bool bad_capture;
+  bool misused;
+} fake;
+
+/* ---- Failures ---------------------------------------------------------------------------------------------------- */
+int fake_fails(const char *call) {
+  int i = 0;
+  while (i < fake.ncall && strcmp(fake.name[i], call)) i++;
+  if (i == fake.ncall) fake.name[fake.ncall++] = call;
+  fake.calls[i]++;
+  if (fake.lost) return fake.lost;
+  const char *want = getenv("TG_FAKE_FAIL");
+  size_t n = strlen(call);
+  if (!want || strncmp(want, call, n) || want[n] != ':' || atoi(want + n + 1) != fake.calls[i]) return 0;
+  const char *result = strchr(want + n + 1, ':');
+  int r = result ? atoi(result + 1) : OUT_OF_MEMORY;
+  if (r >= 700 && r < 900) fake.lost = r;
+  return r;
+}
+#define CALL(name) \
+  do { \
+    int fails_ = fake_fails(#name); \
+    if (fails_) return fails_; \
+  } while (0)
+
+static void misuse(const char *what) {
+  fprintf(stderr, "fake driver: %s\n", what);
+  fake.misused = true;
+}
+
+__attribute__((destructor)) static void at_end(void) {
+  int device = 0, pinned = 0;
+  for (Piece *p = fake.pieces; p; p = p->next) p->host ? pinned++ : device++;
+  if (!fake.lost && (device || pinned || fake.contexts || fake.streams || fake.modules || fake.events || fake.graphs || fake.execs))
+    fprintf(stderr, "fake driver: not freed: %d device, %d pinned, %d contexts, %d streams, %d modules, %d events, %d graphs, %d execs\n", device, pinned,
+            fake.contexts, fake.streams, fake.modules, fake.events, fake.graphs, fake.execs);
+  const char *path = getenv("TG_FAKE_COUNT");
+  FILE *f = path ? fopen(path, "a") : NULL;
+  for (int i = 0; f && i < fake.ncall; i++) fprintf(f, "%s %d\n", fake.name[i], fake.calls[i]);
+  if (f) fclose(f);
+}
+
+/* ---- Memory ------------------------------------------------------------------------------------------------------ */
+static Piece *piece_of(const void *p, size_t n) {
+  for (Piece *x = fake.pieces; x; x = x->next)
+    if ((const char *)p >= x->at && (const char *)p + n <= x->at + x->n) return x;
+  return NULL;
+}
+static void open_memory(int how) {
+  for (Piece *x = fake.pieces; x; x = x->next)
+    if (!x->host) mprotect(x->at, x->mapped, how);
+}
+static int piece_new(size_t n, bool host, char **at) {
+  Piece *x = calloc(1, sizeof *x);
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  x->n = n;
+  x->mapped = (n + page - 1) / page * page;
+  x->host = host;
+  x->at = mmap(NULL, x->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (x->at == MAP_FAILED) {
+    free(x);
+    return OUT_OF_MEMORY;
+  }
+  if (n < (size_t)64 << 20) memset(x->at, 0xff, n); /* nan, -1: whoever reads what nothing wrote sees it */
+  if (!host) mprotect(x->at, x->mapped, PROT_NONE);
+  x->next = fake.pieces;
+  fake.pieces = x;
+  *at = x->at;
+  return 0;
+}
+static int piece_free(void *p, bool host) {
+  for (Piece **at = &fake.pieces; *at; at = &(*at)->next)
+    if ((*at)->at == (char *)p && (*at)->host == host) {
+      Piece *x = *at;
+      if (fake.queue.first && !fake.lost) misuse("memory is freed while work is queued");
+      *at = x->next;
+      munmap(x->at, x->mapped);
+      free(x);
+      return 0;
+    }
+  misuse("what is freed is no allocation");
+  return INVALID;
+}
+
+/* ---- The queue --------------------------------------------------------------------------------------------------- */
+static void ops_add(Ops *q, Op *op) {
+  if (!q->first) q->last = &q->first;
+  *q->last = op;
+  q->last = &op->next;
+  op->next = NULL;
+}
+static void op_free(Op *op) {
+  free(op->held);
+  free(op);
+}
+static Op *op_copy(const Op *op) {
+  Op *c = malloc(sizeof *c);
+  *c = *op;
+  if (op->held) {
+    c->held = malloc(op->n + 1);
+    memcpy(c->held, op->held, op->n);
+    if (op->src == op->held) c->src = c->held;
+  }
+  return c;
+}
+static Order order(void) {
+  const char *s = getenv("TG_FAKE_ORDER");
+  return s && *s == 'r' ? ORDER_REVERSE : s && *s == 's' ? ORDER_SHUFFLE : ORDER_FORWARD;
+}
+static int op_run(const Op *op) {
+  if (op->kind == OP_COPY) memmove(op->dst, op->src, op->n);
+  if (op->kind == OP_ZERO) memset(op->dst, 0, op->n);
+  if (op->kind != OP_LAUNCH) return 0;
+  return fibers_run(op->f->fn, op->held, op->f->of->shim, op->f->of->waits, op->grid, op->block, order());
+}
+static int flush(void) {
+  int r = 0;
+  if (fake.capture) {
+    fake.bad_capture = true;
+    return UNSUPPORTED_IN_CAPTURE;
+  }
+  if (!fake.queue.first) return fake.lost;
+  open_memory(PROT_READ | PROT_WRITE);
+  for (Op *op = fake.queue.first, *next; op; op = next) {
+    next = op->next;
+    if (!r) r = op_run(op);
+    op_free(op);
+  }
+  fake.queue = (Ops){0};
+  open_memory(PROT_NONE);
+  if (r) fake.lost = r;
+  return r;
+}
+static int queue(Op op) {
+  Op *o = op_copy(&op);
+  ops_add(fake.capture ? fake.capture : &fake.queue, o);
+  return 0;
+}
+
+/* ---- Entry points ------------------------------------------------------------------------------------------------ */
+CuResult cuInit(unsigned flags) { CALL(cuInit); return 0; }
+CuResult cuDriverGetVersion(int *version) { CALL(cuDriverGetVersion); *version = 12040; return 0; }
+CuResult cuDeviceGetCount(int *n) {
+  CALL(cuDeviceGetCount);
+  const char *s = getenv("TG_FAKE_DEVICES");
+  *n = s ? atoi(s) : 1;
+  return 0;
+}
+CuResult cuDeviceGet(int *dev, int index) { CALL(cuDeviceGet); *dev = index; return 0; }
+CuResult cuDeviceGetName(char *name, int n, int dev) { CALL(cuDeviceGetName); snprintf(name, (size_t)n, "Fake device"); return 0; }
+CuResult cuDeviceGetAttribute(int *value, int what, int dev) {
+  CALL(cuDeviceGetAttribute);
+  const char *s = getenv("TG_FAKE_ARCH");
+  int arch = s ? atoi(s) : 80;
+  *value = what == CU_MAJOR ? arch / 10 : what == CU_MINOR ? arch % 10 : 0;
+  return 0;
+}
+CuResult cuDeviceTotalMem_v2(size_t *bytes, int dev) { CALL(cuDeviceTotalMem_v2); *bytes = (size_t)8 << 30; return 0; }
+CuResult cuDevicePrimaryCtxRetain(void **ctx, int dev) { CALL(cuDevicePrimaryCtxRetain); *ctx = &fake; fake.contexts++; return 0; }
+CuResult cuDevicePrimaryCtxRelease_v2(int dev) { fake.contexts--; CALL(cuDevicePrimaryCtxRelease_v2); return 0; }
+CuResult cuCtxSetCurrent(void *ctx) { CALL(cuCtxSetCurrent); return ctx == &fake ? 0 : BAD_CONTEXT; }
+CuResult cuMemAlloc_v2(CuPtr *p, size_t n) {
+  char *at = NULL;
+  CALL(cuMemAlloc_v2);
+  int r = n > (size_t)8 << 30 ? OUT_OF_MEMORY : piece_new(n, false, &at);
+  *p = (CuPtr)(uintptr_t)at;
+  return r;
+}
+CuResult cuMemFree_v2(CuPtr p) {
+  int r = piece_free((void *)(uintptr_t)p, false);
+  CALL(cuMemFree_v2);
+  return r;
+}
+CuResult cuMemHostAlloc(void **p, size_t n, unsigned flags) {
+  char *at = NULL;
+  CALL(cuMemHostAlloc);
+  int r = piece_new(n, true, &at);
+  *p = at;
+  return r;
+}
+CuResult cuMemFreeHost(void *p) {
+  int r = piece_free(p, true);
+  CALL(cuMemFreeHost);
+  return r;
+}
+static bool on_device(CuPtr p, size_t n) {
+  Piece *x = piece_of((void *)(uintptr_t)p, n);
+  if (x && !x->host) return true;
+  misuse("an address is not device memory");
+  return false;
+}
+CuResult cuMemcpyHtoDAsync_v2(CuPtr dst, const void *src, size_t n, void *stream) {
+  CALL(cuMemcpyHtoDAsync_v2);
+  if (!on_device(dst, n)) return INVALID;
+  Piece *x = piece_of(src, n);
+  Op op = {.kind = OP_COPY, .dst = (char *)(uintptr_t)dst, .src = src, .n = n};
+  if (!x && fake.capture) return fake.bad_capture = true, UNSUPPORTED_IN_CAPTURE;
+  if (!x) op.held = (void *)(uintptr_t)src; /* pageable: taken at once */
+  return queue(op);
+}
+CuResult cuMemcpyDtoHAsync_v2(void *dst, CuPtr src, size_t n, void *stream) {
+  CALL(cuMemcpyDtoHAsync_v2);
+  if (!on_device(src, n)) return INVALID;
+  if (fake.capture) return fake.bad_capture = true, UNSUPPORTED_IN_CAPTURE;
+  return queue((Op){.kind = OP_COPY, .dst = dst, .src = (char *)(uintptr_t)src, .n = n});
+}
+CuResult cuMemcpyDtoDAsync_v2(CuPtr dst, CuPtr src, size_t n, void *stream) {
+  CALL(cuMemcpyDtoDAsync_v2);
+  if (!on_device(dst, n) || !on_device(src, n)) return INVALID;
+  return queue((Op){.kind = OP_COPY, .dst = (char *)(uintptr_t)dst, .src = (char *)(uintptr_t)src, .n = n});
+}
+CuResult cuMemsetD8Async(CuPtr dst, unsigned char v, size_t n, void *stream) {
+  CALL(cuMemsetD8Async);
+  if (!on_device(dst, n) || v) return INVALID;
+  return queue((Op){.kind = OP_ZERO, .dst = (char *)(uintptr_t)dst, .n = n});
+}
+CuResult cuStreamCreate(void **stream, unsigned flags) { CALL(cuStreamCreate); *stream = &fake.queue; fake.streams++; return 0; }
+CuResult cuStreamDestroy_v2(void *stream) { fake.streams--; CALL(cuStreamDestroy_v2); return 0; }
+CuResult cuStreamSynchronize(void *stream) { CALL(cuStreamSynchronize); return flush(); }
+
+CuResult cuModuleLoadData(void **module, const void *image) {
+  CALL(cuModuleLoadData);
+  const char *s = image;
+  uint64_t n;
+  if (memcmp(s, "TGSO", 4)) return BAD_IMAGE;
+  memcpy(&n, s + 8, 8);
+  int fd = memfd_create("kernel", 0);
+  char path[64];
+  if (fd < 0 || write(fd, s + 16, n) != (ssize_t)n) return OUT_OF_MEMORY;
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  Module *m = calloc(1, sizeof *m);
+  m->lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!m->lib) fprintf(stderr, "fake driver: %s\n", dlerror());
+  close(fd);
+  const uint64_t *about = m->lib ? dlsym(m->lib, "tg_about") : NULL;
+  if (!about) return free(m), BAD_IMAGE;
+  m->shim = dlsym(m->lib, "tg_shim");
+  m->args = about[0];
+  m->waits = about[1];
+  fake.modules++;
+  *module = m;
+  return 0;
+}
+CuResult cuModuleUnload(void *module) {
+  Module *m = module;
+  if (fake.queue.first && !fake.lost) misuse("a module is unloaded while work is queued");
+  for (Function **at = &fake.functions, *f; (f = *at);) {
+    if (f->of != m) {
+      at = &f->next;
+      continue;
+    }
+    *at = f->next;
+    free(f);
+  }
+  dlclose(m->lib);
+  free(m);
+  fake.modules--;
+  CALL(cuModuleUnload);
+  return 0;
+}
+CuResult cuModuleGetFunction(void **f, void *module, const char *name) {
+  CALL(cuModuleGetFunction);
+  void *at = dlsym(((Module *)module)->lib, name);
+  if (!at) return NOT_FOUND;
+  Function *x = calloc(1, sizeof *x);
+  *x = (Function){fake.functions, module, (void (*)(const void *))at};
+  fake.functions = x;
+  *f = x;
+  return 0;
+}
+CuResult cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void *stream, void **param,
+                        void **extra) {
+  CALL(cuLaunchKernel);
+  const Function *fn = f;
+  if (!gx || !bx || bx > 1024 || gy != 1 || gz != 1 || by != 1 || bz != 1 || extra) return INVALID;
+  return queue((Op){.kind = OP_LAUNCH, .held = param[0], .n = fn->of->args, .f = fn, .grid = gx, .block = bx});
+}
+
+CuResult cuEventCreate(void **event, unsigned flags) { CALL(cuEventCreate); *event = malloc(1); fake.events++; return 0; }
+CuResult cuEventRecord(void *event, void *stream) { CALL(cuEventRecord); return 0; }
+CuResult cuEventSynchronize(void *event) { CALL(cuEventSynchronize); return flush(); }
+CuResult cuEventDestroy_v2(void *event) { free(event); fake.events--; CALL(cuEventDestroy_v2); return 0; }
+
+CuResult cuStreamBeginCapture_v2(void *stream, int mode) {
+  CALL(cuStreamBeginCapture_v2);
+  if (fake.capture) return UNSUPPORTED_IN_CAPTURE;
+  fake.capturing = calloc(1, sizeof *fake.capturing);
+  fake.capture = &fake.capturing->ops;
+  fake.bad_capture = false;
+  return 0;
+}
+static void graph_free(Graph *g) {
+  for (Op *op = g->ops.first, *next; op; op = next) {
+    next = op->next;
+    op_free(op);
+  }
+  free(g);
+}
+CuResult cuStreamEndCapture(void *stream, void **graph) {
+  int r = fake_fails("cuStreamEndCapture");
+  Graph *g = fake.capturing;
+  if (!g) return INVALID;
+  fake.capturing = NULL;
+  fake.capture = NULL;
+  *graph = NULL;
+  if (!r && fake.bad_capture) r = 901;
+  if (r) return graph_free(g), r;
+  fake.graphs++;
+  *graph = g;
+  return 0;
+}
+CuResult cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long flags) {
+  CALL(cuGraphInstantiateWithFlags);
+  Graph *x = calloc(1, sizeof *x);
+  for (Op *op = ((Graph *)graph)->ops.first; op; op = op->next) ops_add(&x->ops, op_copy(op));
+  fake.execs++;
+  *exec = x;
+  return 0;
+}
+CuResult cuGraphLaunch(void *exec, void *stream) {
+  CALL(cuGraphLaunch);
+  for (Op *op = ((Graph *)exec)->ops.first; op; op = op->next) ops_add(&fake.queue, op_copy(op));
+  return 0;
+}
+CuResult cuGraphExecDestroy(void *exec) { graph_free(exec); fake.execs--; CALL(cuGraphExecDestroy); return 0; }
+CuResult cuGraphDestroy(void *graph) { graph_free(graph); fake.graphs--; CALL(cuGraphDestroy); return 0; }
+
+CuResult cuGetErrorName(CuResult r, const char **s) {
+  *s = r == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : r == 719 ? "CUDA_ERROR_LAUNCH_FAILED" : r == 999 ? "CUDA_ERROR_UNKNOWN" : "CUDA_ERROR_OTHER";
+  return 0;
+}
+CuResult cuGetErrorString(CuResult r, const char **s) {
+  *s = r == 2 ? "out of memory" : r == 719 ? "unspecified launch failure" : "other error";
+  return 0;
+}

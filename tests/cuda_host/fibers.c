@@ -1,0 +1,212 @@
+/* The threads of a block as fibers: each runs until it waits or ends; a barrier opens when all that are left wait at it. */
+#include "tests/cuda_host/fake.h"
+#include "graph/dtype.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+typedef struct TgDim { unsigned x, y, z; } TgDim;
+typedef struct TgShim {
+  TgDim thread, block;
+  void (*sync)(int line);
+  void *(*down)(const void *x, int size, int by);
+  void (*mma)(float *d, const unsigned *a, const unsigned *b, int bf16);
+  unsigned short (*to_f16)(float x);
+  float (*of_f16)(unsigned short x);
+} TgShim;
+
+enum { MAX_THREADS = 1024, WARP = 32, STACK = 64 << 10, LAUNCH_FAILED = 719 };
+typedef enum { READY, AT_BARRIER, IN_WARP, ENDED } State;
+
+typedef struct Fiber {
+  void *sp;
+  State state;
+  int line;            /* of the barrier waited at */
+  int exchanges;       /* so far; two buffers are enough: a lane is never two ahead */
+  uint64_t box[2][8];
+} Fiber;
+
+typedef struct World {
+  TgShim shim;
+  Fiber fiber[MAX_THREADS];
+  char *stacks;
+  void *main_sp;
+  int at, n; /* the fiber that runs; how many */
+  void (*fn)(const void *);
+  const void *args;
+} World;
+static World *world;
+
+/* Saves the callee's registers and the stack pointer in *from, goes on where `to` left off. */
+void fiber_switch(void **from, void *to);
+__asm__(".text\n.globl fiber_switch\n.hidden fiber_switch\n.type fiber_switch,@function\nfiber_switch:\n"
+        "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
+        "  movq %rsp, (%rdi)\n  movq %rsi, %rsp\n"
+        "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n  ret\n");
+
+static void yield(State s) {
+  Fiber *f = &world->fiber[world->at];
+  f->state = s;
+  fiber_switch(&f->sp, world->main_sp);
+}
+static void fiber_main(void) {
+  world->fn(world->args);
+  yield(ENDED);
+  abort();
+}
+
+static void sync_threads(int line) {
+  world->fiber[world->at].line = line;
+  yield(AT_BARRIER);
+}
+
+/* The box of lane `from` in the exchange that the running lane has just come out of. */
+static uint64_t *box_of(int lane, int exchange) { return world->fiber[lane].box[exchange % 2]; }
+
+static void *down(const void *x, int size, int by) {
+  int me = world->at, e = world->fiber[me].exchanges++, from = me + by;
+  memcpy(box_of(me, e), x, (size_t)size);
+  yield(IN_WARP);
+  if (me % WARP + by >= WARP || from >= world->n) from = me;
+  return box_of(from, e);
+}
+
+static float half_of(uint32_t word, int high, int bf16) {
+  uint16_t bits = (uint16_t)(high ? word >> 16 : word);
+  return (float)dt_get_f(bf16 ? DT_BF16 : DT_F16, &bits, 0);
+}
+
+/* m16n8k16: the fragments as PTX lays them out. Each sum is formed in f64 and rounded once: the hardware's order is its own. */
+static void mma(float *d, const unsigned *a, const unsigned *b, int bf16) {
+  int me = world->at, e = world->fiber[me].exchanges++, base = me / WARP * WARP, lane = me % WARP;
+  uint32_t *box = (uint32_t *)(void *)box_of(me, e);
+  memcpy(box, a, 16);
+  memcpy(box + 4, b, 8);
+  yield(IN_WARP);
+  for (int i = 0; i < 4; i++) {
+    int row = lane / 4 + 8 * (i / 2), col = lane % 4 * 2 + i % 2;
+    double s = d[i];
+    for (int k = 0; k < 16; k++) {
+      const uint32_t *wa = (const uint32_t *)(const void *)box_of(base + row % 8 * 4 + k % 8 / 2, e);
+      const uint32_t *wb = (const uint32_t *)(const void *)box_of(base + col * 4 + k % 8 / 2, e);
+      float x = half_of(wa[(row >= 8) + 2 * (k >= 8)], k % 2, bf16), y = half_of(wb[4 + (k >= 8)], k % 2, bf16);
+      s += (double)x * (double)y;
+    }
+    d[i] = (float)s;
+  }
+}
+
+static unsigned short to_f16(float x) {
+  uint16_t r;
+  dt_put_f(DT_F16, &r, 0, (double)x);
+  return r;
+}
+static float of_f16(unsigned short x) { return (float)dt_get_f(DT_F16, &x, 0); }
+
+/* ---- Turns ------------------------------------------------------------------------------------------------------- */
+static uint32_t next_random(uint32_t *state) {
+  *state ^= *state << 13, *state ^= *state >> 17, *state ^= *state << 5;
+  return *state;
+}
+static void make_turns(int *turn, int n, Order order, uint32_t *seed) {
+  for (int i = 0; i < n; i++) turn[i] = order == ORDER_REVERSE ? n - 1 - i : i;
+  for (int i = n - 1; i > 0 && order == ORDER_SHUFFLE; i--) {
+    int j = (int)(next_random(seed) % (uint32_t)(i + 1)), t = turn[i];
+    turn[i] = turn[j];
+    turn[j] = t;
+  }
+}
+
+/* Opens the warps and the barrier that can be. 0: nothing moves any more though some have not ended; -1 all have. */
+static int release(World *w, int *result) {
+  int left = 0, waiting = 0, opened = 0, line = 0;
+  for (int i = 0; i < w->n; i++) {
+    Fiber *f = &w->fiber[i];
+    if (f->state == ENDED) continue;
+    left++;
+    if (f->state != AT_BARRIER) continue;
+    if (waiting && f->line != line) *result = LAUNCH_FAILED;
+    line = f->line;
+    waiting++;
+  }
+  if (!left) return -1;
+  for (int base = 0; base < w->n; base += WARP) {
+    int in = 0, other = 0;
+    for (int i = base; i < base + WARP && i < w->n; i++) {
+      in += w->fiber[i].state == IN_WARP;
+      other += w->fiber[i].state != IN_WARP && w->fiber[i].state != ENDED;
+    }
+    if (!in || other) continue;
+    for (int i = base; i < base + WARP && i < w->n; i++)
+      if (w->fiber[i].state == IN_WARP) w->fiber[i].state = READY;
+    opened = 1;
+  }
+  if (waiting == left) {
+    if (*result) fprintf(stderr, "fake driver: threads wait at different barriers\n");
+    for (int i = 0; i < w->n; i++)
+      if (w->fiber[i].state == AT_BARRIER) w->fiber[i].state = READY;
+    return 1;
+  }
+  return opened;
+}
+
+static int run_block(World *w, Order order, uint32_t *seed) {
+  int turn[MAX_THREADS], result = 0;
+  for (int i = 0; i < w->n; i++) {
+    Fiber *f = &w->fiber[i];
+    char *top = w->stacks + (size_t)(i + 1) * STACK;
+    void **sp = (void **)(void *)top;
+    *--sp = NULL;                 /* alignment, and the end of the chain */
+    *--sp = (void *)fiber_main;   /* where ret goes */
+    for (int r = 0; r < 6; r++) *--sp = NULL;
+    f->sp = sp;
+    f->state = READY;
+    f->exchanges = 0;
+  }
+  for (;;) {
+    make_turns(turn, w->n, order, seed);
+    for (int i = 0; i < w->n; i++) {
+      Fiber *f = &w->fiber[turn[i]];
+      if (f->state != READY) continue;
+      w->at = turn[i];
+      w->shim.thread.x = (unsigned)turn[i];
+      fiber_switch(&w->main_sp, f->sp);
+    }
+    int moved = release(w, &result);
+    if (moved < 0) return result;
+    if (!moved) {
+      fprintf(stderr, "fake driver: threads wait for each other for ever\n");
+      return LAUNCH_FAILED;
+    }
+  }
+}
+
+int fibers_run(void (*fn)(const void *), const void *args, TgShim **shim, bool waits, uint32_t grid, uint32_t block, Order order) {
+  if (block > MAX_THREADS || !block || !grid) return 1;
+  if (!world) {
+    world = calloc(1, sizeof *world);
+    world->stacks = mmap(NULL, (size_t)MAX_THREADS * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    world->shim = (TgShim){.sync = sync_threads, .down = down, .mma = mma, .to_f16 = to_f16, .of_f16 = of_f16};
+  }
+  World *w = world;
+  uint32_t seed = 12345;
+  int result = 0;
+  *shim = &w->shim;
+  w->fn = fn;
+  w->args = args;
+  w->n = (int)block;
+  for (uint32_t b = 0; b < grid && !result; b++) {
+    /* 2654435761 is prime: the products are all numbers below grid, in some order */
+    w->shim.block.x = order == ORDER_FORWARD ? b : order == ORDER_REVERSE ? grid - 1 - b : (uint32_t)(((uint64_t)b * 2654435761u + 7) % grid);
+    if (waits) {
+      result = run_block(w, order, &seed);
+      continue;
+    }
+    for (uint32_t t = 0; t < block; t++) {
+      w->shim.thread.x = order == ORDER_FORWARD ? t : block - 1 - t;
+      fn(args);
+    }
+  }
+  return result;
+}
