@@ -175,10 +175,12 @@ static Value *b_mean(Elab *E, const Builtin *self, Call *c, Value **b) {
   return v_with_leaves(E, b[0], leaf);
 }
 
-/* _named(prefix, v, otherwise): v as a record whose keys begin with the prefix; a value that is none under `otherwise`. */
+/* _named(prefix, v, otherwise): v as a record whose keys begin with the prefix; a value that is none under its own name
+ * or `otherwise`. */
 static Value *b_named(Elab *E, const Builtin *self, Call *c, Value **b) {
   const char *prefix = v_static_str(E, b[0], c->span, "prefix"), *one = v_static_str(E, b[2], c->span, "otherwise");
   bool rec = b[1]->kind == V_RECORD;
+  if (b[1]->kind == V_FUN && b[1]->fun->kind == FUN_DEF) one = b[1]->fun->name;
   int n = rec ? b[1]->agg.n : 1;
   Name *key = arena_array(E->a, Name, n);
   for (int k = 0; k < n; k++) {
@@ -233,6 +235,18 @@ static Value *b_is(Elab *E, const Builtin *self, Call *c, Value **b) {
 static Value *b_fail(Elab *E, const Builtin *self, Call *c, Value **b) {
   Diag *g = diag_add(E->d, T_ARGS, user_span(E, c->span), "%s", v_static_str(E, b[0], c->span, "message"));
   if (b[1]) diag_help(E->d, g, "%s", v_static_str(E, b[1], c->span, "help"));
+  elab_fail(E, g);
+}
+
+/* An optimiser is a record of the functions init and update. */
+static Value *b_check_optimiser(Elab *E, const Builtin *self, Call *c, Value **b) {
+  Value *f;
+  bool ok = b[0]->kind == V_RECORD && v_field(b[0], name_of(E->names, "init", 4), &f) && f->kind == V_FUN &&
+            v_field(b[0], name_of(E->names, "update", 6), &f) && f->kind == V_FUN;
+  if (ok) return v_none(E);
+  Diag *g = diag_add(E->d, T_TYPE, user_span(E, c->span), "the optimiser is a record of functions {init, update}, not %s",
+                     v_type_text(E, b[0]));
+  diag_help(E->d, g, "opt.adam(1e-3), after `import opt`");
   elab_fail(E, g);
 }
 
@@ -398,6 +412,7 @@ const Builtin builtins_fit[] = {
     {"_shape_of", "data", b_shape_of, "", 0},
     {"_is", "v, kind", b_is, "", 0},
     {"_fail", "message, help=", b_fail, "", 0},
+    {"_check_optimiser", "o", b_check_optimiser, "", 0},
     {"_text", "v", b_text, "", 0},
     {"_has_model", "v", b_has_model, "", 0},
     {"_mode", "v, training", b_mode, "", 0},

@@ -54,7 +54,7 @@ static void note_calls(Elab *E, const Frame *inner, const Frame *outer) {
     }
   }
   for (const Frame *f = inner; f && f != outer; f = f->up)
-    if (f->call.file && !covers(f->call, g->span) && n++ < shown)
+    if (f->call.file && !in_library(E, f->call) && !covers(f->call, g->span) && n++ < shown)
       diag_note(E->d, g, f->call, "in this call of `%s`", f->fname);
   if (n > shown) diag_note(E->d, g, (Span){0}, "... and %d calls more around it", n - shown);
 }
