@@ -123,9 +123,9 @@ char *model_text(Elab *E, const ModelV *m);        /* for messages: "a model CNN
 
 /* ---- next values (model_next.c) ---- */
 /* Newest first; persistent. `parent`: the first entry of a row of the state `parent` of a stack; `at`: which row, for rows
- * that are written into the stack at once; NULL: whoever walks the stack collects them. */
+ * that are read from the stack and written into it at once; NULL: whoever walks the stack collects them. */
 typedef struct Next { const void *id; Value *v; bool write; const void *parent; Expr *at; const struct Next *up; } Next;
-Value *next_value(const Elab *E, const void *id, Value *otherwise);
+Value *next_value(Elab *E, const void *id, Value *otherwise);
 /* id is v from here on: known anew; or by a next value. */
 void next_know(Elab *E, const void *id, Value *v);
 void next_write(Elab *E, const void *id, Value *v);

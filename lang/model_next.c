@@ -13,9 +13,10 @@ static const Next *find_in(const Next *n, const void *id) {
 }
 static const Next *find(const Elab *E, const void *id) { return find_in(E->next, id); }
 
-Value *next_value(const Elab *E, const void *id, Value *otherwise) {
+Value *next_value(Elab *E, const void *id, Value *otherwise) {
   const Next *n = find(E, id);
-  return n ? n->v : otherwise;
+  if (!n) return otherwise;
+  return n->at ? view_index(E, next_value(E, n->parent, NULL), 0, n->at) : n->v;
 }
 
 static void push(Elab *E, Next n) {
@@ -36,10 +37,11 @@ static Value *with_row(Elab *E, Value *stack, Expr *at, Value *v) {
 }
 
 void next_write(Elab *E, const void *id, Value *v) {
-  const Next *row = E->next;
-  while (row && !(row->id == id && row->parent)) row = row->up;
-  push(E, (Next){.id = id, .v = v, .write = true});
-  if (row && row->at) next_write(E, row->parent, with_row(E, next_value(E, row->parent, NULL), row->at, v));
+  const Next *n = find(E, id);
+  if (n && n->at)
+    next_write(E, n->parent, with_row(E, next_value(E, n->parent, NULL), n->at, v));
+  else
+    push(E, (Next){.id = id, .v = v, .write = true});
 }
 
 int next_changes(Elab *E, const Next *mark, Change **out) {
