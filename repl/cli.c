@@ -249,6 +249,7 @@ static int dispatch(Line *l) {
   if (!strcmp(c, "fmt")) return cmd_fmt(&o, l);
   if (l->nfile > 1) return usage("one argument is enough:", l->file[1]);
   if (!strcmp(c, "explain")) return cmd_explain(l->file[0]);
+  if (!strcmp(c, "inspect")) return inspect_run(l->file[0]);
   if (!strcmp(c, "bench")) return bench_run(&o, l->file[0]);
   return cmd_run(&o, l->file[0]);
 }

@@ -7,4 +7,5 @@ int tg_main(int argc, char **argv);
 int prompt_run(Host *h);                                /* prompt.c: the interactive session; its exit code */
 int bench_run(const HostOptions *o, const char *path); /* bench.c: `tg bench` */
 int test_run(const HostOptions *o, int n, char **file); /* doctest.c: `tg test` */
+int inspect_run(const char *path);                       /* inspect.c: `tg inspect` */
 #endif

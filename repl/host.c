@@ -40,6 +40,7 @@ void host_catch_interrupt(void) {
   struct sigaction sa = {.sa_handler = on_interrupt};
   sigemptyset(&sa.sa_mask);
   sigaction(SIGINT, &sa, NULL);
+  signal(SIGXFSZ, SIG_IGN); /* a file over the limit is an error of its write */
 }
 
 /* ---- hooks ------------------------------------------------------------------------------------------------------- */

@@ -79,7 +79,7 @@ static const char *last_part(const char *path) {
 
 static const char *folder_of(Arena *a, const char *path) {
   size_t n = (size_t)(last_part(path) - path);
-  return n ? arena_strndup(a, path, n) : "./";
+  return n > 1 ? arena_strndup(a, path, n - 1) : n ? "/" : ".";
 }
 
 /* NAME.PID-K.tmp of writers that live no more: a process killed while it wrote leaves one. */
@@ -92,7 +92,7 @@ static void remove_leftovers(Arena *a, const char *path) {
     if (strncmp(e->d_name, name, n) || e->d_name[n] != '.') continue;
     if (sscanf(e->d_name + n + 1, "%d-%d.tmp%n", &pid, &k, &end) != 2 || !end || e->d_name[n + 1 + (size_t)end])
       continue;
-    if (pid > 0 && kill(pid, 0) && errno == ESRCH) unlink(arena_printf(a, "%s%s", dir, e->d_name));
+    if (pid > 0 && kill(pid, 0) && errno == ESRCH) unlink(arena_printf(a, "%s/%s", dir, e->d_name));
   }
   if (d) closedir(d);
 }
