@@ -4,6 +4,9 @@
 #include "lang/data.h"
 #include "lang/space.h"
 #include "stdlib/native/data_csv.h"
+#include "stdlib/native/data_images.h"
+#include "stdlib/native/data_text.h"
+#include "stdlib/native/print.h"
 #include <string.h>
 
 /* ---- making values ---------------------------------------------------------------------------------------------- */
@@ -197,6 +200,110 @@ static Value *rows_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
   return v;
 }
 
+/* ---- text ------------------------------------------------------------------------------------------------------- */
+
+static Value *text_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  Fault f = {0};
+  const char *path = v_static_str(E, b[0], arg_span(c, b[0]), "a file's name");
+  int64_t id = data_text_open(data_table(E, c->span), path, &f);
+  if (id < 0) diag_fail(E->d, f.id ? f.id : M_FILE, c->span, "%s", f.msg);
+  return data_value(E, id, NULL, c->span);
+}
+
+static const uint32_t *letters_of(Elab *E, Value *text, int64_t *n) {
+  return data_text_alphabet(E->hooks->data, data_of(text)->id, n);
+}
+
+static Value *vocab_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  int64_t n;
+  letters_of(E, b[0], &n);
+  return v_int(E, n, origin_new(E, NULL, data_of(b[0])->at, "%lld is the number of different characters of this text", (long long)n));
+}
+
+/* Numbers of the characters of a static string. */
+static Value *encode_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  Span at = arg_span(c, b[1]);
+  const char *s = v_static_str(E, b[1], at, "what is encoded");
+  size_t bytes = b[1]->str.n;
+  int64_t n, letters;
+  const uint32_t *letter = letters_of(E, b[0], &letters);
+  uint32_t *code = arena_array(E->a, uint32_t, bytes);
+  int32_t *id = arena_array(E->a, int32_t, bytes);
+  if ((n = utf8_decode(s, bytes, code)) < 0) diag_fail(E->d, T_TYPE, at, "the string is not UTF-8");
+  for (int64_t k = 0; k < n; k++) {
+    int64_t lo = 0, hi = letters;
+    while (lo < hi) {
+      int64_t mid = (lo + hi) / 2;
+      if (letter[mid] < code[k])
+        lo = mid + 1;
+      else
+        hi = mid;
+    }
+    if (lo == letters || letter[lo] != code[k]) {
+      char ch[8];
+      int32_t v = (int32_t)code[k];
+      format_scalar(ch, sizeof ch, DT_I32, &v, "text");
+      Diag *g = diag_add(E->d, M_FILE, at, "character %lld, `%s`, does not occur in the text", (long long)k + 1, ch);
+      diag_note(E->d, g, data_of(b[0])->at, "the text is opened here");
+      elab_fail(E, g);
+    }
+    id[k] = (int32_t)lo;
+  }
+  Value *v = v_node(E, nd_const(E->g, DT_I32, 1, &n, id));
+  v->t.dim[0].from = origin_new(E, NULL, at, "%lld is the number of characters of this string", (long long)n);
+  return v;
+}
+
+/* Numbers, also such as are known at run time only, as text: print writes the characters. */
+static Value *decode_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  Span at = arg_span(c, b[1]);
+  int64_t letters;
+  const uint32_t *letter = letters_of(E, b[0], &letters);
+  Value *ids = tv_harden(E, b[1], at);
+  TensorV *t = v_as_tensor(E, ids, at, "what is decoded");
+  if (!dt_is_int(t->dtype)) diag_fail(E->d, T_TYPE, at, "what is decoded are integers, the numbers of characters, not %s", v_type_text(E, ids));
+  Node *table = nd_const(E->g, DT_I32, 1, &letters, letter);
+  Expr *idx = ex_cast(E->g, DT_I64, t->e);
+  Value *code = v_tensor(E, DT_I32, t->rank, t->dim, ex_load(E->g, table, 1, &idx, NULL, true, user_span(E, at)));
+  static const char template[] = "{0:text}";
+  Value *v = v_str(E, template, sizeof template - 1);
+  v->str.narg = 1, v->str.arg = arena_copy(E->a, &code, sizeof code);
+  return v;
+}
+
+static int64_t count_arg(Elab *E, Value *v, Call *c, int64_t least, const char *what);
+static Value *windows_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  const DataV *d = data_of(b[0]);
+  int64_t width = count_arg(E, b[1], c, 1, "the length of windows"), stride = count_arg(E, b[2], c, 1, "stride");
+  int64_t length = data_info(E->hooks->data, d->id).length;
+  if (length <= width)
+    diag_fail(E->d, V_EMPTY, c->span, "the text has %lld characters: windows of %lld and the one after need more", (long long)length, (long long)width);
+  return data_value(E, data_windows(E->hooks->data, d->id, width, stride), NULL, c->span);
+}
+
+/* ---- images ----------------------------------------------------------------------------------------------------- */
+
+static Value *images_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  Fault f = {0};
+  const char *path = v_static_str(E, b[0], arg_span(c, b[0]), "a folder's name");
+  int64_t h = 0, w = 0;
+  if (given(b[1])) {
+    bool two = b[1]->kind == V_TUPLE && b[1]->agg.n == 2;
+    h = count_arg(E, two ? b[1]->agg.at[0] : b[1], c, 1, "a side of the images");
+    w = two ? count_arg(E, b[1]->agg.at[1], c, 1, "a side of the images") : h;
+    if (h > 1 << 16 || w > 1 << 16) diag_fail(E->d, S_OVERFLOW, c->span, "images of more than 65536 pixels a side");
+  }
+  bool gray = given(b[2]) && v_static_bool(E, b[2], arg_span(c, b[2]), "gray");
+  int64_t id = data_images(data_table(E, c->span), path, h, w, gray ? 1 : 0, &f);
+  if (id < 0) diag_fail(E->d, f.id ? f.id : M_FILE, c->span, "%s", f.msg);
+  if (!self->data) return data_value(E, id, NULL, c->span);
+  const char *const *name;
+  int n = data_image_classes(E->hooks->data, id, &name);
+  Value **v = arena_array(E->a, Value *, n);
+  for (int k = 0; k < n; k++) v[k] = v_str(E, name[k], strlen(name[k]));
+  return v_tuple(E, n, v);
+}
+
 /* ---- functions of rows ------------------------------------------------------------------------------------------ */
 
 Value *data_map(Elab *E, Value *v, Value *f, Span at) {
@@ -252,6 +359,87 @@ static Value *sample_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
   if (data_is_endless(E, b[0])) diag_fail(E->d, T_TYPE, c->span, "sample of a data set without end");
   DataV *n = staged(E, d, data_sample(E->hooks->data, d->id, k));
   add_key(E, n);
+  n->at = c->span;
+  return of_set(E, n);
+}
+
+static Value *cache_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  const DataV *d = need_data(E, b[0], c);
+  before_batch(E, d, "cache", c->span);
+  return of_set(E, staged(E, d, data_cache(E->hooks->data, d->id)));
+}
+
+/* ---- filter ----------------------------------------------------------------------------------------------------- */
+
+enum { FILTER_CHUNK = 1024 };
+
+/* A session input to stand for a field. Kept slots are for ever, so a type has one for each of the first fields. */
+static int64_t data_slot(Elab *E, int k, DType t, int rank, const int64_t *dim, Value **v) {
+  char *text = arena_printf(E->a, "input %d %d", k, t);
+  for (int a = 0; a < rank; a++) text = arena_printf(E->a, "%s %lld", text, (long long)dim[a]);
+  Name key = name_of(E->names, text, strlen(text));
+  Node *in = map_get(&E->session->computed, key);
+  if (!in) {
+    in = nd_input(E->g, t, rank, dim, "row", E->hooks->keep(E->hooks->ctx, (Tensor){0}));
+    map_put(E->session->opt.arena, &E->session->computed, key, in);
+  }
+  *v = v_node(E, in);
+  return in->slot;
+}
+
+/* The predicate over a chunk of raw rows, as a region of its own: compiled once, run by the set's reader. */
+static int64_t compile_filter(Elab *E, const DataV *d, Value *p, Span at) {
+  DataInfo info = data_info(E->hooks->data, d->id);
+  int n = info.nfield;
+  Value **raw = arena_array(E->a, Value *, n);
+  int64_t *slot = arena_array(E->a, int64_t, n);
+  for (int k = 0; k < n; k++) {
+    int64_t dim[TG_MAX_RANK] = {FILTER_CHUNK};
+    if (info.field[k].rank + 1 > TG_MAX_RANK) diag_fail(E->d, S_RANK, at, "more than %d axes", TG_MAX_RANK);
+    memcpy(dim + 1, info.field[k].dim, sizeof *dim * (size_t)info.field[k].rank);
+    slot[k] = data_slot(E, k, info.field[k].dtype, info.field[k].rank + 1, dim, &raw[k]);
+  }
+  DataForm *m = form_new(E, FORM_MAP, 1, (const DataForm *[]){d->form}, at);
+  m->f = p;
+  Stream stream = E->stream;
+  Value *keep = data_over_rows(E, m, raw, n, dim_of(FILTER_CHUNK), at);
+  E->stream = stream;
+  if (keep->kind != V_TENSOR || keep->t.rank != 1 || keep->t.dtype != DT_BOOL)
+    diag_fail(E->d, T_TYPE, at, "what filter asks of a row gives a scalar bool");
+  Node *node = tv_closed(E, keep);
+  Node *const *param;
+  if (nd_free_params(node, &param)) {
+    if (E->checking) diag_unwind(E->d); /* a stand-in: nothing more can be said before a call */
+    diag_fail(E->d, T_STATIC, at, "filter depends on the state of a loop or on an argument that is differentiated");
+  }
+  int64_t id = data_filter_known(E->hooks->data, d->id, node->id);
+  if (id >= 0) return id;
+  Region r = {.nout = 1, .out = &node};
+  DataProgram prog;
+  Fault f = {0};
+  if (!E->hooks->program || !E->hooks->program(E->hooks->ctx, E->g, &r, n, slot, &prog, &f))
+    diag_fail(E->d, f.id ? f.id : R_NATIVE, at, "%s", f.id ? f.msg : "this program runs without a compiler: filter needs one");
+  prog.chunk = FILTER_CHUNK;
+  return data_filter(E->hooks->data, d->id, node->id, prog);
+}
+
+static Value *filter_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  Value *p = b[0], *x = b[1];
+  if (p->kind != V_FUN && x->kind == V_FUN) p = b[1], x = b[0]; /* d |> filter(p) */
+  if (x->kind == V_TUPLE) {
+    VEC(Value *) kept = {0};
+    for (int k = 0; k < x->agg.n; k++) {
+      Value *keep = call_simple(E, p, 1, &x->agg.at[k], c->span);
+      if (v_static_bool(E, keep, c->span, "what filter asks of an item of a tuple")) vec_push(E->a, &kept, x->agg.at[k]);
+    }
+    return v_tuple(E, kept.n, kept.at);
+  }
+  const DataV *d = need_data(E, x, c);
+  before_batch(E, d, "filter", c->span);
+  Value *row = call_simple(E, p, 1, (Value *[]){d->row}, c->span);
+  if (row->kind != V_BOOL && (row->kind != V_TENSOR || row->t.rank || row->t.dtype != DT_BOOL))
+    diag_fail(E->d, T_TYPE, c->span, "what filter asks of a row gives a scalar bool, not %s", v_type_text(E, row));
+  DataV *n = staged(E, d, compile_filter(E, d, p, c->span));
   n->at = c->span;
   return of_set(E, n);
 }
@@ -343,9 +531,19 @@ const Builtin builtins_data[] = {
     {"shuffle", "d; buffer=", shuffle_fn,
      "The rows of d in random order; where rows can't be read in any order, by a buffer of `buffer` (10,000) rows.", 0},
     {"sample", "d, n", sample_fn, "n rows of d in random order, each at most once.", 0},
+    {"cache", "d", cache_fn, "d, whose rows are kept in memory once they have been read.", 0},
+    {"filter", "p, d", filter_fn,
+     "The rows of a data set for which p is true: d |> filter(r -> r.y > 0); of a tuple, the items.", 0},
     {"batch", "d, n; drop_last=", batch_fn,
      "Batches of n rows; the last one is shorter if rows are left over, unless drop_last = true.", 0},
     {"_data_rows", "x", rows_fn, "A data set of the rows of tensors.", 0},
+    {"_data_text", "path", text_fn, "The characters of a text.", 0},
+    {"_text_vocab", "text", vocab_fn, "The number of different characters.", 0},
+    {"_text_encode", "text, s", encode_fn, "Characters as numbers.", 0},
+    {"_text_decode", "text, ids", decode_fn, "Numbers as text.", 0},
+    {"_text_windows", "text, n, stride", windows_fn, "Windows of characters.", 0},
+    {"_data_images", "path, size, gray", images_fn, "A folder of images.", 0},
+    {"_data_classes", "path, size, gray", images_fn, "The sub-folders of a folder of images.", 1},
     {"_data_csv", "path, select, types, missing, on_error, sep", csv_fn, "The rows of a CSV file.", 0},
     {"_data_idx", "path", file_fn, "The rows of an IDX file.", SRC_IDX},
     {"_data_npy", "path", file_fn, "The rows of an npy file.", SRC_NPY},

@@ -63,7 +63,7 @@ static Value *sealed(Elab *E, Value *v) {
 }
 
 /* The element of raw fields [rows, ...]: mapped functions over an index b of rows, which becomes the leading axis. */
-static Value *over_rows(Elab *E, const DataForm *f, Value **raw, int nfield, Dim rows, Span at) {
+Value *data_over_rows(Elab *E, const DataForm *f, Value **raw, int nfield, Dim rows, Span at) {
   int next = 0;
   if (!has_map(f)) return data_row_value(E, f, raw, &next);
   Index *b = index_push(E, name_of(E->names, "b", 1), at, rows.n, 0, rows.from, NULL);
@@ -158,7 +158,7 @@ static TensorType *field_types(Elab *E, const DataInfo *info, int nlead, const i
 /* The element of what a pass gives: raw fields [rows, ...]. */
 static Value *element(Elab *E, const DataV *d, Value **leaf, int m, Dim lead, Expr *pos, Span at) {
   if (d->size) {
-    Value *batch = over_rows(E, d->form, leaf, m, lead, at);
+    Value *batch = data_over_rows(E, d->form, leaf, m, lead, at);
     return d->after ? sealed(E, batch_value(E, d->after, batch, pos)) : batch;
   }
   for (int k = 0; k < m; k++) leaf[k] = view_index(E, leaf[k], 0, ex_int(E->g, DT_I64, 0));
@@ -237,7 +237,7 @@ static Value *gather(Elab *E, Value *v, Value *idx, Span at) {
     for (int a = 0; a < info.field[k].rank; a++) dim[rank + a] = dim_of(info.field[k].dim[a]);
     leaf[k] = load_over(E, nd_get(E->g, c, k), nfree, free, dim);
   }
-  if (rank) return over_rows(E, d->form, leaf, m, idx->t.dim[0], at);
+  if (rank) return data_over_rows(E, d->form, leaf, m, idx->t.dim[0], at);
   int next = 0;
   bool allowed = E->effects_allowed;
   E->effects_allowed = false;

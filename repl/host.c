@@ -55,10 +55,55 @@ bool host_compute(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault)
 static bool hook_run(void *ctx, Graph *g, const Region *r, Tensor *out, Fault *fault) {
   return host_compute(ctx, g, r, out, fault);
 }
+static const char *cache_dir(Host *h);
 static int64_t hook_keep(void *ctx, Tensor t) {
   Host *h = ctx;
   vec_push(h->arena, &h->slot, t);
   return h->slot.n - 1;
+}
+
+/* ---- programs of data sets: compiled for one thread, apart from the plan that is running ---- */
+typedef struct Side {
+  Host *h;
+  Codegen *codegen;
+  Plan *plan;
+  int n, nslot;
+  int64_t *slot;
+  Tensor *input;
+} Side;
+static void side_free(void *self) {
+  Side *s = self;
+  if (s->plan) plan_free(s->plan);
+  if (s->codegen) codegen_free(s->codegen);
+  free(s->slot), free(s->input), free(s);
+}
+static bool side_run(void *self, int nin, const Tensor *in, Tensor *out, Fault *f) {
+  Side *s = self;
+  for (int k = 0; k < nin; k++) s->input[s->slot[k]] = in[k];
+  Tensor r;
+  if (!plan_run(s->plan, s->nslot, s->input, &r, &s->h->nh, f)) return false;
+  memcpy(out->data, r.data, tensor_bytes(&r));
+  tensor_drop(&r);
+  return true;
+}
+static bool hook_program(void *ctx, Graph *g, const Region *r0, int n, const int64_t *slot, DataProgram *out, Fault *f) {
+  Host *h = ctx;
+  Side *s = calloc(1, sizeof *s);
+  if (s) *s = (Side){.h = h, .n = n, .nslot = h->slot.n, .slot = malloc(sizeof *slot * (size_t)(n + 1)),
+                     .input = malloc(sizeof(Tensor) * (size_t)(h->slot.n + 1))};
+  if (!s || !s->slot || !s->input) {
+    if (s) side_free(s);
+    return fault_set(f, R_MEMORY, (Span){0}, "out of memory"), false;
+  }
+  memcpy(s->slot, slot, sizeof *slot * (size_t)n);
+  if (s->nslot) memcpy(s->input, h->slot.at, sizeof(Tensor) * (size_t)s->nslot);
+  Region r = {r0->nout, arena_copy(g->arena, r0->out, sizeof *r0->out * (size_t)r0->nout), 0, NULL};
+  graph_simplify(g, &r);
+  s->codegen = codegen_new(&(CodegenOptions){.threads = 1, .cache_dir = cache_dir(h), .interrupt = &host_interrupt});
+  s->plan = codegen_plan(s->codegen, g, &r, f);
+  if (!s->plan) return side_free(s), false;
+  *out = (DataProgram){.self = s, .run = side_run, .free = side_free};
+  return true;
 }
 
 static int default_threads(void) {
@@ -89,7 +134,7 @@ Host *host_new(const HostOptions *o) {
   native_register_all(&h->natives);
   h->nh = (NativeHost){.out = h->o.out, .width = terminal_width()};
   h->nh.progress = progress_new(stderr, isatty(2), error_width(), &host_fit);
-  static const Hooks template = {.vjp = ad_vjp, .jvp = ad_jvp, .run = hook_run, .keep = hook_keep, .library = library_module};
+  static const Hooks template = {.vjp = ad_vjp, .jvp = ad_jvp, .run = hook_run, .keep = hook_keep, .program = hook_program, .library = library_module};
   Hooks *hooks = arena_copy(arena, &template, sizeof template);
   hooks->ctx = h, hooks->data = h->nh.data = data_table_new(&host_interrupt);
   SessionOptions so = {.hooks = hooks, .natives = &h->natives, .diags = h->diags, .arena = arena, .narg = o->narg, .arg = o->arg,

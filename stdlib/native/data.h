@@ -61,7 +61,8 @@ int64_t data_skip(DataTable *t, int64_t of, int64_t n);
 int64_t data_repeat(DataTable *t, int64_t of, int64_t n);       /* n < 0: without end */
 int64_t data_zip(DataTable *t, int n, const int64_t *of);       /* fields of all; as long as the shortest */
 int64_t data_enumerate(DataTable *t, int64_t of);               /* one i64 field in front: the row's number */
-int64_t data_cache(DataTable *t, int64_t of);                   /* keeps in memory what a pass has read */
+/* Keeps in memory what a pass has read. What depends on keys is not kept: cache before shuffle. */
+int64_t data_cache(DataTable *t, int64_t of);
 
 /* A compiled function of a chunk of rows, for filter: in[k] is field k [n, ...] with n the chunk it was compiled for; out is
  * bool[n]. Called from one thread at a time, which may not be the one that made it. */
@@ -71,8 +72,9 @@ typedef struct DataProgram {
   bool (*run)(void *self, int nin, const Tensor *in, Tensor *out, Fault *f);
   void (*free)(void *self);
 } DataProgram;
-/* The rows for which the program says true. Takes the program. */
-int64_t data_filter(DataTable *t, int64_t of, DataProgram p);
+/* The rows for which the program, made of this node of the graph, says true. Takes the program. */
+int64_t data_filter(DataTable *t, int64_t of, uint32_t node, DataProgram p);
+int64_t data_filter_known(DataTable *t, int64_t of, uint32_t node); /* made before for this node; -1: not yet */
 
 enum { DATA_NATIVES = 5 };
 extern const Native data_natives[DATA_NATIVES];

@@ -39,6 +39,7 @@ struct DataSet {
   size_t row_bytes;
   bool random;
   bool slow;      /* reading costs more than copying from memory: worth a thread */
+  bool lazy;      /* opens the iterators below itself */
   bool borrows;   /* reads tensors of the run: no thread may */
   int nof;
   DataSet **of;

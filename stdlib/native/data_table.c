@@ -142,7 +142,7 @@ DataIter *data_iter_open(DataSet *s, DataPass *p, int key, int tensor, Fault *f)
   }
   *it = (DataIter){.set = s, .of = of, .pass = p};
   for (int k = 0; k < s->nof; k++) {
-    if (!(of[k] = data_iter_open(s->of[k], p, key, tensor, f))) return data_iter_close(it), NULL;
+    if (!s->lazy && !(of[k] = data_iter_open(s->of[k], p, key, tensor, f))) return data_iter_close(it), NULL;
     key += s->of[k]->nkey, tensor += s->of[k]->ntensor;
   }
   it->key = key, it->tensor = tensor;

@@ -58,8 +58,11 @@ static const char *parse_fmt(const char *s, Fmt *f) {
   return NULL;
 }
 
+static bool is_text(const char *fmt) { return fmt && !strcmp(fmt, "text"); }
+
 const char *format_check(DType t, const char *fmt) {
   Fmt f;
+  if (is_text(fmt)) return dt_is_int(t) ? NULL : "text is for integers, the numbers of characters";
   const char *why = parse_fmt(fmt, &f);
   if (why) return why;
   if (dt_is_float(t) && f.type && strchr("dxXbo", f.type)) return "d, x, b and o need an integer; use .0f";
@@ -261,8 +264,26 @@ static void emit_body(Sink *s, const Fmt *f, const Body *b, char sign) {
   emit_n(s, fill, pad - left);
 }
 
+/* The character of a code point as UTF-8; what is no code point is U+FFFD. */
+static void emit_character(Sink *s, int64_t c) {
+  if (c < 0 || c >= 0x110000 || (c >= 0xd800 && c < 0xe000)) c = 0xfffd;
+  if (c < 0x80) {
+    emit(s, (char)c);
+    return;
+  }
+  int more = c >= 0x10000 ? 3 : c >= 0x800 ? 2 : 1;
+  emit(s, (char)((0xf00 >> more & 0xff) | (int)(c >> 6 * more)));
+  while (more--) emit(s, (char)(0x80 | (c >> 6 * more & 0x3f)));
+}
+
 size_t format_scalar(char *buf, size_t n, DType t, const void *p, const char *fmt) {
   Fmt f;
+  if (is_text(fmt) && dt_is_int(t)) {
+    Sink s = {buf, n, 0};
+    emit_character(&s, dt_get_i(t, p, 0));
+    if (n) buf[s.n < n ? s.n : n - 1] = 0;
+    return s.n;
+  }
   if (format_check(t, fmt)) fmt = NULL;
   parse_fmt(fmt, &f);
   Body b;

@@ -207,4 +207,16 @@ static void put_nested(FILE *out, const Tensor *t, int axis, int64_t at, const c
   fputc(']', out);
 }
 
-void print_inline(FILE *out, const Tensor *t, const char *fmt) { put_nested(out, t, 0, 0, fmt); }
+void print_inline(FILE *out, const Tensor *t, const char *fmt) {
+  if (!fmt || strcmp(fmt, "text")) {
+    put_nested(out, t, 0, 0, fmt);
+    return;
+  }
+  char c[8]; /* all characters; a matrix's rows on lines of their own */
+  int64_t n = tensor_count(t), row = t->rank > 1 ? t->dim[t->rank - 1] : n;
+  for (int64_t k = 0; k < n; k++) {
+    if (k && k % row == 0) fputc('\n', out);
+    format_scalar(c, sizeof c, t->dtype, (char *)t->data + k * dt_bytes(t->dtype), fmt);
+    fputs(c, out);
+  }
+}
