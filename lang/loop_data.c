@@ -110,8 +110,8 @@ static void run_tail(Tail *t) {
   E->stream = stream, E->guard = ex_and(E->g, guard, t->guard);
   if (!elab_guarded(E, tail_step, t)) {
     Diag *g = E->d->last;
-    if (E->d->quiet || !g) diag_unwind(E->d);
-    diag_note(E->d, g, f->clause->b->span, "met in the last batch, which has %lld row%s", (long long)t->rows,
+    if (E->d->quiet || !g || f->data->shape.full == 0) diag_unwind(E->d);
+    diag_note(E->d, g, user_span(E, f->clause->b->span), "met in the last batch, which has %lld row%s", (long long)t->rows,
               t->rows == 1 ? "" : "s");
     diag_help(E->d, g, "batch(%lld, drop_last = true) leaves it out", (long long)f->data->shape.size);
     diag_unwind(E->d);
