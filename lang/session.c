@@ -43,7 +43,7 @@ static void *job_main(void *p) {
   return NULL;
 }
 
-static void on_big_stack(Session *s, void (*fn)(Session *s, void *ctx), void *ctx) {
+void session_on_stack(Session *s, void (*fn)(Session *s, void *ctx), void *ctx) {
   for (size_t mb = 512; mb >= 1; mb /= 2) {
     Job j = {s, fn, ctx, mb << 20};
     pthread_attr_t attr;
@@ -112,7 +112,7 @@ static void run_unit(Session *s, void *ctx) {
 bool session_unit(Session *s, uint32_t file, UnitKind kind, Region *out) {
   *out = (Region){0};
   Unit u = {.file = file, .kind = kind, .out = out};
-  on_big_stack(s, run_unit, &u);
+  session_on_stack(s, run_unit, &u);
   return u.ok;
 }
 
@@ -261,7 +261,7 @@ static void run_type(Session *s, void *ctx) {
 
 char *session_type(Session *s, uint32_t file, Arena *a) {
   Query q = {.file = file, .a = a};
-  on_big_stack(s, run_type, &q);
+  session_on_stack(s, run_type, &q);
   return q.text;
 }
 
@@ -364,7 +364,7 @@ static void run_complete(Session *s, void *ctx) {
 
 int session_complete(Session *s, const char *prefix, const char ***out, Arena *a) {
   Complete c = {.prefix = prefix, .f = {.a = a}};
-  on_big_stack(s, run_complete, &c);
+  session_on_stack(s, run_complete, &c);
   *out = c.f.at.at;
   return c.f.at.n;
 }
@@ -391,6 +391,6 @@ static void run_doc(Session *s, void *ctx) {
 
 char *session_doc(Session *s, const char *name, Arena *a) {
   Doc d = {.name = name, .a = a};
-  on_big_stack(s, run_doc, &d);
+  session_on_stack(s, run_doc, &d);
   return d.text;
 }

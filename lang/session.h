@@ -95,6 +95,9 @@ bool elab_guarded(Elab *E, void (*fn)(Elab *E, void *ctx), void *ctx);
 /* Ends a diagnostic started with diag_add. */
 _Noreturn void elab_fail(Elab *E, Diag *g);
 
+/* Runs fn on a thread with a stack for elaboration (session.c). */
+void session_on_stack(Session *s, void (*fn)(Session *s, void *ctx), void *ctx);
+
 /* ---- signatures (types.c) ---- */
 /* One application of a signature: dimension variables and the float dtype that all `[..]` share. */
 typedef struct Later {

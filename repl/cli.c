@@ -1,5 +1,7 @@
 /* Arguments, commands and help, driven by options.def. */
 #include "cli.h"
+#include "build.h"
+#include "codegen/aot/aot.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -225,6 +227,23 @@ static int cmd_explain(const char *code) {
   return EXIT_OK;
 }
 
+static int cmd_build(Line *l, const HostOptions *ho) {
+  const char *emit = value_of(l, "emit"), *target = value_of(l, "target");
+  BuildOptions o = {value_of(l, "output"), emit ? emit : "so", target ? target : "native", value_of(l, "weights"), value_of(l, "python") != NULL};
+  static const char *const emits[] = {"so", "obj", "llvm", "asm"};
+  bool known = false;
+  for (int i = 0; i < 4; i++) known |= !strcmp(o.emit, emits[i]);
+  if (!known) return usage("--emit is so, obj, llvm or asm, not", o.emit);
+  known = false;
+  for (const AotTarget *t = aot_targets; t->name; t++) known |= !strcmp(o.target, t->name);
+  if (!known) {
+    fprintf(stderr, "tg: no such target: %s; targets are\n", o.target);
+    for (const AotTarget *t = aot_targets; t->name; t++) fprintf(stderr, "  %-12s %s\n", t->name, t->what);
+    return EXIT_USAGE;
+  }
+  return build_run(ho, &o, l->file[0]);
+}
+
 static int dispatch(Line *l) {
   HostOptions o;
   int e = host_options(l, &o);
@@ -249,7 +268,11 @@ static int dispatch(Line *l) {
   if (!strcmp(c, "fmt")) return cmd_fmt(&o, l);
   if (l->nfile > 1) return usage("one argument is enough:", l->file[1]);
   if (!strcmp(c, "explain")) return cmd_explain(l->file[0]);
+<<<<<<< /tmp/aot-src/repl/cli.c
+  if (!strcmp(c, "build")) return cmd_build(l, &o);
+=======
   if (!strcmp(c, "inspect")) return inspect_run(l->file[0]);
+>>>>>>> /tmp/aot-tools/new
   if (!strcmp(c, "bench")) return bench_run(&o, l->file[0]);
   return cmd_run(&o, l->file[0]);
 }

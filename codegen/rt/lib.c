@@ -162,6 +162,13 @@ void lib_destroy(const Lib *lib, LibContext *c) {
 
 const char *lib_message(const Lib *lib, const LibContext *c) { return c && c->lib == lib ? c->message : ""; }
 
+const char *lib_manifest(const Lib *lib) { return lib->manifest; }
+int lib_abi(const Lib *lib) { return lib->abi; }
+const char *lib_strerror(const Lib *lib, int status) {
+  (void)lib;
+  return rt_status_text(status);
+}
+
 /* ---- Tensors of a call ------------------------------------------------------------------------------------------- */
 typedef struct View {
   char *data;

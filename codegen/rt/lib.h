@@ -148,6 +148,9 @@ void lib_destroy(const Lib *lib, LibContext *c);
 const char *lib_message(const Lib *lib, const LibContext *c);
 size_t lib_memory(const Lib *lib, const LibOptions *o); /* bytes that lib_create asks for, threads' stacks apart */
 int lib_selftest(const Lib *lib, LibContext *c);
+const char *lib_manifest(const Lib *lib); /* JSON */
+const char *lib_strerror(const Lib *lib, int status);
+int lib_abi(const Lib *lib);
 /* Packed row-major tensors, aligned to their elements; rows ignored without a batch. Outputs overlap nothing. */
 int lib_call(const Lib *lib, LibContext *c, int export, int64_t rows, const void *const *in, void *const *out);
 

@@ -1,0 +1,15 @@
+/* `tg build` and what goes with it. */
+#ifndef TG_REPL_BUILD_H
+#define TG_REPL_BUILD_H
+#include "host.h"
+
+typedef struct BuildOptions {
+  const char *output;  /* NULL: libNAME.so in the working folder, NAME from the script */
+  const char *emit;    /* "so", "obj", "llvm", "asm" */
+  const char *target;  /* a row of aot_targets */
+  const char *weights; /* NULL: embedded; "caller"; else a file */
+  bool python;
+} BuildOptions;
+
+int build_run(const HostOptions *ho, const BuildOptions *o, const char *path);
+#endif
