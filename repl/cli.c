@@ -268,11 +268,8 @@ static int dispatch(Line *l) {
   if (!strcmp(c, "fmt")) return cmd_fmt(&o, l);
   if (l->nfile > 1) return usage("one argument is enough:", l->file[1]);
   if (!strcmp(c, "explain")) return cmd_explain(l->file[0]);
-<<<<<<< /tmp/aot-src/repl/cli.c
   if (!strcmp(c, "build")) return cmd_build(l, &o);
-=======
   if (!strcmp(c, "inspect")) return inspect_run(l->file[0]);
->>>>>>> /tmp/aot-tools/new
   if (!strcmp(c, "bench")) return bench_run(&o, l->file[0]);
   return cmd_run(&o, l->file[0]);
 }
