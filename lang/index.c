@@ -99,12 +99,22 @@ static _Noreturn void fail_bounds(Elab *E, Expr *sub, Dim dim, int nown, const I
   elab_fail(E, g);
 }
 
+/* Is the subscript at `at` written with an operator? x[t + i] is not bare where t is 0, so it means the same for every t. */
+static bool is_computed(const Ast *index, Span at) {
+  for (int k = 0; k < index->nkid; k++) {
+    const Ast *sub = index->kid[k];
+    if (sub->kind == AST_BINARY && sub->span.lo == at.lo && sub->span.hi == at.hi) return true;
+  }
+  return false;
+}
+
 static void record(Elab *E, Expr *sub, Dim dim, Span at, bool part) {
   Constraint c = {.sub = sub, .dim = dim, .span = at, .guard = E->guard, .part = part};
   vec_push(E->a, &E->constraint, c);
 }
 
-Proof prove_inside(Elab *E, Expr *sub, Dim dim, int nown, const Interval *own, Span at, Ast *base, int axis) {
+Proof prove_inside(Elab *E, Expr *sub, Dim dim, int nown, const Interval *own, Span at, Ast *base, int axis,
+                   bool computed) {
   Proof p = {0};
   if (E->trial) {
     if (!sub->nvar) return p;
@@ -115,7 +125,7 @@ Proof prove_inside(Elab *E, Expr *sub, Dim dim, int nown, const Interval *own, S
       if (own[k].lo > own[k].hi) return p;
       by[0][k] = ex_int(E->g, DT_I64, own[k].lo), by[1][k] = ex_int(E->g, DT_I64, own[k].hi);
     }
-    record(E, ex_subst_iters(E->g, sub, nown, by[0]), dim, at, swept);
+    record(E, ex_subst_iters(E->g, sub, nown, by[0]), dim, at, swept || computed);
     if (swept) record(E, ex_subst_iters(E->g, sub, nown, by[1]), dim, at, true);
     return p;
   }
@@ -426,7 +436,7 @@ Place place_of(Elab *E, const Env *env, const TensorV *x, Ast *index) {
   for (int k = 0; k < s.n; k++) {
     Item *i = &s.at[k];
     if (i->kind == ITEM_NEW || i->inside) continue;
-    Proof f = prove_inside(E, p.idx[i->axis], x->dim[i->axis], p.rank, own, i->at, index->a, i->axis);
+    Proof f = prove_inside(E, p.idx[i->axis], x->dim[i->axis], p.rank, own, i->at, index->a, i->axis, is_computed(index, i->at));
     p.mask = ex_and(E->g, p.mask, f.mask);
     p.axis_checked[i->axis] = f.checked, p.checked |= f.checked;
   }
@@ -478,7 +488,7 @@ Value *index_axis(Elab *E, Value *x, int axis, Expr *at, Span span) {
     }
     p.dim[p.rank] = x->t.dim[a], p.idx[a] = ex_iter(E->g, p.rank++);
   }
-  Proof f = prove_inside(E, at, x->t.dim[axis], 0, NULL, span, NULL, axis);
+  Proof f = prove_inside(E, at, x->t.dim[axis], 0, NULL, span, NULL, axis, false);
   p.mask = f.mask, p.axis_checked[axis] = f.checked, p.checked = f.checked;
   return place_read(E, x, &p, span);
 }

@@ -39,12 +39,13 @@ typedef struct Place {
 Place place_of(Elab *E, const Env *env, const TensorV *x, Ast *index);
 Value *place_read(Elab *E, Value *x, const Place *p, Span at);
 /* Is 0 <= sub < n at every point in force? Fills mask and checked of *p; X_BOUNDS. In trial: records the constraint.
- * own[]: ITERs. */
+ * own[]: ITERs. computed: the subscript is written with an operator, so it fixes no range as a bare one does. */
 typedef struct Proof {
   Expr *mask;
   bool checked;
 } Proof;
-Proof prove_inside(Elab *E, Expr *sub, Dim dim, int nown, const Interval *own, Span at, Ast *base, int axis);
+Proof prove_inside(Elab *E, Expr *sub, Dim dim, int nown, const Interval *own, Span at, Ast *base, int axis,
+                   bool computed);
 /* x[at] on `axis` for any rank-0 i64 expression: proof, mask or check included. */
 Value *index_axis(Elab *E, Value *x, int axis, Expr *at, Span span);
 
