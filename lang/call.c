@@ -298,11 +298,13 @@ static Value *call_def(Elab *E, Fun *f, Call *c) {
   s.symbolic = E->checking && !c->span.file; /* the stand-in call itself */
   call_params(E, f, c, &s, value, at);
   if (d->c) check_where(E, f, &s, c->span);
+  const struct Record *before = E->record;
   Value *r = elab_expr(E, s.env, d->a);
   if (d->type) {
     r = sig_match(E, &s, d->type, r, arena_printf(E->a, "the result of `%s`", f->name), d->a->span);
     sig_finish(E, &s);
   }
+  if (E->record && f->model) model_record(E, f->model, c, r, before);
   call_leave(E, &saved);
   return r;
 }

@@ -138,6 +138,7 @@ struct Fun {
   const Builtin *builtin;
   Value *(*derived)(Elab *E, Fun *self, Call *c); /* grad(f), custom_grad(f, b): keeps its own data in `data` */
   Value **data; int ndata;
+  const struct ModelV *model; /* a method: of which model; or NULL */
   const char *doc;
 };
 /* The definitions being elaborated, innermost first: notes of a diagnostic, and trip over V_RECURSION. In the arena. */
@@ -191,6 +192,8 @@ struct Elab {
   bool checking;                /* a definition by itself, on stand-in arguments (check.c) */
   const struct Next *next;      /* next values of states that an enclosing value_grad collects (model.h) */
   struct Build *build;          /* the model being constructed, or NULL */
+  const struct Record *record;  /* calls of layers, while a summary is made; else NULL (model_text.c) */
+  double repeat;                /* ... how often the loops around run what is elaborated */
   const char *path;             /* where in it: "blocks.qkv"; NULL outside */
   int unrolled;                 /* > 0 inside an unrolled comprehension */
 };

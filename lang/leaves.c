@@ -1,7 +1,7 @@
 /* Leaves: the tensors and numbers inside tuples, records and models, in order; values rebuilt with other leaves.
  *
- * One walk does both. In a model only tensors are leaves: numbers, functions and the like are part of its structure, and
- * stay static whatever the leaves become. */
+ * One walk does both. In a model only tensors are leaves: numbers, functions and the like are part of its structure,
+ * and stay static whatever the leaves become. */
 #include "lang/model.h"
 #include "lang/space.h"
 #include <string.h>
@@ -358,8 +358,12 @@ Value *model_arith(Elab *E, int n, Value *const *v, const Span *at, Span whole, 
       if (ok) continue;
       Diag *g = diag_add(E->d, S_MISMATCH, whole, "`%s` of two models whose parameters `%s` are %s and %s", opname,
                          first.path[i], v_type_text(E, first.at[i]), v_type_text(E, arg[k]));
-      for (int d = 0; d < a->rank; d++) note_origin(E, g, a->dim[d]);
-      for (int d = 0; d < b->rank; d++) note_origin(E, g, b->dim[d]);
+      for (int d = 0; d < a->rank && a->rank == b->rank; d++)
+        if (a->dim[d].n != b->dim[d].n) {
+          note_origin(E, g, a->dim[d]);
+          note_origin(E, g, b->dim[d]);
+          break;
+        }
       elab_fail(E, g);
     }
     out[i] = fn(E, ctx, n, arg);

@@ -252,7 +252,10 @@ static void attempt(LoopForm *f) {
   else if (f->walk.kind == WALK_RANGE) /* by the value: what 3..n draws at 5 is what 0..n draws there */
     key = ex_op2(g, OP_ADD, f->count, f->walk.lo);
   E->stream = stream_loop(E, key);
+  const double repeat = E->repeat;
+  E->repeat *= (double)f->trip;
   Value *v = elab_expr(E, env, f->ast->a);
+  E->repeat = repeat;
   f->effect.n = f->effect.cap = 0, f->effect.at = NULL;
   for (int k = effects; k < E->effect.n; k++) vec_push(E->a, &f->effect, E->effect.at[k]);
   E->effect.n = effects;

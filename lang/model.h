@@ -100,11 +100,15 @@ typedef struct Build {
   const Env *env;
   Stream stream;    /* of the construction */
   const Index *index;
-  VEC(Hole *) hole; /* of its members */
+  VEC(Hole *) hole; /* of its members; a trial adds those of its sites */
+  int declared;     /* of these, the members' */
   VEC(Site) site;
   VEC(Member) made; /* by sites */
   struct Build *up;
 } Build;
+/* Calls the model on stand-ins of its input's type, one row each where the type leaves it open; *c gets the arguments.
+ * False when no stand-in will do. */
+bool model_call_example(Elab *E, Value *model, Call *c);
 /* Runs apply on stand-ins until every hole is solved. */
 void build_solve(Elab *E, Build *b, Value *self);
 Stream stream_member(const Stream *base, const char *name);
@@ -119,7 +123,10 @@ const char *model_suggest(Elab *E, const ModelV *m, Name name);
 Value *model_call(Elab *E, Value *model, Call *c);
 const char *model_label(Elab *E, const ModelV *m); /* "dense1", or the model's name */
 Ast *model_apply(Elab *E, const ModelV *m);        /* the method `apply`, or NULL */
-char *model_text(Elab *E, const ModelV *m);        /* for messages: "a model CNN" */
+char *model_text(Elab *E, const ModelV *m);        /* for messages: "a model CNN(10)" */
+char *model_tree(Elab *E, const ModelV *m);        /* for the reader: sub-models, parameters, counts (model_text.c) */
+/* While a summary is made: what this call of a method gave; `before` is E->record as it began. */
+void model_record(Elab *E, const ModelV *m, const Call *c, Value *result, const struct Record *before);
 
 /* ---- next values (model_next.c) ---- */
 /* Newest first; persistent. `parent`: the first entry of a row of the state `parent` of a stack; `at`: which row, for rows

@@ -8,11 +8,40 @@ const char *model_label(Elab *E, const ModelV *m) {
   return *m->path ? m->path : m->def->name;
 }
 
+/* The arguments that are static and not the defaults: "Dense(784, 10)". */
+static char *signature(Elab *E, const ModelV *m) {
+  const Ast *def = m->def->ast;
+  char *s = arena_strdup(E->a, m->def->name);
+  bool some = false, skipped = false;
+  for (int k = 0; k < m->n && k < def->nkid && m->at[k].kind == MEM_ARG; k++) {
+    const Value *v = m->at[k].v;
+    const Ast *p = def->kid[k];
+    int64_t i;
+    char *text = NULL;
+    if (v_is_static_int(v, &i))
+      text = p->a && p->a->kind == AST_INT && p->a->ival == i ? NULL : arena_printf(E->a, "%lld", (long long)i);
+    else if (v->kind == V_NUM)
+      text = p->a && p->a->kind == AST_FLOAT && p->a->fval == v->num.f ? NULL : num_text(E->a, v->num.f);
+    else if (v->kind == V_BOOL)
+      text = p->a && p->a->kind == (v->b ? AST_TRUE : AST_FALSE) ? NULL : arena_strdup(E->a, v->b ? "true" : "false");
+    if (!text) {
+      skipped = true;
+      continue;
+    }
+    const char *name = skipped ? arena_printf(E->a, "%s = ", p->name) : "";
+    s = arena_printf(E->a, "%s%s%s%s", s, some ? ", " : "(", name, text);
+    some = true;
+  }
+  return some ? arena_printf(E->a, "%s)", s) : s;
+}
+
 char *model_text(Elab *E, const ModelV *m) {
-  char *s = arena_printf(E->a, "%s", m->def->name);
-  for (int k = 0; k < m->lead; k++) s = arena_printf(E->a, "%s%s%lld", s, k ? " x " : " x ", (long long)m->dim[k].n);
-  if (m->lead) return arena_printf(E->a, "a stack %s", s);
-  return arena_printf(E->a, m->hole ? "a model %s with an unknown size" : "a model %s", s);
+  if (m->hole) return arena_printf(E->a, "a model %s with an unknown size", m->def->name);
+  char *s = signature(E, m);
+  if (!m->lead) return arena_printf(E->a, "a model %s", s);
+  char *n = arena_strdup(E->a, "");
+  for (int k = 0; k < m->lead; k++) n = arena_printf(E->a, "%s%lld x ", n, (long long)m->dim[k].n);
+  return arena_printf(E->a, "a stack of %s%s", n, s);
 }
 
 /* ---- what names mean ------------------------------------------------------------------------------------------- */
@@ -44,7 +73,7 @@ static Value *member_value(Elab *E, const Member *x, const Env *env) {
 
 static Value *method_value(Elab *E, const ModelV *m, Ast *def, const Env *env) {
   Fun *f = fun_def(E, def, env);
-  f->module = m->def->module;
+  f->module = m->def->module, f->model = m;
   const char *label = model_label(E, m), *name = def->name;
   char *full = strcmp(name, "apply") ? arena_printf(E->a, "%s.%s", label, name) : arena_strdup(E->a, label);
   f->name = name_of(E->names, full, strlen(full));

@@ -1,8 +1,8 @@
 /* Construction: M(arguments) evaluates the members in order and gives a model.
  *
  * Each member draws from a stream keyed by its name, so a layer more moves no other layer's numbers. A member whose
- * expression reads parameters is derived: it is evaluated again at each use. With `_` among the arguments the construction
- * waits in a Hole until the sub-model is called (model_solve.c). */
+ * expression reads parameters is derived: it is evaluated again at each use. With `_` among the arguments the
+ * construction waits in a Hole until the sub-model is called (model_solve.c). */
 #include "lang/model.h"
 #include "lang/space.h"
 #include <string.h>
@@ -182,8 +182,8 @@ static Ast *short_apply(Elab *E, const Ast *model) {
 /* Sizes given to a constructor are remembered: "128 is `out` of `Dense`". */
 static Value *named_size(Elab *E, const Fun *def, const Ast *param, Value *v, Span at) {
   if (v->kind != V_NUM || v->num.is_float || !at.file) return v;
-  return v_int(E, v->num.i, origin_new(E, v->num.from, at, "%lld is `%s` of `%s`", (long long)v->num.i, param->name,
-                                       def->name));
+  return v_int(E, v->num.i,
+               origin_new(E, v->num.from, at, "%lld is `%s` of `%s`", (long long)v->num.i, param->name, def->name));
 }
 
 Value *model_build(Elab *E, Fun *def, Call *c, int n, Value **value, Span *at) {

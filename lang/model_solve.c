@@ -75,7 +75,8 @@ static Value *fill(Elab *E, Value *v) {
     if (h->solved) return fill(E, h->solved);
     int k = 0;
     while (!h->value[k] || h->value[k]->kind != V_HOLE) k++;
-    Diag *g = diag_add(E->d, T_MODEL, h->at[k], "nothing says what `_` is: `apply` never calls this `%s`", h->def->name);
+    Diag *g =
+        diag_add(E->d, T_MODEL, h->at[k], "nothing says what `_` is: `apply` never calls this `%s`", h->def->name);
     diag_help(E->d, g, "give the size of `%s`", h->def->ast->kid[k]->name);
     elab_fail(E, g);
   }
@@ -88,8 +89,9 @@ static Value *fill(Elab *E, Value *v) {
 
 /* ---- stand-ins ------------------------------------------------------------------------------------------------- */
 
-enum { NSIZES = 4, NREST = 3 };
-static const int64_t sizes[NSIZES][4] = {{4, 64, 48, 32}, {3, 8, 6, 10}, {2, 224, 192, 160}, {2, 1, 1, 1}};
+enum { NSIZES = 4, EXAMPLE = NSIZES, NREST = 3 };
+static const int64_t sizes[NSIZES + 1][4] = {
+    {4, 64, 48, 32}, {3, 8, 6, 10}, {2, 224, 192, 160}, {2, 1, 1, 1}, {1, 64, 64, 64}};
 static const int rests[NREST] = {1, 0, 2};
 
 typedef struct Guess {
@@ -148,11 +150,45 @@ static Value *stand_in(Elab *E, Sig *s, Guess *g, Ast *type, Name name, int *nth
   return v_tensor(E, dt, rank + more, dim, ex_load_full(E->g, nd_param(E->g, dt, rank + more, n, name), 0));
 }
 
+bool model_call_example(Elab *E, Value *model, Call *c) {
+  const ModelV *m = model->model;
+  Ast *apply = model_apply(E, m);
+  c->arg = arena_array(E->a, Arg, apply->nkid);
+  for (int rest = 0; rest < NREST; rest++) {
+    Elab keep = *E;
+    const bool quiet = E->d->quiet;
+    volatile bool ok = false;
+    Guess g = {.size = EXAMPLE, .rest = rest};
+    E->d->quiet = true;
+    DIAG_TRY(E->d) {
+      Sig s;
+      int nth = 0;
+      sig_begin(E, &s, model_env(E, model), m->def->name);
+      c->n = 0;
+      for (int k = 0; k < apply->nkid; k++) {
+        Ast *p = apply->kid[k];
+        Value *v = p->type ? stand_in(E, &s, &g, p->type, p->name, &nth) : NULL;
+        if (v) c->arg[c->n++] = (Arg){p->name, v, p->at};
+      }
+      model_call(E, model, c);
+      ok = true;
+    }
+    DIAG_CAUGHT(E->d) { E->d->quiet = quiet; }
+    DIAG_END(E->d);
+    E->d->quiet = quiet;
+    if (ok) return true;
+    *E = keep;
+    if (!g.dots) break;
+  }
+  return false;
+}
+
 /* ---- one call of apply ----------------------------------------------------------------------------------------- */
 
 static void call_apply(Elab *E, Build *b, Value *self, Guess *g) {
   Ast *apply = model_apply(E, b->m);
-  Call c = {.span = apply->at, .callee = apply->at, .fname = b->m->def->name, .arg = arena_array(E->a, Arg, apply->nkid)};
+  Call c = {
+      .span = apply->at, .callee = apply->at, .fname = b->m->def->name, .arg = arena_array(E->a, Arg, apply->nkid)};
   Sig s;
   sig_begin(E, &s, b->env, b->m->def->name);
   int nth = 0;
@@ -251,7 +287,8 @@ Value *elab_construct(Elab *E, const Env *env, Fun *def, Ast *call, Call *c) {
     if (m->site[k].call == call) return m->at[m->site[k].member].v;
   if (m && m->build)
     for (int k = 0; k < m->build->site.n; k++)
-      if (m->build->site.at[k].call == call) return v_with_mode(E, construct_site(E, env, m->build, k, def, call), m->training);
+      if (m->build->site.at[k].call == call)
+        return v_with_mode(E, construct_site(E, env, m->build, k, def, call), m->training);
   c->arg = arena_array(E->a, Arg, call->nkid), c->n = 0;
   for (int k = 0; k < call->nkid; k++) {
     Ast *a = call->kid[k];
@@ -286,8 +323,9 @@ static Value *construct_site(Elab *E, const Env *env, Build *b, int site, Fun *d
 
 /* ---- solving --------------------------------------------------------------------------------------------------- */
 
+/* Back to what was declared. */
 static void forget(Build *b) {
-  b->made.n = 0;
+  b->made.n = 0, b->hole.n = b->declared;
   for (int k = 0; k < b->site.n; k++) b->site.at[k].member = -1;
   for (int k = 0; k < b->hole.n; k++) b->hole.at[k]->solved = NULL;
 }
@@ -306,24 +344,84 @@ static void add_sites(Elab *E, Build *b) {
   }
 }
 
+typedef struct Solution {
+  int n;
+  Hole **hole;
+  Value **solved;
+} Solution;
+
+static Solution solution_of(Elab *E, const Build *b) {
+  Solution s = {
+      .n = b->hole.n, .hole = arena_array(E->a, Hole *, b->hole.n), .solved = arena_array(E->a, Value *, b->hole.n)};
+  for (int k = 0; k < s.n; k++) s.hole[k] = b->hole.at[k], s.solved[k] = b->hole.at[k]->solved;
+  return s;
+}
+
+/* What both solutions solve must be of one size. */
+static void compare(Elab *E, const Build *b, const Solution *x, const Solution *y) {
+  for (int i = 0; i < x->n; i++)
+    for (int j = 0; j < y->n; j++) {
+      const Hole *h = x->hole[i];
+      if (h->call.span.lo != y->hole[j]->call.span.lo ||
+          strcmp(h->path ? h->path : "", y->hole[j]->path ? y->hole[j]->path : ""))
+        continue;
+      if (!x->solved[i] || !y->solved[j]) continue;
+      for (int k = 0; k < h->n; k++) {
+        int64_t n, m;
+        if (!h->value[k] || h->value[k]->kind != V_HOLE) continue;
+        if (!v_is_static_int(x->solved[i]->model->at[k].v, &n) || !v_is_static_int(y->solved[j]->model->at[k].v, &m))
+          continue;
+        if (n == m) continue;
+        Ast *apply = model_apply(E, b->m);
+        Diag *g = diag_add(E->d, T_MODEL, h->at[k], "the size `_` depends on a size that the input of `%s` leaves open",
+                           b->m->def->name);
+        if (apply->nkid && apply->kid[0]->type)
+          diag_note(E->d, g, apply->kid[0]->type->span,
+                    "the type of the input: for two inputs of it `_` is %lld and %lld", (long long)n, (long long)m);
+        diag_help(E->d, g, "write that size as a number in the type");
+        elab_fail(E, g);
+      }
+    }
+}
+
+/* Assignments of the open sizes in the order in which they are tried; false after the last. */
+static bool next_guess(Guess *g) {
+  if (g->open && ++g->size < NSIZES) return true;
+  g->size = 0;
+  return g->dots && ++g->rest < NREST;
+}
+
+static bool solve_under(Elab *E, Build *b, Value *self, Guess *g) {
+  do {
+    forget(b);
+    if (try_apply(E, b, self, g, false)) return true;
+  } while (next_guess(g));
+  return false;
+}
+
 void build_solve(Elab *E, Build *b, Value *self) {
   if (!model_apply(E, b->m)) {
     Hole *h = b->hole.at[0];
-    diag_fail(E->d, T_MODEL, h->call.span, "`_` is found by calling `apply`, which `%s` does not have", b->m->def->name);
+    diag_fail(E->d, T_MODEL, h->call.span, "`_` is found by calling `apply`, which `%s` does not have",
+              b->m->def->name);
   }
   if (b->m->def->ast->ival) find_sites(E, b, b->m->def->ast->a);
-  bool ok = false;
-  Guess g = {0};
-  for (int r = 0; r < NREST && !ok; r++)
-    for (int k = 0; k < NSIZES && !ok; k++) {
-      if ((k && !g.open) || (r && !g.dots)) continue;
-      g = (Guess){.size = k, .rest = r, .open = g.open, .dots = g.dots};
-      forget(b);
-      ok = try_apply(E, b, self, &g, false);
-    }
-  if (!ok) { /* say why the first failed */
+  b->declared = b->hole.n;
+  Guess g = {0}, other;
+  if (!solve_under(E, b, self, &g)) { /* say why the first failed */
     forget(b);
     g = (Guess){0};
+    try_apply(E, b, self, &g, true);
+  }
+  bool nested = b->up && b->up->m->build;
+  other = g;
+  if (b->hole.n && !nested && g.open && next_guess(&other)) {
+    Solution first = solution_of(E, b);
+    if (solve_under(E, b, self, &other)) {
+      Solution second = solution_of(E, b);
+      compare(E, b, &first, &second);
+    }
+    forget(b);
     try_apply(E, b, self, &g, true);
   }
   add_sites(E, b);

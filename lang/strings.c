@@ -4,6 +4,7 @@
  * static is a plain V_STR; otherwise it is a template with run-time operands, which `print` and `assert` take over as
  * they are. */
 #include "lang/fold.h"
+#include "lang/model.h"
 #include "stdlib/native/print.h"
 #include <math.h>
 #include <stdlib.h>
@@ -156,6 +157,9 @@ void template_value(Elab *E, Template *t, Value *v, const char *fmt, Span at, bo
       put_lines(E, t, v, "", at);
     else
       put_agg(E, t, v, fmt, at);
+    return;
+  case V_MODEL:
+    text_str(E, t, nested ? v_type_text(E, v) : model_tree(E, v->model));
     return;
   default:
     text_str(E, t, v_type_text(E, v));
