@@ -1,6 +1,6 @@
 /* Exports: a definition elaborated on INPUT nodes of its annotated types (export.h). */
 #include "lang/export.h"
-#include "lang/session.h"
+#include "lang/model.h"
 #include <string.h>
 
 typedef struct Make {
@@ -175,10 +175,31 @@ bool session_export(Session *s, int i, int64_t batch, Export *out) {
   return j.ok;
 }
 
-const char *session_tensor_name(Session *s, const Node *n) {
-  for (const Env *b = s->main->top; b; b = b->up) {
+typedef struct Named {
+  Session *s;
+  const Node *n;
+  const char *name;
+} Named;
+
+static bool is_load_of(const Value *v, const Node *n) { return v->kind == V_TENSOR && v->t.e->kind == EX_LOAD && v->t.e->node == n; }
+
+static void find_name(Session *s, void *ctx) {
+  Named *x = ctx;
+  Elab *E = &s->E;
+  for (const Env *b = s->main->top; b && !x->name; b = b->up) {
     if (!b->v || !b->name) continue;
-    if (b->v->kind == V_TENSOR && b->v->t.e->kind == EX_LOAD && b->v->t.e->node == n) return b->name;
+    if (is_load_of(b->v, x->n)) x->name = b->name;
+    if (b->v->kind != V_TUPLE && b->v->kind != V_RECORD && b->v->kind != V_MODEL) continue;
+    Value **leaf;
+    const char **path;
+    int n = v_leaves(E, b->v, &leaf), m = v_leaf_paths(E, b->v, &path);
+    for (int k = 0; k < n && k < m && !x->name; k++)
+      if (is_load_of(leaf[k], x->n)) x->name = arena_printf(E->a, "%s.%s", b->name, path[k]);
   }
-  return NULL;
+}
+
+const char *session_tensor_name(Session *s, const Node *n) {
+  Named x = {s, n, NULL};
+  session_on_stack(s, find_name, &x);
+  return x.name;
 }

@@ -308,7 +308,7 @@ static bool make_library(Build *b) {
   }
   for (int i = 0; i < konst.n; i++) {
     konst.at[i].t = &b->h->slot.at[konst.at[i].slot];
-    if (!konst.at[i].name) konst.at[i].name = arena_printf(b->a, "const_%d", i);
+    if (!konst.at[i].name || !*konst.at[i].name) konst.at[i].name = arena_printf(b->a, "const_%d", i);
     for (int j = 0; j < i; j++)
       if (!strcmp(konst.at[i].name, konst.at[j].name)) konst.at[i].name = arena_printf(b->a, "%s_%d", konst.at[i].name, i);
   }

@@ -245,19 +245,18 @@ static Answer loop_rows(Rows *r, const Node *n) {
   Answer *state = arena_array(r->a, Answer, l->nstate);
   for (int k = 0; k < l->nstate; k++) state[k] = answer_of(r, l->init[k]);
   bool again = true;
-  while (again) { /* a fixed state may turn out to be in rows, each at most once */
+  while (again) { /* a fixed state may turn out to be in rows, or to be the same along fewer axes than it began */
     again = false;
-    for (int k = 0; k < l->nstate; k++) {
-      Answer p = state[k];
-      if (p.kind == R_FIXED) p.same = 0; /* later steps may differ: decided below */
-      set_answer(r, l->param[k], p);
-    }
+    for (int k = 0; k < l->nstate; k++) set_answer(r, l->param[k], state[k]);
     if (!rows_region(r, &l->body) || (l->cond && !rows_region(r, &(Region){1, &l->cond, 0, NULL}))) return mixed(r, n, "it reads such a value");
     for (int k = 0; k < l->nstate; k++) {
       Answer next = answer_of(r, l->body.out[k]);
       if (state[k].kind == R_FIXED && next.kind == R_ROWS) {
         if (!stands_for(state[k], next)) return mixed(r, n, "a loop's state begins with values of its own for each row");
         state[k] = next;
+        again = true;
+      } else if (state[k].kind == R_FIXED && next.kind == R_FIXED && (state[k].same & ~next.same)) {
+        state[k].same &= next.same;
         again = true;
       }
     }
@@ -275,8 +274,7 @@ static Answer get_rows(Rows *r, const Node *n) {
   if (of->kind == ND_LOOP) {
     const Loop *l = &of->loop;
     if (k < l->nstate) {
-      Answer p = answer_of(r, l->param[k]), x = answer_of(r, l->body.out[k]);
-      return p.kind == R_ROWS ? p : (Answer){.kind = R_FIXED, .same = x.same & answer_of(r, l->init[k]).same};
+      return answer_of(r, l->param[k]);
     }
     if (k == l->nstate + l->nstack) return (Answer){.kind = R_FIXED};
     Answer x = answer_of(r, l->body.out[k]);
