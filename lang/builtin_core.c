@@ -259,11 +259,6 @@ static Value *leaves_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   return v_tuple(E, n, leaf);
 }
 
-static Value *describe_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
-  const char *s = v_type_text(E, bound[0]);
-  return v_str(E, s, strlen(s));
-}
-
 const Builtin builtins_core[] = {
     {"print", "*values; sep=\" \"", print_fn,
      "Prints its values on one line, in program order; a single tensor as a table.", 0},
@@ -275,6 +270,5 @@ const Builtin builtins_core[] = {
     {"map", "f, x", map_fn, "f of each item of a tuple or record, parameter of a model, or row of a data set: d |> map(r -> ...).", 0},
     {"leaves", "x", leaves_fn, "The tensors in a record or tuple, in order, as a tuple.", 0},
     {"_each", "f, x", each_fn, "", 0},
-    {"describe", "x", describe_fn, "The type of x as text.", 0},
     {0},
 };

@@ -2,6 +2,7 @@
  * rows are kept and applied where rows are used (data.c). */
 #include "lang/builtin.h"
 #include "lang/data.h"
+#include "lang/model.h"
 #include "lang/space.h"
 #include "stdlib/native/data_csv.h"
 #include "stdlib/native/data_images.h"
@@ -169,10 +170,9 @@ static Value *csv_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
   return data_value(E, id, NULL, c->span);
 }
 
-static Value *rows_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
-  Value *x = b[0], **leaf;
-  Span at = arg_span(c, x);
-  DataTable *t = data_table(E, c->span);
+static Value *rows_value(Elab *E, Value *x, Span span, Span at) {
+  Value **leaf;
+  DataTable *t = data_table(E, span);
   if (x->kind == V_DATA) return x;
   int n = v_leaves(E, x, &leaf);
   if (!n) diag_fail(E->d, T_TYPE, at, "data.rows takes a tensor, or a record or tuple of tensors, not %s", v_type_text(E, x));
@@ -194,11 +194,13 @@ static Value *rows_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
     field[k] = (DataField){.name = "", .dtype = r->t.dtype, .rank = r->t.rank - 1};
     for (int a = 1; a < r->t.rank; a++) field[k].dim[a - 1] = r->t.dim[a].n < 0 ? 1 : r->t.dim[a].n;
   }
-  Value *v = data_value(E, data_rows(t, n, field, rows.n < 0 ? 1 : rows.n), x, c->span);
+  Value *v = data_value(E, data_rows(t, n, field, rows.n < 0 ? 1 : rows.n), x, span);
   DataV *d = v->ext;
   d->tensor = tensor, d->ntensor = n;
   return v;
 }
+
+static Value *rows_fn(Elab *E, const Builtin *self, Call *c, Value **b) { return rows_value(E, b[0], c->span, arg_span(c, b[0])); }
 
 /* ---- text ------------------------------------------------------------------------------------------------------- */
 
@@ -387,40 +389,56 @@ static int64_t data_slot(Elab *E, int k, DType t, int rank, const int64_t *dim, 
   return in->slot;
 }
 
-/* The predicate over a chunk of raw rows, as a region of its own: compiled once, run by the set's reader. */
-static int64_t compile_filter(Elab *E, const DataV *d, Value *p, Span at) {
+/* A function of raw rows over a chunk of them, as a region of its own: compiled once, run by the set's reader. Returns the
+ * nodes of its leaves [FILTER_CHUNK, ...]. */
+static int chunk_nodes(Elab *E, const DataV *d, const DataForm *form, const char *what, Node ***node, int64_t **slot, Value **row,
+                       Span at) {
   DataInfo info = data_info(E->hooks->data, d->id);
   int n = info.nfield;
-  Value **raw = arena_array(E->a, Value *, n);
-  int64_t *slot = arena_array(E->a, int64_t, n);
+  Value **raw = arena_array(E->a, Value *, n), **leaf;
+  *slot = arena_array(E->a, int64_t, n);
   for (int k = 0; k < n; k++) {
     int64_t dim[TG_MAX_RANK] = {FILTER_CHUNK};
     if (info.field[k].rank + 1 > TG_MAX_RANK) diag_fail(E->d, S_RANK, at, "more than %d axes", TG_MAX_RANK);
     memcpy(dim + 1, info.field[k].dim, sizeof *dim * (size_t)info.field[k].rank);
-    slot[k] = data_slot(E, k, info.field[k].dtype, info.field[k].rank + 1, dim, &raw[k]);
+    (*slot)[k] = data_slot(E, k, info.field[k].dtype, info.field[k].rank + 1, dim, &raw[k]);
   }
+  Stream stream = E->stream;
+  *row = data_over_rows(E, form, raw, n, dim_of(FILTER_CHUNK), at);
+  E->stream = stream;
+  int m = v_leaves(E, *row, &leaf);
+  *node = arena_array(E->a, Node *, m);
+  for (int k = 0; k < m; k++) {
+    (*node)[k] = tv_closed(E, tv_harden(E, leaf[k], at));
+    Node *const *param;
+    if (!nd_free_params((*node)[k], &param)) continue;
+    if (E->checking) diag_unwind(E->d); /* a stand-in: nothing more can be said before a call */
+    diag_fail(E->d, T_STATIC, at, "%s depends on the state of a loop or on an argument that is differentiated", what);
+  }
+  return m;
+}
+
+static DataProgram compile_rows(Elab *E, int nin, const int64_t *slot, int n, Node **node, Span at) {
+  Region r = {.nout = n, .out = node};
+  DataProgram prog = {0};
+  Fault f = {0};
+  if (!E->hooks->program || !E->hooks->program(E->hooks->ctx, E->g, &r, nin, slot, &prog, &f))
+    diag_fail(E->d, f.id ? f.id : R_NATIVE, at, "%s", f.id ? f.msg : "there is no compiler here for functions of rows");
+  prog.chunk = FILTER_CHUNK;
+  return prog;
+}
+
+static int64_t compile_filter(Elab *E, const DataV *d, Value *p, Span at) {
   DataForm *m = form_new(E, FORM_MAP, 1, (const DataForm *[]){d->form}, at);
   m->f = p;
-  Stream stream = E->stream;
-  Value *keep = data_over_rows(E, m, raw, n, dim_of(FILTER_CHUNK), at);
-  E->stream = stream;
-  if (keep->kind != V_TENSOR || keep->t.rank != 1 || keep->t.dtype != DT_BOOL)
-    diag_fail(E->d, T_TYPE, at, "what filter asks of a row gives a scalar bool");
-  Node *node = tv_closed(E, keep);
-  Node *const *param;
-  if (nd_free_params(node, &param)) {
-    if (E->checking) diag_unwind(E->d); /* a stand-in: nothing more can be said before a call */
-    diag_fail(E->d, T_STATIC, at, "filter depends on the state of a loop or on an argument that is differentiated");
-  }
-  int64_t id = data_filter_known(E->hooks->data, d->id, node->id);
+  Node **node;
+  int64_t *slot;
+  Value *keep;
+  chunk_nodes(E, d, m, "filter", &node, &slot, &keep, at);
+  int64_t id = data_filter_known(E->hooks->data, d->id, node[0]->id);
   if (id >= 0) return id;
-  Region r = {.nout = 1, .out = &node};
-  DataProgram prog;
-  Fault f = {0};
-  if (!E->hooks->program || !E->hooks->program(E->hooks->ctx, E->g, &r, n, slot, &prog, &f))
-    diag_fail(E->d, f.id ? f.id : R_NATIVE, at, "%s", f.id ? f.msg : "this program runs without a compiler: filter needs one");
-  prog.chunk = FILTER_CHUNK;
-  return data_filter(E->hooks->data, d->id, node->id, prog);
+  int nin = data_info(E->hooks->data, d->id).nfield;
+  return data_filter(E->hooks->data, d->id, node[0]->id, compile_rows(E, nin, slot, 1, node, at));
 }
 
 static Value *filter_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
@@ -442,6 +460,54 @@ static Value *filter_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
   DataV *n = staged(E, d, compile_filter(E, d, p, c->span));
   n->at = c->span;
   return of_set(E, n);
+}
+
+/* ---- describe --------------------------------------------------------------------------------------------------- */
+
+/* The set with its mapped functions applied by its reader: a field for each leaf of a row, named by its path. */
+static int64_t compiled_rows(Elab *E, const DataV *d, Span at) {
+  Node **node;
+  int64_t *slot;
+  Value *row;
+  const char **path;
+  int n = chunk_nodes(E, d, d->form, "a mapped function", &node, &slot, &row, at);
+  v_leaf_paths(E, row, &path);
+  DataField *field = arena_array(E->a, DataField, n);
+  for (int k = 0; k < n; k++) {
+    field[k] = (DataField){.name = path[k], .dtype = (DType)node[k]->dtype, .rank = node[k]->rank - 1};
+    memcpy(field[k].dim, node[k]->dim + 1, sizeof *node[k]->dim * (size_t)(node[k]->rank - 1));
+  }
+  int nin = data_info(E->hooks->data, d->id).nfield;
+  return data_mapped(E->hooks->data, d->id, n, field, compile_rows(E, nin, slot, n, node, at));
+}
+
+static Value *describe_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
+  int n = b[0]->agg.n;
+  bool sets = false;
+  for (int j = 0; j < n; j++) sets |= b[0]->agg.at[j]->kind == V_DATA;
+  if (!sets && n == 1) { /* of another value: its type as text */
+    const char *s = v_type_text(E, b[0]->agg.at[0]);
+    return v_str(E, s, strlen(s));
+  }
+  if (n == 0 || n > 8) diag_fail(E->d, T_ARGS, c->span, "describe takes up to eight data sets");
+  Attr *attr = arena_alloc(E->a, sizeof(Attr) * 2 * (size_t)n);
+  VEC(Node *) arg = {0};
+  effect_allowed(E, "describe", c->span);
+  for (int j = 0; j < n; j++) {
+    Value *v = b[0]->agg.at[j];
+    Span at = arg_span(c, v);
+    if (v->kind == V_TENSOR || v->kind == V_RECORD || v->kind == V_TUPLE) v = rows_value(E, v, c->span, at);
+    const DataV *d = need_data(E, v, c);
+    if (data_is_endless(E, v)) diag_fail(E->d, T_TYPE, at, "describe of a data set without end");
+    const Source *s = at.file ? E->d->source.at[at.file - 1] : NULL;
+    attr[2 * j].s = n > 1 && s ? arena_strndup(E->a, s->text + at.lo, at.hi - at.lo < 24 ? at.hi - at.lo : 24) : "";
+    int64_t id = compiled_rows(E, d, at);
+    attr[2 * j + 1] = (Attr){.i = id, .f = (double)id};
+    for (int k = 0; k < d->nkey; k++) vec_push(E->a, &arg, tv_closed(E, d->key[k]));
+    for (int k = 0; k < d->ntensor; k++) vec_push(E->a, &arg, tv_closed(E, d->tensor[k]));
+  }
+  effect_call(E, "data_describe", 2 * n, attr, arg.n, arg.at, c->span);
+  return v_none(E);
 }
 
 static Value *batch_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
@@ -534,6 +600,9 @@ const Builtin builtins_data[] = {
     {"cache", "d", cache_fn, "d, whose rows are kept in memory once they have been read.", 0},
     {"filter", "p, d", filter_fn,
      "The rows of a data set for which p is true: d |> filter(r -> r.y > 0); of a tuple, the items.", 0},
+    {"describe", "*d", describe_fn,
+     "Prints what the columns of data sets hold, side by side: count, missing, mean, deviation, quartiles, histogram. Of "
+     "another value: its type as text.", 0},
     {"batch", "d, n; drop_last=", batch_fn,
      "Batches of n rows; the last one is shorter if rows are left over, unless drop_last = true.", 0},
     {"_data_rows", "x", rows_fn, "A data set of the rows of tensors.", 0},

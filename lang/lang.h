@@ -23,7 +23,7 @@ typedef struct Hooks {
   /* The library: text of module `name` (embedded in the program), or NULL. */
   const char *(*library)(void *ctx, const char *name, size_t *len);
   struct DataTable *data; /* the session's data sets (stdlib/native/data.h); NULL: none can be made */
-  /* Compiles a region of one output for data sets, to be run on chunks of rows by a thread of theirs: input k of the
+  /* Compiles a region for data sets, to be run on chunks of rows by a thread of theirs: input k of the
    * program is the INPUT of slot[k], which `keep` gave. False with the fault. */
   bool (*program)(void *ctx, Graph *g, const Region *r, int n, const int64_t *slot, struct DataProgram *out, Fault *fault);
   void *ctx;

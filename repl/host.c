@@ -77,14 +77,18 @@ static void side_free(void *self) {
   if (s->codegen) codegen_free(s->codegen);
   free(s->slot), free(s->input), free(s);
 }
-static bool side_run(void *self, int nin, const Tensor *in, Tensor *out, Fault *f) {
+static bool side_run(void *self, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
   Side *s = self;
   for (int k = 0; k < nin; k++) s->input[s->slot[k]] = in[k];
-  Tensor r;
-  if (!plan_run(s->plan, s->nslot, s->input, &r, &s->h->nh, f)) return false;
-  memcpy(out->data, r.data, tensor_bytes(&r));
-  tensor_drop(&r);
-  return true;
+  Tensor *r = malloc(sizeof *r * (size_t)(nout + 1));
+  if (!r) return fault_set(f, R_MEMORY, (Span){0}, "out of memory"), false;
+  bool ok = plan_run(s->plan, s->nslot, s->input, r, &s->h->nh, f);
+  for (int k = 0; ok && k < nout; k++) {
+    memcpy(out[k].data, r[k].data, tensor_bytes(&r[k]));
+    tensor_drop(&r[k]);
+  }
+  free(r);
+  return ok;
 }
 static bool hook_program(void *ctx, Graph *g, const Region *r0, int n, const int64_t *slot, DataProgram *out, Fault *f) {
   Host *h = ctx;

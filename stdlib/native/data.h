@@ -64,18 +64,23 @@ int64_t data_enumerate(DataTable *t, int64_t of);               /* one i64 field
 /* Keeps in memory what a pass has read. What depends on keys is not kept: cache before shuffle. */
 int64_t data_cache(DataTable *t, int64_t of);
 
-/* A compiled function of a chunk of rows, for filter: in[k] is field k [n, ...] with n the chunk it was compiled for; out is
- * bool[n]. Called from one thread at a time, which may not be the one that made it. */
+/* A compiled function of a chunk of rows: in[k] is field k [n, ...] with n the chunk it was compiled for; out: a bool[n] for
+ * filter, the new fields [n, ...] for map, all of them allocated. Called from one thread at a time, which may not be the one that made it. */
 typedef struct DataProgram {
   void *self;
   int64_t chunk;
-  bool (*run)(void *self, int nin, const Tensor *in, Tensor *out, Fault *f);
+  bool (*run)(void *self, int nin, const Tensor *in, int nout, Tensor *out, Fault *f);
   void (*free)(void *self);
 } DataProgram;
 /* The rows for which the program, made of this node of the graph, says true. Takes the program. */
 int64_t data_filter(DataTable *t, int64_t of, uint32_t node, DataProgram p);
 int64_t data_filter_known(DataTable *t, int64_t of, uint32_t node); /* made before for this node; -1: not yet */
 
+/* Rows as the program makes them. Takes the program. */
+int64_t data_mapped(DataTable *t, int64_t of, int nfield, const DataField *field, DataProgram p);
+
 enum { DATA_NATIVES = 5 };
 extern const Native data_natives[DATA_NATIVES];
+/* Attributes 2j: a set's label, 2j + 1 its number; in: keys and tensors of each in turn. Prints a table. * */
+extern const Native native_data_describe;
 #endif

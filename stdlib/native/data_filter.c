@@ -60,7 +60,7 @@ static bool ask(DataIter *it, Sieve *s, Fault *f) {
   }
   Tensor out = {.dtype = DT_BOOL, .rank = 1, .dim = {p->chunk}, .data = s->keep};
   pthread_mutex_lock(&set->lock); /* one plan */
-  bool ok = p->run(p->self, set->nfield, in, &out, f);
+  bool ok = p->run(p->self, set->nfield, in, 1, &out, f);
   pthread_mutex_unlock(&set->lock);
   free(in);
   return ok;
@@ -104,6 +104,71 @@ int64_t data_filter(DataTable *t, int64_t of, uint32_t node, DataProgram p) {
   int64_t id = data_set_add(s);
   data_remember(t, filter_text(t, of, node), id);
   return id;
+}
+
+/* ---- map -------------------------------------------------------------------------------------------------------- */
+
+typedef struct Mapped {
+  void **in, **out; /* a chunk of rows below, and of those made of them */
+  int64_t n, at;
+  bool ended;
+} Mapped;
+
+static bool map_open(DataIter *it, Fault *f) {
+  const DataProgram *p = it->set->self;
+  Mapped *m = calloc(1, sizeof *m);
+  if (!m) return data_no_memory(f, sizeof *m);
+  it->self = m;
+  return (m->in = rows_new(it->set->of[0], p->chunk, f)) && (m->out = rows_new(it->set, p->chunk, f));
+}
+static void map_close(DataIter *it) {
+  Mapped *m = it->self;
+  if (m) rows_free(it->set->of[0], m->in), rows_free(it->set, m->out);
+  free(m);
+}
+
+static void as_tensors(const DataSet *s, int64_t n, void *const *row, Tensor *t) {
+  for (int k = 0; k < s->nfield; k++) {
+    t[k] = (Tensor){.dtype = s->field[k].dtype, .rank = s->field[k].rank + 1, .dim = {n}, .data = row[k]};
+    memcpy(t[k].dim + 1, s->field[k].dim, sizeof t[k].dim[0] * (size_t)s->field[k].rank);
+  }
+}
+
+static bool map_chunk(DataIter *it, Mapped *m, Fault *f) {
+  DataSet *s = it->set, *of = s->of[0];
+  const DataProgram *p = s->self;
+  m->n = data_iter_read(it->of[0], p->chunk, m->in, f), m->at = 0;
+  if (m->n < 0) return m->n = 0, false;
+  m->ended = m->n < p->chunk;
+  if (!m->n) return true;
+  for (int64_t k = m->n; k < p->chunk; k++) copy_rows(of, m->in, k, m->in, 0, 1); /* a row that is known to be one */
+  Tensor *t = calloc((size_t)(s->nfield + of->nfield), sizeof *t);
+  if (!t) return data_no_memory(f, sizeof *t);
+  as_tensors(of, p->chunk, m->in, t), as_tensors(s, p->chunk, m->out, t + of->nfield);
+  pthread_mutex_lock(&s->lock);
+  bool ok = p->run(p->self, of->nfield, t, s->nfield, t + of->nfield, f);
+  pthread_mutex_unlock(&s->lock);
+  free(t);
+  return ok;
+}
+
+static int64_t map_read(DataIter *it, int64_t n, void *const *to, Fault *f) {
+  Mapped *m = it->self;
+  for (int64_t done = 0;;) {
+    int64_t now = m->n - m->at < n - done ? m->n - m->at : n - done;
+    copy_rows(it->set, to, done, m->out, m->at, now);
+    done += now, m->at += now;
+    if (done == n || m->ended) return done;
+    if (!map_chunk(it, m, f)) return -1;
+  }
+}
+
+int64_t data_mapped(DataTable *t, int64_t of, int nfield, const DataField *field, DataProgram p) {
+  static const DataOps ops = {.open = map_open, .close = map_close, .read = map_read, .free = filter_free};
+  DataSet *d = data_set(t, of), *s = data_set_new(t, &ops, nfield, field, 1, &d);
+  s->self = arena_copy(data_arena(t), &p, sizeof p);
+  s->random = false, s->slow = true;
+  return data_set_add(s);
 }
 
 /* ---- cache ------------------------------------------------------------------------------------------------------ */

@@ -80,7 +80,7 @@ static bool next_chunk(DataPassRun *p, Fault *f) {
       clock_gettime(CLOCK_REALTIME, &until);
       until.tv_nsec += 100000000;
       if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
-      if (pthread_cond_timedwait(&p->more, &p->lock, &until) == ETIMEDOUT && data_interrupted(p->pass.set->table)) {
+      if (pthread_cond_timedwait(&p->more, &p->lock, &until) == ETIMEDOUT && data_stopped(p->pass.set->table)) {
         pthread_mutex_unlock(&p->lock);
         fault_set(f, R_INTERRUPT, (Span){0}, "interrupted");
         return false;

@@ -20,5 +20,4 @@ bool data_pass_take(DataPassRun *p, int64_t n, void *const *to, int64_t *number,
 int64_t data_pass_keep(DataTable *t, DataPassRun *p);
 DataPassRun *data_pass_get(const DataTable *t, int64_t handle); /* NULL: none */
 void data_pass_end(DataTable *t, int64_t handle);
-bool data_interrupted(const DataTable *t);
 #endif

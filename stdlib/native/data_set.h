@@ -89,6 +89,7 @@ int64_t data_iter_skip(DataIter *it, int64_t n, Fault *f);
 /* Room for n row numbers; NULL with the fault. */
 int64_t *data_iter_rows(DataIter *it, int64_t n, Fault *f);
 
+bool data_stopped(const DataTable *t); /* the program is to stop */
 bool data_no_memory(Fault *f, size_t bytes); /* false */
 uint64_t data_hash(uint64_t key, uint64_t i);
 #endif

@@ -45,7 +45,7 @@ void data_table_free(DataTable *t) {
 }
 
 Arena *data_arena(DataTable *t) { return t->arena; }
-bool data_interrupted(const DataTable *t) { return t->interrupt && *t->interrupt; }
+bool data_stopped(const DataTable *t) { return t->interrupt && *t->interrupt; }
 
 int64_t data_pass_keep(DataTable *t, DataPassRun *p) {
   int k = 0;
