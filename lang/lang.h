@@ -53,6 +53,10 @@ void session_commit(Session *s, const int64_t *slot);
 void session_abandon(Session *s);
 /* `:t EXPR`: the type as text, nothing is run. NULL with diagnostics on error. */
 char *session_type(Session *s, uint32_t file, Arena *a);
+/* While a unit runs: the native `deferred` asks for block number `site` of the session on `rows` rows (the short last batch of
+ * a set of unknown length). The region's outputs and effects; argument k of the native is the INPUT of slot first + k. False
+ * with the fault. */
+bool session_deferred(Session *s, int64_t site, int64_t rows, int64_t first, Region *out, Fault *f);
 /* Do the names of this library module need no import? */
 bool session_in_scope(const char *module);
 /* Names that complete `prefix` (bindings, prelude, keywords; after a dot: fields). Returns count. */

@@ -71,6 +71,23 @@ void loop_split(LoopForm *f, Value *state, Value *v, bool strict);
 Node *loop_state_node(LoopForm *f, Value *v, const StateLeaf *s);
 /* Attempts until the state's types settle, then builds the LOOP: the value of the whole (loop.c). */
 Value *loop_run(LoopForm *f);
+/* The block on the short last batch: one elaboration of it. */
+typedef struct Tail {
+  LoopForm *f;
+  Expr *guard;      /* where it runs; NULL: always */
+  int64_t rows;
+  Value *state;     /* before */
+  Value *next;      /* after: leaves are hard, of the state's types */
+  int nrow;         /* scan: what the step stacks, one leaf each */
+  Value **row;
+  VEC(Node *) effect;
+} Tail;
+/* False with the mistake reported. Effects go to the Tail. */
+bool tail_elaborate(Tail *t);
+/* An elaborated tail in a COND on its guard; where it does not run the state stays and rows are zeros. */
+void tail_lazy(Tail *t);
+/* The same for a number of rows known at run time only: a CALL that elaborates the block then (deferred.c). */
+void deferred_tail(Tail *t, Expr *rows);
 /* A fold or scan over a data set (loop_data.c). */
 Value *loop_over_data(LoopForm *f, Value *set);
 #endif

@@ -17,17 +17,6 @@ static const int64_t UNKNOWN_TRIP = (int64_t)1 << 40;
 /* ---- the short last batch ---------------------------------------------------------------------------------------
  */
 
-typedef struct Tail {
-  LoopForm *f;
-  Expr *guard;
-  int64_t rows;
-  Value *state;     /* before */
-  Value *next;      /* after: leaves are hard, of the state's types */
-  int nrow;         /* scan: what the step stacks, one leaf each */
-  Value **row;
-  VEC(Node *) effect;
-} Tail;
-
 /* The state's leaf types, which the block on full batches has settled, hold for the short one too. */
 static Value *settled_leaf(LoopForm *f, Value *v, const StateLeaf *s) {
   Elab *E = f->E;
@@ -76,8 +65,7 @@ static void from_branch(Elab *E, Node *node, int at, int n, Value **leaf) {
   for (int k = 0; k < n; k++) leaf[k] = v_node(E, nd_get(E->g, node, at + k));
 }
 
-/* The tail in a COND; where it does not run the state stays and rows are zeros. */
-static void make_lazy(Tail *t) {
+void tail_lazy(Tail *t) {
   LoopForm *f = t->f;
   Elab *E = f->E;
   Value **before, **after;
@@ -98,29 +86,39 @@ static void make_lazy(Tail *t) {
   from_branch(E, node, f->nleaf, t->nrow, t->row);
 }
 
-/* Elaborates the block on t->rows rows where t->guard holds. */
-static void run_tail(Tail *t) {
+bool tail_elaborate(Tail *t) {
   LoopForm *f = t->f;
   Elab *E = f->E;
   Expr *guard = E->guard;
-  Stream stream = E->stream;
-  if (stream.ordinal) stream.ordinal--; /* the loop has counted itself: this is its stream */
-  int effects = E->effect.n;
   Stream after = E->stream;
-  E->stream = stream, E->guard = ex_and(E->g, guard, t->guard);
-  if (!elab_guarded(E, tail_step, t)) {
-    Diag *g = E->d->last;
-    if (E->d->quiet || !g || f->data->shape.full == 0) diag_unwind(E->d);
-    diag_note(E->d, g, user_span(E, f->clause->b->span), "met in the last batch, which has %lld row%s", (long long)t->rows,
-              t->rows == 1 ? "" : "s");
-    diag_help(E->d, g, "batch(%lld, drop_last = true) leaves it out", (long long)f->data->shape.size);
-    diag_unwind(E->d);
-  }
+  int effects = E->effect.n;
+  if (E->stream.ordinal) E->stream.ordinal--; /* the loop has counted itself: this is its stream */
+  E->guard = ex_and(E->g, guard, t->guard);
+  bool ok = elab_guarded(E, tail_step, t);
   E->stream = after, E->guard = guard;
-  if (!t->guard) return;
+  if (!ok) {
+    Diag *g = E->d->last;
+    if (E->d->quiet || !g || f->data->shape.full == 0) return false;
+    diag_note(E->d, g, user_span(E, f->clause->b->span), "met in the last batch%s, which has %lld row%s",
+              f->data->shape.tail < 0 ? " as it may be" : "", (long long)t->rows, t->rows == 1 ? "" : "s");
+    diag_help(E->d, g, "batch(%lld, drop_last = true) leaves it out", (long long)f->data->shape.size);
+    return false;
+  }
+  t->effect.n = t->effect.cap = 0, t->effect.at = NULL;
   for (int k = effects; k < E->effect.n; k++) vec_push(E->a, &t->effect, E->effect.at[k]);
   E->effect.n = effects;
-  make_lazy(t);
+  return true;
+}
+
+/* The block on t->rows rows where t->guard holds. */
+static void run_tail(Tail *t) {
+  Elab *E = t->f->E;
+  if (!tail_elaborate(t)) diag_unwind(E->d);
+  if (t->guard) {
+    tail_lazy(t);
+    return;
+  }
+  for (int k = 0; k < t->effect.n; k++) vec_push(E->a, &E->effect, t->effect.at[k]);
 }
 
 /* Does the short batch come? NULL: always. */
@@ -128,7 +126,8 @@ static Expr *tail_guard(LoopForm *f, Value *state, Expr *rest) {
   Elab *E = f->E;
   DataWalk *d = f->data;
   if (!d->stops && !f->ast->c) return NULL;
-  Expr *go = ex_op2(E->g, OP_EQ, rest, ex_int(E->g, DT_I64, d->shape.tail));
+  Expr *go = d->shape.tail < 0 ? ex_op2(E->g, OP_GT, rest, ex_int(E->g, DT_I64, 0))
+                               : ex_op2(E->g, OP_EQ, rest, ex_int(E->g, DT_I64, d->shape.tail));
   if (f->left) go = ex_and(E->g, go, ex_op1(E->g, OP_NOT, f->left));
   if (f->ast->c) go = ex_and(E->g, go, loop_while(f, loop_bind_state(f, state)));
   return go;
@@ -188,8 +187,12 @@ Value *loop_over_data(LoopForm *f, Value *set) {
     Tail t = {.f = f, .rows = tail, .state = f->last};
     Value **leaf;
     int nstack = f->nstack;
-    if (d->stops) t.guard = tail_guard(f, f->last, data_rest(E, set, d->handle, at));
-    run_tail(&t);
+    Expr *rest = d->stops ? data_rest(E, set, d->handle, at) : NULL;
+    if (d->stops) t.guard = tail_guard(f, f->last, rest);
+    if (tail < 0)
+      deferred_tail(&t, rest);
+    else
+      run_tail(&t);
     if (!f->scan)
       v = f->nt ? t.next : v;
     else {

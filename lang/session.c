@@ -1,7 +1,6 @@
 /* Sessions: units in, regions out; what the prompt keeps, shows, completes and documents. */
 #include "lang/data.h"
 #include "lang/model.h"
-#include "lang/session.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

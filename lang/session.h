@@ -44,6 +44,7 @@ struct Session {
   VEC(Name) arg_used;         /* `arg` declarations met */
   VEC(const struct SavedFile *) saved; /* this unit's saves so far (tensor_files.h) */
   VEC(Node *) loaded;         /* and its loads that have no order: CALLs */
+  VEC(struct Deferred *) deferred; /* by site (deferred.c) */
   /* the entry in hand, between session_unit and commit or abandon */
   const Env *entry_top; /* main->top before it */
   Stream entry_stream;
@@ -98,6 +99,9 @@ _Noreturn void elab_fail(Elab *E, Diag *g);
 /* Runs fn on a thread with a stack for elaboration (session.c). */
 void session_on_stack(Session *s, void (*fn)(Session *s, void *ctx), void *ctx);
 
+/* fn on a thread with a large stack: elaboration recurses with the program. */
+void session_on_stack(Session *s, void (*fn)(Session *s, void *ctx), void *ctx);
+
 /* ---- signatures (types.c) ---- */
 /* One application of a signature: dimension variables and the float dtype that all `[..]` share. */
 typedef struct Later {
@@ -138,9 +142,6 @@ void sig_float(Elab *E, Sig *s, Ast *type, Value *v, const char *what, Span at);
 char *type_text(Elab *E, const Ast *type); /* an annotation as text */
 char *expr_text(Elab *E, const Ast *e);    /* a dim or default as text, cut to one line */
 
-/* ---- text (strings.c) ---- */
-char *num_text(Arena *a, double v); /* shortest text of a static decimal, as the f32 it will be */
-/* Adds a value to a print template: operands are appended to args. */
 /* After type's dims: how many; every size must be known. `what` names it in messages. */
 int sig_shape(Elab *E, Sig *s, Ast *type, const char *what, Dim *dim);
 /* Binds each unbound variable of type's dims to size(ctx, n-th of them), for a stand-in. */
@@ -163,6 +164,9 @@ void call_params(Elab *E, Fun *f, Call *c, Sig *s, Value **value, Span *at);
 /* Where a definition sees names from: one that is called above its place sees what is bound so far. */
 const Env *fun_env(const Fun *f);
 
+/* ---- text (strings.c) ---- */
+char *num_text(Arena *a, double v); /* shortest text of a static decimal, as the f32 it will be */
+/* Adds a value to a print template: operands are appended to args. */
 typedef struct Template {
   VEC(char) text;
   VEC(Value *) arg;

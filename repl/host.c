@@ -2,7 +2,7 @@
 #include "host.h"
 #include "codegen/cuda/session.h"
 #include "autodiff/autodiff.h"
-#include "stdlib/native/checkpoint.h"
+#include "deferred.h"
 #include "nonfinite.h"
 #include "stdlib/native/checkpoint.h"
 #include "stdlib/native/data.h"
@@ -136,7 +136,8 @@ Host *host_new(const HostOptions *o) {
   h->diags = diags_new(arena);
   h->natives.arena = arena;
   native_register_all(&h->natives);
-  h->nh = (NativeHost){.out = h->o.out, .width = terminal_width()};
+  natives_add(&h->natives, &deferred_native);
+  h->nh = (NativeHost){.out = h->o.out, .width = terminal_width(), .host = h};
   h->nh.progress = progress_new(stderr, isatty(2), error_width(), &host_fit);
   static const Hooks template = {.vjp = ad_vjp, .jvp = ad_jvp, .run = hook_run, .keep = hook_keep, .program = hook_program, .library = library_module};
   Hooks *hooks = arena_copy(arena, &template, sizeof template);
@@ -147,6 +148,7 @@ Host *host_new(const HostOptions *o) {
   return h;
 }
 void host_free(Host *h) {
+  deferred_drop(h);
   train_files_free(h->nh.train);
   for (int i = 0; i < h->slot.n; i++) tensor_drop(&h->slot.at[i]);
   data_table_free(h->nh.data);
@@ -313,6 +315,7 @@ int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind 
   if (h->o.stop == PASS_AST) return EXIT_OK;
   Region unit = {0};
   host_interrupt = 0;
+  deferred_drop(h);
   host_fit = (FitSignal){0};
   h->times = (HostTimes){0};
   double t0 = now();

@@ -43,6 +43,7 @@ typedef struct Host {
   VEC(Tensor) slot;         /* session tensors: INPUT slot i is slot.at[i] */
   PlanStats last;           /* of the last plan */
   HostTimes times;
+  VEC(struct HostDeferred *) deferred; /* deferred.c */
   bool stopped;             /* --stop ended the last run early */
 } Host;
 

@@ -16,6 +16,7 @@ typedef struct NativeHost {
   struct TrainFiles *train; /* made by natives that need it; to be freed by train_files_free (checkpoint.h) */
   struct DataTable *data; /* the session's data sets (data.h); NULL: none can be read */
   struct Progress *progress; /* what fit shows (progress.h); NULL: nothing */
+  void *host;       /* who made this; for natives of the composition root */
 } NativeHost;
 
 /* Adds every native of this folder to the registry; their conventions are in README.md. */
