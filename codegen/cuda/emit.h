@@ -105,6 +105,7 @@ void cu_reduce_point(Cu *c, const Stage *s); /* all of it, by one thread */
 /* ---- kernel.c */
 void cu_open(Cu *c, int64_t grid, int block); /* begins a launch's function, with its arguments by name */
 void cu_close(Cu *c);
+void cu_place_buffers(Cu *c); /* by the schedule */
 
 /* ---- tile.c: true if it emitted the whole kernel. */
 bool cu_tile(Cu *c);

@@ -44,7 +44,7 @@ static int block_size(const Kernel *k) {
 }
 
 /* ---- Buffers ----------------------------------------------------------------------------------------------------- */
-static void place_buffers(Cu *c) {
+void cu_place_buffers(Cu *c) {
   const Kernel *k = c->k;
   int64_t shared = 0, points = kernel_points(k);
   c->buf = arena_array(c->a, CuBuf, k->nbuf);
@@ -172,7 +172,7 @@ bool cuda_emit(Arena *a, Graph *g, const Kernel *k, CuKernel *out, const char **
   c.t = &c.body;
   if (k->stage[0].kind != ST_CONTRACT || !cu_tile(&c)) {
     c.sched = choose(k);
-    place_buffers(&c);
+    cu_place_buffers(&c);
     if (c.sched == SCHED_POINT)
       point_kernel(&c);
     else if (c.sched == SCHED_BLOCK)

@@ -16,6 +16,7 @@ TgShim *tg_shim;
 #define __syncthreads() tg_shim->sync(__LINE__)
 #define __shared__ static
 #define __device__
+#define __align__(n) __attribute__((aligned(n)))
 #define __noinline__
 #define TG_FN static
 #define TG_KERNEL(name, threads) void name(const TgArgs *A_)
@@ -25,7 +26,6 @@ TgShim *tg_shim;
 #define tg_of_f16(x) tg_shim->of_f16(x)
 #define tg_mma_f16(d, a, b) tg_shim->mma(d, a, b, 0)
 #define tg_mma_bf16(d, a, b) tg_shim->mma(d, a, b, 1)
-#define TG_HAS_MMA_BF16 1
 #define __threadfence() ((void)0)
 
 static int tg_bits_f(float x) { union { float f; int i; } u; u.f = x; return u.i; }

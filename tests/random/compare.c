@@ -4,13 +4,15 @@
  * on one thread, and by the compiler on three, where nothing is interpreted, however small. The two compiled results must agree in
  * every bit; with the oracle's to 1e-11 (f64) or 2e-5 (f32: programs may cancel) of the tensor's largest magnitude, integers
  * exactly. A bool of rank 0 whose value depends on data is a claim and must be true. A program that faults must fault
- * everywhere. Closing line: N passed, N failed; failing programs are printed. */
+ * everywhere. With the argument `cuda` the second compiled run is on the CUDA device, and must have the CPU's bits, but for sums of
+ * f16 and bf16 products, which agree with the oracle. Closing line: N passed, N failed; failing programs are printed. */
 #include "repl/host.h"
+#include "codegen/cuda/session.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Compare { Codegen *one, *three; int passed, failed; const char *program; } Compare;
+typedef struct Compare { Codegen *one, *three; const char *other;  int passed, failed; const char *program; } Compare;
 
 static bool fail(Compare *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static bool fail(Compare *c, const char *fmt, ...) {
@@ -80,10 +82,10 @@ static bool compare(Compare *c, Host *h, Graph *g, int n, Node **node) {
   bool oks = graph_eval(g, &r, h->slot.n, h->slot.at, plain, &eo, &fs);
   bool ok1 = run(c->one, g, &r, h, one, &f1), ok3 = run(c->three, g, &r, h, three, &f3);
   if (ok != oks || ok != ok1 || ok != ok3 || f.id != f1.id || f.id != f3.id)
-    good = fail(c, "faults differ: oracle `%s`, compiled `%s`, on 3 threads `%s`", f.msg, f1.msg, f3.msg);
+    good = fail(c, "faults differ: oracle `%s`, compiled `%s`, on %s `%s`", f.msg, f1.msg, c->other, f3.msg);
   for (int k = 0; k < n && good && ok && oks && ok1 && ok3; k++) {
     good = agrees(c, "simplified", k, one[k].dtype, &want[k], &plain[k]) && agrees(c, "compiled", k, one[k].dtype, &want[k], &one[k]);
-    if (good && !same_bits(&one[k], &three[k])) good = fail(c, "binding %d: 1 and 3 threads differ", k);
+    if (good && !same_bits(&one[k], &three[k])) good = fail(c, "binding %d: 1 thread and %s differ", k, c->other);
     if (good && one[k].dtype == DT_BOOL && one[k].rank == 0 && !*(bool *)want[k].data) good = fail(c, "binding %d: the claim is false", k);
   }
   if (ok) drop(n, want);
@@ -115,11 +117,17 @@ static void check(Compare *c, const char *text) {
   host_free(h);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+  char why[1024];
   size_t len;
+  bool on_device = argc > 1 && !strcmp(argv[1], "cuda");
+  const char *dir = getenv("TG_CACHE_DIR");
+  Cuda *cuda = on_device ? cuda_open(0, 2, dir && strcmp(dir, "none") ? dir : NULL, why, sizeof why) : NULL;
+  if (on_device && !cuda) return fprintf(stderr, "compare: no CUDA device: %s\n", why), 2;
   char *all = host_read_stream(stdin, &len);
   if (!all) return 2;
-  Compare c = {.one = codegen_new(&(CodegenOptions){.threads = 1}), .three = codegen_new(&(CodegenOptions){.threads = 3, .interpret_below = -1})};
+  Compare c = {.one = codegen_new(&(CodegenOptions){.threads = 1}), .three = codegen_new(&(CodegenOptions){.threads = 3, .interpret_below = -1, .cuda = cuda}),
+               .other = on_device ? "the device" : "3 threads"};
   for (char *p = all, *next; p && *p; p = next) {
     char *end = strstr(p, "\n---\n");
     next = end ? end + 5 : NULL;
