@@ -281,7 +281,7 @@ static Value *call_jvp(Elab *E, Fun *self, Call *call) {
   trace(&t, true, tangent);
   Value *y = harden_all(E, t.y, c.span), **leaf;
   int n = v_leaves(E, y, &leaf), ny = 0;
-  Node **tx = matching_nodes(&t, tangent, t.x, "the tangent", at), **yn = arena_array(E->a, Node *, n),
+  Node **tx = matching_nodes(&t, v_bare(E, tangent), v_bare(E, t.x), "the tangent", at), **yn = arena_array(E->a, Node *, n),
        **ty = arena_array(E->a, Node *, n);
   for (int k = 0; k < n; k++)
     if (is_float_tensor(leaf[k])) yn[ny++] = node_over(E, leaf[k], t.nfree, t.free);
