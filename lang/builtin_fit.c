@@ -57,11 +57,15 @@ static bool names(const Ast *def, int from, Name name) {
   return false;
 }
 
-/* Does f take what the model gives rather than the model: fields, but none that the model itself is applied to? */
+/* Does f take what the model gives rather than the model: fields, but none that the model itself is applied to, and can
+ * the model be applied to fields? */
 static bool takes_output(Elab *E, const Value *f, const Value *net, const Value *row) {
   const Ast *def = signature_of(E, f), *apply = net->kind == V_MODEL ? signature_of(E, net) : NULL;
   if (!def || !apply || row->kind != V_RECORD) return false;
   int fields = 0;
+  Value *v;
+  for (int k = 0; k < apply->nkid; k++)
+    if (!apply->kid[k]->a && !(apply->kid[k]->name && v_field(row, apply->kid[k]->name, &v))) return false;
   for (int k = 0; k < row->agg.n; k++) {
     if (!names(def, 1, row->agg.key[k])) continue;
     fields++;
