@@ -91,7 +91,9 @@ static void trace_once(Trace *t) {
   t->in = v_with_leaves(E, t->x, at);
   if (t->track) t->in = next_track(E, t->in);
   t->call.arg[0].v = t->in;
+  E->deriving++;
   t->y = call_value(E, t->f, &t->call);
+  E->deriving--;
 }
 
 /* The value that is differentiated: f's result, or the first item when it is a tuple. */

@@ -195,6 +195,7 @@ struct Elab {
   const struct Record *record;  /* calls of layers, while a summary is made; else NULL (model_text.c) */
   double repeat;                /* ... how often the loops around run what is elaborated */
   const char *path;             /* where in it: "blocks.qkv"; NULL outside */
+  int deriving;                 /* > 0 inside a function that is being differentiated */
   int unrolled;                 /* > 0 inside an unrolled comprehension */
 };
 

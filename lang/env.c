@@ -81,8 +81,9 @@ Value *name_lookup(Elab *E, const Env *env, Name name) {
   const Env *b = map_get(&E->session->ever_bound, name) ? env_find(env, name) : NULL;
   Value *v = b ? b->v : NULL;
   if (!v && E->module) v = map_get(&E->module->def, name);
-  if (!v) v = find_builtin(E, name);
-  for (int k = 0; !v && k < SCOPE_MODULES; k++) {
+  bool inner = name[0] == '_' && name[1] && E->module && !E->module->library; /* the library's own business */
+  if (!v && !inner) v = find_builtin(E, name);
+  for (int k = 0; !v && !inner && k < SCOPE_MODULES; k++) {
     Module *p = module_scope(E->session, k);
     if (p != E->module) v = module_member(E, p, name);
   }
@@ -121,7 +122,7 @@ typedef struct Best {
 } Best;
 
 static void consider(Best *b, const char *cand) {
-  if (!cand || !strcmp(cand, "_") || !strcmp(cand, b->name)) return;
+  if (!cand || (cand[0] == '_' && (b->name[0] != '_' || !cand[1])) || !strcmp(cand, b->name)) return;
   int d = distance(b->name, cand);
   if (d < b->dist) b->dist = d, b->found = cand;
 }

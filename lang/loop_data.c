@@ -165,6 +165,12 @@ Value *loop_over_data(LoopForm *f, Value *set) {
   Span at = f->clause->b->span;
   effect_allowed(E, "a loop over a data set", f->ast->span);
   if (E->index) diag_fail(E->d, T_EFFECT, f->ast->span, "a loop over a data set inside a comprehension");
+  if (E->deriving) {
+    Diag *g = diag_add(E->d, T_EFFECT, user_span(E, f->ast->span),
+                       "a loop over a data set inside a function that is differentiated: its batches are read once");
+    diag_help(E->d, g, "differentiate within the loop, a batch at a time; or loop over tensors, as in d[0..1000].x");
+    elab_fail(E, g);
+  }
   DataWalk *d = f->data = arena_new_of(E->a, DataWalk);
   Expr *skip = data_of(set)->skip;
   *d = (DataWalk){.set = set, .shape = data_shape(E, set)};

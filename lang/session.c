@@ -274,7 +274,7 @@ typedef struct Found {
 } Found;
 
 static void offer(Found *f, const char *name) {
-  if (!name || !strcmp(name, "_") || strncmp(name, f->prefix, f->n)) return;
+  if (!name || (name[0] == '_' && f->prefix[0] != '_') || strncmp(name, f->prefix, f->n)) return;
   const char *full = arena_printf(f->a, "%s%s", f->keep, name);
   for (int k = 0; k < f->at.n; k++)
     if (!strcmp(f->at.at[k], full)) return;

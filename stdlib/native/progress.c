@@ -20,6 +20,7 @@ struct Progress {
   bool tty, shown;
   int width;
   FitSignal *signal;
+  int heard; /* signal->requested when the fit began: an earlier fit's Ctrl-C does not end it */
   int64_t epochs, steps, batches; /* -1: unknown */
   int depth;                      /* fits within each other */
   double begun, epoch_begun, drawn;
@@ -204,7 +205,7 @@ static bool run_begin(void *ctx, int nattr, const Attr *attr, int nin, const Ten
   p->begun = p->epoch_begun = now();
   p->rows = 0, p->total = 0, p->epoch = 0, p->drawn = 0;
   p->trend = (Trend){0};
-  p->depth++;
+  if (p->depth++ == 0) p->heard = p->signal->requested;
   p->signal->fitting = 1;
   return true;
 }
@@ -220,7 +221,7 @@ static bool run_step(void *ctx, int nattr, const Attr *attr, int nin, const Tens
   p->epoch = int_at(&in[0]);
   p->rows += rows, p->total += loss * (double)rows;
   trend_add(&p->trend, loss);
-  *go = !p->signal->requested;
+  *go = p->signal->requested == p->heard;
   if (p->tty && now() - p->drawn >= REDRAW) draw(p, int_at(&in[1]), int_at(&in[2]) + 1);
   return true;
 }
@@ -253,7 +254,7 @@ static bool run_end(void *ctx, int nattr, const Attr *attr, int nin, const Tenso
   if (!p) return true;
   progress_hide(p);
   if (p->depth > 0 && --p->depth == 0) {
-    if (p->signal->requested)
+    if (p->signal->requested != p->heard)
       fprintf(p->err, "interrupted: fit ends after step %lld; the program goes on with what it has learned "
                       "(Ctrl-C again stops it)\n",
               (long long)int_at(&in[0]));
