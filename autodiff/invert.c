@@ -26,6 +26,7 @@ typedef struct Problem {
   Expr *eq[MAX_ITERS];              /* f_d - j_d, to be 0; NULL: used up */
   Expr *p, *cond;
   Expr *first, *first_cond;         /* p and cond over the iterators before any was solved; NULL: not to be had */
+  int place[MAX_ITERS];             /* iterators in the order of the subscripts they are in, outermost first */
   Expr *places;                     /* of cond: what was required of solved iterators and of j */
   DType dtype;
   Span span;
@@ -347,8 +348,8 @@ static Node *build_then_move(Problem *P) {
   Expr *by[2 * MAX_ITERS], *at[MAX_ITERS];
   int ns = 0, no = nsolved;
   for (int j = 0; j < P->nj; j++) by[j] = lit(P, 0); /* occurs in neither */
-  for (int k = 0; k < P->ni; k++) {
-    int to = P->solved[k] ? ns++ : no++;
+  for (int i = 0; i < P->ni; i++) {
+    int k = P->place[i], to = P->solved[k] ? ns++ : no++;
     extent[to] = P->iext[k];
     by[P->nj + k] = ex_iter(g, to);
     if (P->solved[k]) at[to] = P->solved[k];
@@ -471,6 +472,20 @@ static Node *scatter(Graph *g, Arena *a, const Node *t, const Space *s) {
   return nd_scatter(g, t->dtype, t->rank, t->dim, NULL, nused, extent, f, p, cond, SC_ADD, s->checked);
 }
 
+static void order_places(Problem *P) {
+  bool placed[MAX_ITERS] = {false};
+  Terms t;
+  int n = 0;
+  for (int d = 0; d < P->nj; d++) {
+    if (!terms_of(P, d, &t)) continue;
+    sort_terms(P, &t);
+    for (int i = t.n; i-- > 0;)
+      if (!placed[t.k[i]]) placed[P->place[n++] = t.k[i]] = true;
+  }
+  for (int k = 0; k < P->ni; k++)
+    if (!placed[k]) P->place[n++] = k;
+}
+
 Node *ad_gather(Graph *g, Arena *a, const Node *t, const Space *s) {
   Problem *P = arena_new_of(a, Problem);
   *P = (Problem){.g = g, .a = a, .nj = t->rank, .ni = s->n, .dtype = t->dtype, .span = s->span};
@@ -487,6 +502,7 @@ Node *ad_gather(Graph *g, Arena *a, const Node *t, const Space *s) {
     P->p = ex_subst_iters(g, s->p, s->n, shift);
     P->cond = s->cond ? ex_subst_iters(g, s->cond, s->n, shift) : NULL;
     while (split_once(P)) {}
+    order_places(P);
     P->first = P->p;
     P->first_cond = P->cond;
     P->places = NULL;

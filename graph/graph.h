@@ -183,6 +183,8 @@ Node *nd_scan(Graph *g, int nout, const int64_t *extent, Reduce op, Expr *body, 
 Node *nd_scatter(Graph *g, DType t, int rank, const int64_t *dim, Node *base, int nsrc, const int64_t *extent,
                  Expr *const *idx, Expr *body, Expr *guard, Combine how, bool checked);
 Node *nd_loop(Graph *g, const Loop *l);   /* arrays copied */
+/* hoist.c: changes the body so that products of what the counter alone decides are computed before the loop. Before any derivative. */
+void loop_hoist(Graph *g, Loop *l);
 Node *nd_cond(Graph *g, Node *pred, const Region *yes, const Region *no);
 Node *nd_call(Graph *g, const struct Native *fn, int nattr, const Attr *attr, int narg, Node *const *arg,
               int nres, const TensorType *res); /* effects are never interned */

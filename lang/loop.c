@@ -379,6 +379,7 @@ static Value *build(LoopForm *f) {
             .nstack = nstack,
             .trip_node = f->steps ? trip_node(f) : NULL,
             .body = {.nout = n + nstack, .out = out, .neffect = f->effect.n, .effect = f->effect.at}};
+  loop_hoist(g, &l);
   Node *node = nd_loop(g, &l);
   if (f->effect.n) vec_push(E->a, &E->effect, node);
   Value **got = arena_array(E->a, Value *, f->nleaf);

@@ -152,7 +152,7 @@ void em_if_close(Em *E, int n, LLVMValueRef *carry, LLVMValueRef *else_) {
 }
 void em_bind(Em *E, int k, LLVMValueRef s, int level, bool vec, int64_t extent) {
   if (k >= EM_ITERS) bug("too many iterators");
-  E->it[k] = (It){s, level, E->level[level].gen, vec, extent};
+  E->it[k] = (It){s, level, E->level[level].gen, vec, false, extent};
 }
 
 Rare em_rare_begin(Em *E, int level, LLVMValueRef cond) {

@@ -40,9 +40,9 @@ typedef struct It {
   LLVMValueRef s;
   int level;
   uint32_t gen;
-  bool vec;
+  bool vec, aligned;
   int64_t extent;
-} It; /* extent: for ranges; 0 unknown */
+} It; /* aligned: vec, and s is a multiple of 16. extent: for ranges; 0 unknown */
 
 /* What a buffer is in this function. */
 typedef struct EmBuf {
@@ -87,6 +87,7 @@ typedef struct Em {
   LLVMValueRef live; /* number of live lanes where mask is set (i64) */
   int64_t copies;           /* of the code being built, by unrolled loops around it */
   int vec_iter;      /* iterator that runs along the lanes, or -1 */
+  bool aligned;      /* vector loops being opened begin at a multiple of 16 */
   int ntile;         /* active tiles and the row they are at */
   Tile tile[EM_TILES];
   LLVMValueRef tile_row;
@@ -177,11 +178,15 @@ typedef struct Ptr {
   int level;        /* where the address is known */
   int64_t step;     /* off NULL: elements from lane to lane; 0: one element for all lanes */
   LLVMValueRef off; /* irregular: vector of i64 element offsets from p */
+  bool fixed;       /* off is NULL, step 0: lane l is at element lane[l] from p */
+  int64_t lane[16];
 } Ptr;
 /* mask: reads and checks happen where it is true (NULL: everywhere). site: fault site of the atoms' checks. */
 Ptr em_pointer(Em *E, int buf, const Addr *a, Val *mask, int site);
 /* Register form of the element(s). */
 Val em_load(Em *E, int buf, const Addr *a, Val *mask, int site);
+/* safe: the elements are there also where the mask is false. */
+Val em_load_safe(Em *E, int buf, const Addr *a, Val *mask, int site, bool safe);
 /* Stores x (register form of dtype `from`, cast to the buffer's) at a. mask: further condition, or NULL. stream:
  * non-temporal. */
 void em_store(Em *E, int buf, const Addr *a, Val x, DType from, Val *mask, bool stream);
@@ -190,6 +195,12 @@ void em_store(Em *E, int buf, const Addr *a, Val x, DType from, Val *mask, bool 
 void em_fault_function(Em *E);
 /* Records a fault where bad is true; index as i64 (or NULL s and v). */
 void em_fault_check(Em *E, int kind, int site, Val bad, Val index, int64_t size);
+
+/* ---- emit_digit.c: // and % by constants along the lanes */
+/* Lanes of x // c or x % c (e; i64), x affine with step 1 along aligned lanes, c a divisor or a multiple of 16: lane l holds
+ * *base + lane[l]; base is uniform. False: another form. */
+bool em_digit(Em *E, Expr *e, Val *base, int64_t *lane);
+bool em_digit_form(const Expr *e, int iter); /* might em_digit know e when iterator iter runs along the lanes? */
 
 /* ---- emit_tile.c */
 /* Would a load or store of a loop of n rounds with these coefficients along the lanes and along the loop be tiled? */

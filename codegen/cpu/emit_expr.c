@@ -2,6 +2,7 @@
  * addresses, masks and checks (emit.h). */
 #include "codegen/cpu/emit.h"
 #include <stdlib.h>
+#include <string.h>
 
 #define B E->b
 
@@ -179,6 +180,12 @@ static Val checked_index(Em *E, Val idx, int64_t size, Val *mask, int site) {
   return em_val(E, safe, vec, level);
 }
 
+static LLVMValueRef lane_offsets(Em *E, const int64_t *lane) {
+  LLVMValueRef x[16];
+  for (int l = 0; l < 16; l++) x[l] = em_int(E, lane[l]);
+  return LLVMConstVector(x, 16);
+}
+
 Ptr em_pointer(Em *E, int buf, const Addr *a, Val *mask, int site) {
   const EmBuf *eb = &E->buf[buf];
   int64_t scale = eb->lanes ? E->width : 1;
@@ -192,8 +199,17 @@ Ptr em_pointer(Em *E, int buf, const Addr *a, Val *mask, int site) {
     t[n++] = (Term){E->it[k].s, a->coef[k] * scale, E->it[k].level};
     if (E->it[k].vec) step += a->coef[k] * scale, vlevel = max2(vlevel, E->it[k].level);
   }
+  int64_t lane[16] = {0};
+  bool fixed = false;
   for (int i = 0; i < a->natom; i++) {
-    Val x = em_expr(E, a->atom[i].e);
+    int64_t digit[16];
+    Val x;
+    if (a->atom[i].size < 0 && em_digit(E, a->atom[i].e, &x, digit)) {
+      t[n++] = (Term){x.s, a->atom[i].coef * scale, x.level};
+      for (int l = 0; l < 16; l++) lane[l] += digit[l] * a->atom[i].coef * scale, fixed |= digit[l] != 0;
+      continue;
+    }
+    x = em_expr(E, a->atom[i].e);
     if (a->atom[i].size >= 0) x = checked_index(E, x, a->atom[i].size, mask, site);
     if (x.s) {
       t[n++] = (Term){x.s, a->atom[i].coef * scale, x.level};
@@ -212,8 +228,20 @@ Ptr em_pointer(Em *E, int buf, const Addr *a, Val *mask, int site) {
   LLVMValueRef p = n ? LLVMBuildGEP2(B, mt, eb->base, &sum.s, 1, "") : eb->base;
   LLVMValueRef c = em_int(E, a->c * scale);
   if (a->c) p = LLVMBuildGEP2(B, mt, p, &c, 1, "");
-  Ptr r = {p, max2(sum.level, vlevel), step, NULL};
-  if (irregular) {
+  Ptr r = {.p = p, .level = max2(sum.level, vlevel), .step = step};
+  bool even = true; /* the digits may add up to steps */
+  for (int l = 0; l < 16 && fixed; l++) lane[l] += step * l, even &= lane[l] == l * lane[1];
+  if (fixed && even && lane[0] == 0 && !irregular) {
+    r.step = lane[1];
+  } else if (fixed) {
+    memcpy(r.lane, lane, sizeof lane);
+    r.fixed = !irregular;
+    r.step = 0;
+    if (irregular) {
+      em_at(E, r.level);
+      r.off = LLVMBuildAdd(B, irregular, lane_offsets(E, lane), "");
+    }
+  } else if (irregular) {
     em_at(E, r.level);
     r.off = step ? LLVMBuildAdd(B, irregular, em_lanes(E, E->i64, step), "") : irregular;
   }
@@ -286,7 +314,40 @@ static LLVMValueRef load_apart(Em *E, DType t, LLVMValueRef p, int step) {
   return r;
 }
 
+/* Lanes at fixed elements lane[l] from p, all within two vectors: whole loads and a shuffle. Only elements of live lanes are
+ * read. */
+static bool few_vectors(const Ptr *p, int64_t *first, int *nvec) {
+  int64_t lo = p->lane[0], hi = lo;
+  for (int l = 1; l < 16; l++) lo = p->lane[l] < lo ? p->lane[l] : lo, hi = p->lane[l] > hi ? p->lane[l] : hi;
+  *first = lo;
+  *nvec = hi - lo < 16 ? 1 : 2;
+  return hi - lo < 32;
+}
+static LLVMValueRef load_fixed(Em *E, DType t, const Ptr *p, int64_t first, int nvec) {
+  LLVMTypeRef mt = em_mem_type(E, t), vt = em_vector(E, mt), types[2] = {vt, E->ptr};
+  LLVMValueRef x[2] = {NULL, NULL}, live = NULL;
+  if (E->live) live = em_splat(E, LLVMBuildTrunc(B, E->live, E->i32, ""));
+  for (int q = 0; q < nvec; q++) {
+    LLVMValueRef by[16], at = em_int(E, first + 16 * q);
+    for (int i = 0; i < 16; i++) {
+      int l = 0; /* the first lane that wants element i */
+      while (l < 16 && p->lane[l] != first + 16 * q + i) l++;
+      by[i] = E->live ? LLVMConstInt(E->i32, l < 16 ? (unsigned)l : INT32_MAX, 0) : LLVMConstInt(E->i1, l < 16, 0);
+    }
+    LLVMValueRef m = LLVMConstVector(by, 16);
+    if (E->live) m = LLVMBuildICmp(B, LLVMIntULT, m, live, "");
+    at = LLVMBuildGEP2(B, mt, p->p, &at, 1, "");
+    x[q] = em_call(E, "llvm.masked.load", 2, types, 4, (LLVMValueRef[]){at, align_of(E, t), m, LLVMConstNull(vt)});
+  }
+  int pick[16];
+  for (int l = 0; l < 16; l++) pick[l] = (int)(p->lane[l] - first);
+  return em_shuffle(E, x[0], x[1], 16, pick);
+}
+
 Val em_load(Em *E, int buf, const Addr *a, Val *mask, int site) {
+  return em_load_safe(E, buf, a, mask, site, false);
+}
+Val em_load_safe(Em *E, int buf, const Addr *a, Val *mask, int site, bool safe) {
   DType t = (DType)E->k->buf[buf].dtype;
   int floor_level = E->buf[buf].inner ? E->point_level : 0;
   if (mask && mask->s && LLVMIsConstant(mask->s) && !LLVMIsNull(mask->s)) { /* true in this round of an unrolled loop */
@@ -294,13 +355,21 @@ Val em_load(Em *E, int buf, const Addr *a, Val *mask, int site) {
     mask = NULL;
   }
   Ptr p = em_pointer(E, buf, a, mask, site);
-  if (!p.off && p.step == 0) return load_one(E, t, p, mask, floor_level);
+  if (!p.off && !p.fixed && p.step == 0) return load_one(E, t, p, mask, floor_level);
   int level = max2(floor_level, max2(p.level, mask ? mask->level : 0));
   LLVMTypeRef mt = em_mem_type(E, t), vt = em_vector(E, mt);
   LLVMValueRef m = mask ? em_vec(E, mask) : NULL;
   em_at(E, level);
   if (!E->buf[buf].lanes) m = both(E, m, E->mask);
   LLVMValueRef x, zero = LLVMConstNull(vt);
+  int64_t first;
+  int nvec;
+  if (p.fixed && (safe || !mask) && !E->buf[buf].lanes && few_vectors(&p, &first, &nvec) && (!E->mask || E->live)) {
+    x = load_fixed(E, t, &p, first, nvec);
+    if (mask) x = LLVMBuildSelect(B, em_vec(E, mask), x, zero, "");
+    return em_val(E, em_from_mem(E, t, x), true, level);
+  }
+  if (p.fixed) p.off = lane_offsets(E, p.lane);
   if (!p.off && (p.step == 1 || p.step == -1)) {
     LLVMValueRef at = p.p, back = em_int(E, 1 - E->width);
     if (p.step < 0) at = LLVMBuildGEP2(B, mt, at, &back, 1, "");
@@ -338,6 +407,7 @@ void em_store(Em *E, int buf, const Addr *a, Val x, DType from, Val *mask, bool 
     return;
   }
   Ptr p = em_pointer(E, buf, a, NULL, 0);
+  if (p.fixed) p.off = lane_offsets(E, p.lane);
   bool vec = p.off || p.step;
   LLVMValueRef v = em_as(E, &x, vec), m = mask ? em_as(E, mask, vec) : NULL;
   int level = E->depth; /* stores stay where they are */
@@ -454,9 +524,24 @@ static Val load_val(Em *E, Expr *e) {
     if (kb->par && kb->par[d] >= 0) continue;
     em_addr_add(E, &a, e->arg[d], eb->stride[d], e->checked ? kb->dim[d] : -1);
   }
-  return em_load(E, buf, &a, m, e->checked ? kernel_site(E->k, e) : 0);
+  bool safe = m != NULL && !e->checked;
+  for (int d = 0; d < e->n && safe; d++) {
+    int64_t lo, hi;
+    safe = em_range(E, e->arg[d], &lo, &hi) && lo >= 0 && hi < kb->dim[d];
+  }
+  return em_load_safe(E, buf, &a, m, e->checked ? kernel_site(E->k, e) : 0, safe);
 }
 static Val op_val(Em *E, Expr *e) {
+  int64_t lane[16];
+  Val base;
+  if (em_digit(E, e, &base, lane)) {
+    bool zero = true;
+    for (int l = 0; l < 16; l++) zero &= lane[l] == 0;
+    if (zero) return base;
+    LLVMValueRef v = em_vec(E, &base);
+    em_at(E, base.level);
+    return em_val(E, LLVMBuildAdd(B, v, lane_offsets(E, lane), ""), true, base.level);
+  }
   Val a[3];
   LLVMValueRef x[3];
   bool vec = false;

@@ -12,6 +12,7 @@ static LLVMValueRef plus(Em *E, LLVMValueRef base, LLVMValueRef x) {
 static void once(Em *E, int k, LLVMValueRef at, bool vec, int64_t extent, LLVMValueRef *carry, BodyFn body, void *ctx) {
   em_scope_open(E);
   em_bind(E, k, at, E->depth, vec, extent);
+  E->it[k].aligned = vec && E->aligned;
   body(E, ctx, carry);
   em_scope_close(E);
 }
@@ -19,6 +20,7 @@ static void loop(Em *E, int k, LLVMValueRef base, LLVMValueRef n, int64_t step, 
                  LLVMValueRef *carry, BodyFn body, void *ctx) {
   LLVMValueRef iv = em_loop_open(E, em_int(E, 0), n, step, nc, carry);
   em_bind(E, k, plus(E, base, iv), E->depth, vec, extent);
+  E->it[k].aligned = vec && E->aligned;
   body(E, ctx, carry);
   em_loop_close(E, nc, carry);
 }
@@ -42,6 +44,7 @@ static void tail(Em *E, int k, LLVMValueRef at, LLVMValueRef left, int64_t exten
   E->mask = lanes_below(E, left);
   E->live = left;
   em_bind(E, k, at, E->depth, true, extent);
+  E->it[k].aligned = E->aligned;
   body(E, ctx, carry);
   E->mask = E->live = NULL;
   em_scope_close(E);
@@ -53,6 +56,7 @@ void em_vec_for(Em *E, int k, LLVMValueRef base, int64_t n, LLVMValueRef nrt, in
   if (n == 0) return;
   int outer = E->vec_iter;
   E->vec_iter = k;
+  E->aligned = w == 16 && (!base || base == E->unit_base); /* units begin at multiples of 64 */
   if (n > 0) {
     int64_t full = n / w * w;
     if (full == w)

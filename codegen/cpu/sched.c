@@ -7,8 +7,8 @@ typedef struct Access {
   int buf;
   bool store;
   Addr a;
-  uint64_t atoms;
-} Access; /* atoms: iterators inside the data parts */
+  uint64_t atoms, rough;
+} Access; /* atoms: iterators inside the data parts; rough: those along which lanes need a gather */
 typedef struct Use {
   uint64_t value;
   double ops;
@@ -78,7 +78,12 @@ static void find_load(Find *f, Expr *e) {
       for (int n = 0; n < i->n; n++)
         if (i->arg[n]->kind != EX_ITER) find(f, i->arg[n]);
   }
-  for (int i = 0; i < x.a.natom; i++) x.atoms |= below(f, x.a.atom[i].e);
+  for (int i = 0; i < x.a.natom; i++) {
+    uint64_t m = below(f, x.a.atom[i].e);
+    x.atoms |= m;
+    for (int k = 0; k < EM_ITERS; k++)
+      if ((m & bit(k)) && !em_digit_form(x.a.atom[i].e, k)) x.rough |= bit(k);
+  }
   vec_push(f->arena, &f->acc, x);
 }
 /* Visits each expression once; the iterators of loads' affine subscripts are not values. */
@@ -212,10 +217,11 @@ static double body_cost(const Use *u, int v, uint64_t loop, int64_t n, bool redu
     const Access *x = &u->acc[i];
     if (x->store && reduces) continue; /* once, after the loop */
     int64_t step = v < 0 ? 0 : x->a.coef[v];
-    bool irregular = v >= 0 && (x->atoms & bit(v)), tiled = false;
+    bool irregular = v >= 0 && (x->rough & bit(v)), digits = v >= 0 && (x->atoms & bit(v)), tiled = false;
     for (int k = 0; k < EM_ITERS && !tiled; k++)
       tiled = (loop & bit(k)) && em_tiles(step, x->a.coef[k], n, x->store) && !x->a.natom;
     c += irregular                             ? 24
+         : digits                              ? 3
          : step == 0                           ? (x->store && v >= 0 ? 16 : 0.6)
          : step == 1                           ? 1
          : step == -1                          ? 2
@@ -230,8 +236,10 @@ static double prod_axes(const Axis *a, int n) {
   for (int i = 0; i < n; i++) p *= (double)a[i].n;
   return p;
 }
-/* Vector operations a point (VEC_POINT: a vector of points). */
-static double group_cost(const Kernel *k, const Use *u, SGroup *g, int vp_iter, uint64_t beside, int width) {
+/* Vector operations a point (VEC_POINT: a vector of points). own_lanes: a reduction whose order is free runs its lanes along the
+ * last own axis. */
+static double cost_with(const Kernel *k, const Use *u, SGroup *g, int vp_iter, uint64_t beside, int width,
+                        bool own_lanes) {
   double own = prod_axes(g->own, g->nown), red = prod_axes(g->red, g->nred), lanes = 1, extra = 0;
   int v = vp_iter;
   g->vec = VEC_POINT;
@@ -242,7 +250,7 @@ static double group_cost(const Kernel *k, const Use *u, SGroup *g, int vp_iter, 
     g->vec = VEC_NONE;
     if (last->kind == ST_SCAN) {
       extra = 3;
-    } else if (g->reduces && !chain) {
+    } else if (g->reduces && !chain && !own_lanes) {
       if (g->nred) g->vec = VEC_INNER, v = g->red[g->nred - 1].iter, lanes = lanes_of(g->red[g->nred - 1].n, width);
     } else if (g->nown) {
       g->vec = VEC_OWN, v = g->own[g->nown - 1].iter, lanes = lanes_of(g->own[g->nown - 1].n, width);
@@ -267,6 +275,17 @@ static double group_cost(const Kernel *k, const Use *u, SGroup *g, int vp_iter, 
     }
   if (g->vec == VEC_INNER) after += 30;
   return g->vec == VEC_OWN ? own / lanes * (red * c + after) : own * (red / lanes * c + after);
+}
+static double group_cost(const Kernel *k, const Use *u, SGroup *g, int vp_iter, uint64_t beside, int width) {
+  double c = cost_with(k, u, g, vp_iter, beside, width, false);
+  bool free = g->reduces && g->nown && vp_iter < 0;
+  for (int i = 0; i < g->n; i++) free = free && !sched_ordered(&k->stage[g->first + i]);
+  if (!free) return c;
+  VecPlace vec = g->vec;
+  double other = cost_with(k, u, g, vp_iter, beside, width, true);
+  if (other < c) return other;
+  g->vec = vec;
+  return c;
 }
 
 /* P axes beside vp along which a kernel without loops of its own may transpose. */
