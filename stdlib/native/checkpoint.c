@@ -220,8 +220,7 @@ static bool run_resume(void *ctx, int nattr, const Attr *attr, int nin, const Te
 static bool write_state(Run *r, int n, const Attr *attr, const Tensor *t, Fault *f) {
   char id[17];
   snprintf(id, sizeof id, "%016llx", (unsigned long long)r->id);
-  const StMeta meta[] = {
-      {"format", "tg"}, {"tg.kind", "checkpoint"}, {"tg.version", "1"}, {"tg.run", id}, {"tg.about", r->about}};
+  const StMeta meta[] = {{"tg.kind", "checkpoint"}, {"tg.version", "1"}, {"tg.run", id}, {"tg.about", r->about}};
   const char **name = malloc(sizeof *name * (size_t)(n + 1));
   if (!name) return fault_set(f, R_MEMORY, (Span){0}, "out of memory"), false;
   for (int k = 0; k < n; k++) name[k] = attr[k].s;

@@ -4,17 +4,16 @@
  * sums), each leaf under its name, and metadata that tell whose it is:
  *   tg.kind "checkpoint"   tg.version "1"   tg.run (16 hex digits)   tg.about (lines `name = value`)   tg.crc32
  * It is written aside, fsynced and renamed, so at any moment there is one whole file or none. Reading checks every byte
- * (checksum), the run (its random streams: seed and place in the program), the settings, and every name, dtype and shape:
- * a checkpoint of another run is an error that says what differs, and never silently used or overwritten.
+ * (checksum), the run (its random streams: seed and place in the program), the settings, and every name, dtype and
+ * shape: a checkpoint of another run is an error that says what differs, and never silently used or overwritten.
  *
  * Natives, both effects:
- *   resume      attributes 0.s path, 1.s settings, 2.s a prefix of names or "", 3.. .s names; in: run i64, a tensor for each
- *               name; out: the tensors of the file, or those of `in` when there is none. What has the prefix may have fewer
- *               rows in the file (a shorter run's history); the others stay as in `in`. Makes the folders, removes what
- *               killed writers left.
- *   checkpoint  0.s path, 1.f seconds, 2.. .s names; in: due bool, a tensor for each name. Writes when due, or when so
- *               many seconds have passed since the last write; else it only looks at the clock. `resume` came before.
- * Faults: R_CHECKPOINT. */
+ *   resume      attributes 0.s path, 1.s settings, 2.s a prefix of names or "", 3.. .s names; in: run i64, a tensor for
+ * each name; out: the tensors of the file, or those of `in` when there is none. What has the prefix may have fewer rows
+ * in the file (a shorter run's history); the others stay as in `in`. Makes the folders, removes what killed writers
+ * left. checkpoint  0.s path, 1.f seconds, 2.. .s names; in: due bool, a tensor for each name. Writes when due, or when
+ * so many seconds have passed since the last write; else it only looks at the clock. `resume` came before. Faults:
+ * R_CHECKPOINT. */
 #ifndef TG_STDLIB_NATIVE_CHECKPOINT_H
 #define TG_STDLIB_NATIVE_CHECKPOINT_H
 #include "stdlib/native/host.h"

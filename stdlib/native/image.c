@@ -16,7 +16,7 @@ typedef struct PngImage { /* png_image of png.h, PNG_IMAGE_VERSION 1 */
 } PngImage;
 enum { PNG_VERSION = 1, PNG_ALPHA = 1, PNG_COLOR = 2, PNG_16BIT_SRGB = 4 };
 
-enum { TJ_GREY = 6, TJ_RGB = 0, TJ_LIMIT_SCANS = 32768, TJ_ACCURATE_DCT = 4096, TJ_FATAL = 1 };
+enum { TJ_GREY = 6, TJ_RGB = 0, TJ_LIMIT_SCANS = 32768, TJ_ACCURATE_DCT = 4096 };
 
 /* Written once under pthread_once, constant afterwards. */
 static struct {
@@ -29,7 +29,6 @@ static struct {
                        int format, int flags);
   int (*tj_destroy)(void *);
   char *(*tj_error)(void *);
-  int (*tj_code)(void *);
   bool png, jpeg;
 } lib;
 static pthread_once_t png_once = PTHREAD_ONCE_INIT, jpeg_once = PTHREAD_ONCE_INIT;
@@ -54,7 +53,6 @@ static void load_jpeg(void) {
   lib.jpeg &= find(l, "tjDecompress2", &lib.tj_decompress);
   lib.jpeg &= find(l, "tjDestroy", &lib.tj_destroy);
   lib.jpeg &= find(l, "tjGetErrorStr2", &lib.tj_error);
-  lib.jpeg &= find(l, "tjGetErrorCode", &lib.tj_code);
 }
 
 /* ---- headers ---------------------------------------------------------------------------------------------------- */
@@ -159,22 +157,25 @@ static bool png_pixels(const Header *h, const uint8_t *file, size_t bytes, uint8
   return ok;
 }
 
+/* A warning that many cameras' files give; the pixels are whole. All else that TurboJPEG reports is damage. */
+static bool harmless(const char *message) { return strstr(message, "extraneous bytes") != NULL; }
+
 static bool jpeg_pixels(const Header *h, const uint8_t *file, size_t bytes, uint8_t *px, int *n, const char *path,
                         Fault *f) {
   pthread_once(&jpeg_once, load_jpeg);
   if (!lib.jpeg) return io_fail(f, path, "reading JPEG needs libturbojpeg; on Debian: apt install libturbojpeg0");
   void *tj = lib.tj_init();
   if (!tj) return fault_set(f, R_MEMORY, (Span){0}, "out of memory"), false;
-  int w, ht, sub, space;
-  bool ok = lib.tj_header(tj, file, bytes, &w, &ht, &sub, &space) == 0 || lib.tj_code(tj) != TJ_FATAL;
+  int w = 0, ht = 0, sub, space;
+  bool ok = lib.tj_header(tj, file, bytes, &w, &ht, &sub, &space) == 0 || harmless(lib.tj_error(tj));
   if (ok && (w != h->width || ht != h->height)) {
     lib.tj_destroy(tj);
     return io_fail(f, path, "is a malformed JPEG file");
   }
   *n = h->channels;
-  if (ok && lib.tj_decompress(tj, file, bytes, px, w, 0, ht, *n == 1 ? TJ_GREY : TJ_RGB,
-                              TJ_ACCURATE_DCT | TJ_LIMIT_SCANS)) /* other warnings leave the pixels whole */
-    ok = lib.tj_code(tj) != TJ_FATAL && strncmp(lib.tj_error(tj), "Premature end", 13);
+  if (ok &&
+      lib.tj_decompress(tj, file, bytes, px, w, 0, ht, *n == 1 ? TJ_GREY : TJ_RGB, TJ_ACCURATE_DCT | TJ_LIMIT_SCANS))
+    ok = harmless(lib.tj_error(tj));
   if (!ok) io_fail(f, path, "is a damaged JPEG file (%.100s)", lib.tj_error(tj));
   lib.tj_destroy(tj);
   return ok;

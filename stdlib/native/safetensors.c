@@ -5,7 +5,7 @@
 #include <string.h>
 #include <zlib.h>
 
-static const char CRC_KEY[] = "tg.crc32";
+static const char CRC_KEY[] = "tg.crc32", FORMAT_KEY[] = "format", FORMAT[] = "tg";
 enum { CRC_DIGITS = 8, CHUNK = 1 << 20 };
 
 /* Codes and bytes an element; those that tg has no dtype for are listed and refused when read. */
@@ -180,6 +180,9 @@ static bool read_header(Reader *r) {
       meta = true;
   }
   if (!ok || !json_end(&r->j)) return malformed(r);
+  for (int k = 0; k < r->meta.n && !r->out->crc_at; k++)
+    if (!strcmp(r->meta.at[k].key, FORMAT_KEY) && !strcmp(r->meta.at[k].value, FORMAT))
+      return io_fail(r->in->fault, r->in->path, "is damaged: its metadata lack `%s`", CRC_KEY);
   return consistent(r);
 }
 
@@ -268,7 +271,7 @@ static JsonText make_header(Arena *a, int n, const char *const *name, const Tens
   JsonText h = {0};
   json_printf(a, &h, "{\"__metadata__\":{\"%s\":\"", CRC_KEY);
   *crc_at = h.n;
-  json_printf(a, &h, "00000000\"");
+  json_printf(a, &h, "00000000\",\"%s\":\"%s\"", FORMAT_KEY, FORMAT);
   for (int k = 0; k < nmeta; k++) {
     vec_push(a, &h, ',');
     json_quote(a, &h, meta[k].key);
@@ -375,8 +378,8 @@ static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tens
   Arena *a = arena_new();
   const char **name = arena_array(a, const char *, nin);
   for (int k = 0; k < nin; k++) name[k] = attr[k + 2].s;
-  StMeta meta[] = {{"format", "tg"}, {"tg.kind", attr[1].s}};
-  bool ok = st_write(io_path(ctx, attr[0].s, buf), nin, name, in, *attr[1].s ? 2 : 1, meta, f);
+  StMeta meta[] = {{"tg.kind", attr[1].s}};
+  bool ok = st_write(io_path(ctx, attr[0].s, buf), nin, name, in, *attr[1].s ? 1 : 0, meta, f);
   arena_free(a);
   return run_status(ok, f);
 }

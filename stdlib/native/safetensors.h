@@ -4,9 +4,10 @@
  *   N bytes   JSON: {"__metadata__": {text: text}, "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [from,
  * to]}} the rest  row-major little-endian data; offsets count from its beginning, and cover it without hole or overlap
  *
- * What is written here also has the metadata `tg.crc32`: the CRC-32 of the whole file with its own eight digits as
- * zeros. Every reader of data checks it where it is there, so a flipped bit is an error and never a weight. The data
- * are ordered by descending element size, so that each tensor is aligned; the header is in the order given.
+ * What is written here also has the metadata `format` = "tg" and `tg.crc32`: the CRC-32 of the whole file with its own
+ * eight digits as zeros. Every reader of data checks it where it is there, so a flipped bit is an error and never a
+ * weight. The data are ordered by descending element size, so that each tensor is aligned; the header is in the order
+ * given.
  *
  * Faults: M_FILE with the path. Everything returned lives in the arena that was given. */
 #ifndef TG_STDLIB_NATIVE_SAFETENSORS_H
@@ -50,7 +51,7 @@ int st_compare(Arena *a, const StFile *s, int n, const char *const *name, const 
 bool st_check(Arena *a, const StFile *s, const char *path, int n, const char *const *name, const FileTensor *want,
               bool exact, const char *what, Fault *f);
 
-/* Writes aside, fsyncs, renames; names are distinct. */
+/* Writes aside, fsyncs, renames; names are distinct. `format` and `tg.crc32` are added to the metadata. */
 bool st_write(const char *path, int n, const char *const *name, const Tensor *t, int nmeta, const StMeta *meta,
               Fault *f);
 
