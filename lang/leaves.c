@@ -63,8 +63,7 @@ static void walk_cell(LeafWalk *w, Member *m, LeafKind kind, const char *path) {
   const Shared *s = find_shared(w, m->id);
   if (!s) {
     Value *now = kind == LEAF_STATE ? next_value(w->E, m->id, m->v) : m->v, *to = w->fn(w, now, kind, path);
-    bool same = kind == LEAF_STATE && to == now;
-    const void *id = !w->rebuild || same ? m->id : arena_alloc(w->E->a, 1);
+    const void *id = !w->rebuild || to == now ? m->id : arena_alloc(w->E->a, 1);
     vec_push(w->E->a, &w->seen, ((Shared){m->id, id, to}));
     s = &w->seen.at[w->seen.n - 1];
   }
