@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORD_AT = 3, MAX_TAPES = 4, MIN_RECORDED = 2 };
+enum { RECORD_AT = 3, MAX_TAPES = 4, MIN_RECORDED = 2, FAULT_ROOM = 64 };
+_Static_assert(sizeof(CuFault) <= FAULT_ROOM, "room for the fault record");
 
 typedef struct Taped {
   void **key;
@@ -28,7 +29,7 @@ typedef struct Segment {
 typedef struct CallMemory {
   struct CallMemory *next;
   const CallStep *call;
-  char *pinned; /* arguments, then results */
+  char *pinned; /* the fault record, arguments, then results */
   size_t bytes;
   RtMark *mark; /* behind the copies of its results */
 } CallMemory;
@@ -171,19 +172,23 @@ void dev_free(Plan *p) {
 }
 
 /* ---- Faults ------------------------------------------------------------------------------------------------------ */
+static bool no_fault(DevPlan *v, const CuFault *r, Fault *fault) {
+  v->unchecked = false;
+  if (!r->kind) return true;
+  Span at = r->site >= 0 && r->site < v->nsite ? v->site[r->site] : NO_SPAN;
+  if (r->kind == KF_INDEX)
+    fault_set(fault, R_INDEX, at, "index %lld is out of range for size %lld", (long long)r->index, (long long)r->size);
+  else
+    fault_set(fault, R_DIVZERO, at, "integer division by zero");
+  return false;
+}
+
+/* Waits, if a kernel that can fault has been queued. */
 static bool check(Plan *p, Fault *fault) {
   DevPlan *v = p->dev;
   CuFault r;
   if (!v->unchecked) return true;
-  if (!v->d->op->get(v->d, &r, v->record, sizeof r)) return failed(v, fault);
-  v->unchecked = false;
-  if (!r.kind) return true;
-  Span at = r.site >= 0 && r.site < v->nsite ? v->site[r.site] : NO_SPAN;
-  if (r.kind == KF_INDEX)
-    fault_set(fault, R_INDEX, at, "index %lld is out of range for size %lld", (long long)r.index, (long long)r.size);
-  else
-    fault_set(fault, R_DIVZERO, at, "integer division by zero");
-  return false;
+  return done(v, v->d->op->get(v->d, &r, v->record, sizeof r), fault) && no_fault(v, &r, fault);
 }
 
 /* ---- Copies ------------------------------------------------------------------------------------------------------ */
@@ -314,6 +319,7 @@ static CallMemory *call_memory(DevPlan *v, const CallStep *c) {
   CallMemory *m = calloc(1, sizeof *m);
   if (!m) return NULL;
   m->call = c;
+  m->bytes = FAULT_ROOM;
   for (int i = 0; i < c->narg + c->nres; i++) m->bytes += (tensor_bytes(&c->tensor[i]) + 63) / 64 * 64;
   void *at;
   if (!v->d->op->pin(v->d, m->bytes, &at)) {
@@ -338,8 +344,8 @@ bool dev_call(Plan *p, CallStep *c, void *native_ctx, Fault *fault) {
   DevPlan *v = p->dev;
   CallMemory *m = call_memory(v, c);
   if (!m) return failed(v, fault);
-  bool ok = true;
-  size_t at = 0;
+  bool ok = true, fetches = false;
+  size_t at = FAULT_ROOM;
   for (int i = 0; i < c->narg && ok; i++) {
     size_t bytes = tensor_bytes(&c->tensor[i]);
     const void *h = v->host[c->value[i]];
@@ -349,14 +355,19 @@ bool dev_call(Plan *p, CallStep *c, void *native_ctx, Fault *fault) {
     } else {
       c->tensor[i].data = m->pinned + at;
       if (h)
-        memcpy(m->pinned + at, h, bytes); /* a result of this call's last run: arguments lie before results */
+        memmove(m->pinned + at, h, bytes); /* a result of this call's last run: arguments lie before results */
       else if (bytes)
-        ok = v->d->op->get(v->d, m->pinned + at, p->addr[c->value[i]], bytes);
+        ok = fetches = v->d->op->get_async(v->d, m->pinned + at, p->addr[c->value[i]], bytes);
     }
     at += (bytes + 63) / 64 * 64;
   }
+  if (ok && v->unchecked) {
+    ok = v->d->op->get_async(v->d, m->pinned, v->record, sizeof(CuFault));
+    fetches = true;
+  }
+  if (ok && fetches) ok = v->d->op->wait(v->d);
   if (!ok) return failed(v, fault);
-  if (!check(p, fault)) return false;
+  if (v->unchecked && !no_fault(v, (const CuFault *)(const void *)m->pinned, fault)) return false;
   if (m->mark && !v->d->op->wait_mark(v->d, m->mark)) return failed(v, fault);
   forget(p, m);
   for (int i = c->narg; i < c->narg + c->nres; i++) {

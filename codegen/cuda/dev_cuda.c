@@ -107,9 +107,11 @@ static void cuda_unpin(RtDevice *d, void *p) {
 static bool cuda_put(RtDevice *d, void *dst, const void *src, size_t bytes) {
   return !bytes || done(d, of(d)->cu.cuMemcpyHtoDAsync_v2(ptr(dst), src, bytes, of(d)->stream), "copying to the device");
 }
+static bool cuda_get_async(RtDevice *d, void *dst, const void *src, size_t bytes) {
+  return !bytes || done(d, of(d)->cu.cuMemcpyDtoHAsync_v2(dst, ptr(src), bytes, of(d)->stream), "copying from the device");
+}
 static bool cuda_get(RtDevice *d, void *dst, const void *src, size_t bytes) {
-  if (bytes && !done(d, of(d)->cu.cuMemcpyDtoHAsync_v2(dst, ptr(src), bytes, of(d)->stream), "copying from the device")) return false;
-  return done(d, of(d)->cu.cuStreamSynchronize(of(d)->stream), "a kernel");
+  return cuda_get_async(d, dst, src, bytes) && done(d, of(d)->cu.cuStreamSynchronize(of(d)->stream), "a kernel");
 }
 static bool cuda_copy(RtDevice *d, void *dst, const void *src, size_t bytes) {
   return !bytes || done(d, of(d)->cu.cuMemcpyDtoDAsync_v2(ptr(dst), ptr(src), bytes, of(d)->stream), "copying on the device");
@@ -189,6 +191,7 @@ static const RtDeviceOps ops = {
     .put = cuda_put,
     .put_async = cuda_put,
     .get = cuda_get,
+    .get_async = cuda_get_async,
     .copy = cuda_copy,
     .zero = cuda_zero,
     .load = cuda_load,

@@ -93,8 +93,8 @@ int64_t cu_chunks(const Stage *s);
 /* Declares `name` as the partial sum of chunk number `chunk` of the outputs at hand, by one thread. */
 void cu_chunk_serial(Cu *c, const Stage *s, const char *chunk, const char *name);
 /* The same by 64 threads (`t` counts them, `red` is their shared memory); valid in thread t == 0. All threads of the block come
- * here equally often; `live` is a C expression, false: no chunk. */
-void cu_chunk_group(Cu *c, const Stage *s, const char *chunk, const char *live, const char *name);
+ * here equally often; `live` is a C expression, false: no chunk. again: it is in a loop, and red is written anew. */
+void cu_chunk_group(Cu *c, const Stage *s, const char *chunk, const char *live, const char *name, bool again);
 /* Emits the aligned pairwise tree over n partial results: `fetch` is a C expression of partial number q. */
 void cu_tree(Cu *c, const Stage *s, const char *n, const char *fetch, const char *name);
 bool cu_is_arg(const Stage *s);

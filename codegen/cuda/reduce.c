@@ -85,7 +85,7 @@ static void arg_scan(Cu *c, const Stage *s, const char *name, const char *from, 
   text_line(c->t, "}");
 }
 
-static void arg_group(Cu *c, const Stage *s, const char *live, const char *name) {
+static void arg_group(Cu *c, const Stage *s, const char *live, const char *name, bool again) {
   int r = c->nred++;
   const char *type = cu_reg((DType)s->body->dtype), *v = arena_printf(c->a, "q%d", r);
   text_line(c->t, "%s *const val%d = (%s *)red_;", type, r, type);
@@ -111,7 +111,7 @@ static void arg_group(Cu *c, const Stage *s, const char *live, const char *name)
   text_line(c->t, "}");
   text_line(c->t, "}");
   text_line(c->t, "}");
-  text_line(c->t, "__syncthreads();");
+  if (again) text_line(c->t, "__syncthreads();");
 }
 
 /* ---- chunks ------------------------------------------------------------------------------------------------------ */
@@ -166,9 +166,9 @@ void cu_chunk_serial(Cu *c, const Stage *s, const char *chunk, const char *name)
 }
 
 /* A group's threads walk whole rows 64 apart, each in its own accumulator. */
-void cu_chunk_group(Cu *c, const Stage *s, const char *chunk, const char *live, const char *name) {
+void cu_chunk_group(Cu *c, const Stage *s, const char *chunk, const char *live, const char *name, bool again) {
   if (cu_is_arg(s)) {
-    arg_group(c, s, live, name);
+    arg_group(c, s, live, name, again);
     return;
   }
   DType t;
@@ -204,7 +204,7 @@ void cu_chunk_group(Cu *c, const Stage *s, const char *chunk, const char *live, 
   text_line(c->t, "%s = %s;", name, cu_combine(c, op, t, name, "w"));
   text_line(c->t, "}");
   text_line(c->t, "}");
-  text_line(c->t, "__syncthreads();");
+  if (again) text_line(c->t, "__syncthreads();");
 }
 
 /* Chunk ranges meet as soon as both halves are there; leftovers join from the right. */

@@ -146,7 +146,7 @@ static void reduce_block(Cu *c, const Stage *s) {
     text_line(c->t, "const i64 task = base + threadIdx.x / 64;");
     text_line(c->t, "const int live = task < %" PRId64 "ll;", tasks);
     decode_own(c, s, arena_printf(c->a, "live ? task / %" PRId64 "ll : 0", chunks));
-    cu_chunk_group(c, s, arena_printf(c->a, "(task %% %" PRId64 "ll)", chunks), "live", r);
+    cu_chunk_group(c, s, arena_printf(c->a, "(task %% %" PRId64 "ll)", chunks), "live", r, tasks > groups);
     text_line(c->t, "if (live && t == 0) {");
     if (tree)
       text_line(c->t, "part%d[task] = %s;", number_of(c, s), r);
@@ -219,7 +219,7 @@ static void spread_chunks(Cu *c, const Stage *s, int64_t tasks, int64_t chunks, 
     text_line(c->t, "const i64 task = (i64)blockIdx.x * 4 + threadIdx.x / 64;");
     text_line(c->t, "const int live = task < %" PRId64 "ll;", tasks);
     bind_output(c, s, arena_printf(c->a, "live ? task / %" PRId64 "ll : 0", chunks), s->nown);
-    cu_chunk_group(c, s, q, "live", r);
+    cu_chunk_group(c, s, q, "live", r, false);
     text_line(c->t, "if (live && t == 0) {");
   } else {
     open_flat(c, tasks);

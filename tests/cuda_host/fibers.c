@@ -153,6 +153,7 @@ static int release(World *w, int *result) {
 
 static int run_block(World *w, Order order, uint32_t *seed) {
   int turn[MAX_THREADS], result = 0;
+  uint32_t resting = order == ORDER_SHUFFLE ? next_random(seed) : 0;
   for (int i = 0; i < w->n; i++) {
     Fiber *f = &w->fiber[i];
     char *top = w->stacks + (size_t)(i + 1) * STACK;
@@ -166,15 +167,20 @@ static int run_block(World *w, Order order, uint32_t *seed) {
   }
   for (;;) {
     make_turns(turn, w->n, order, seed);
+    /* shuffled warps also go at different paces: half of them rest for a while */
+    if (order == ORDER_SHUFFLE && next_random(seed) % 16 == 0) resting = next_random(seed);
+    bool any = false;
+    for (int i = 0; i < w->n; i++) any |= w->fiber[i].state == READY && !(resting >> (i / WARP) & 1);
     for (int i = 0; i < w->n; i++) {
       Fiber *f = &w->fiber[turn[i]];
-      if (f->state != READY) continue;
+      if (f->state != READY || (any && resting >> (turn[i] / WARP) & 1)) continue;
       w->at = turn[i];
       w->shim.thread.x = (unsigned)turn[i];
       fiber_switch(&w->main_sp, f->sp);
     }
     int moved = release(w, &result);
     if (moved < 0) return result;
+    for (int i = 0; i < w->n && !moved; i++) moved = w->fiber[i].state == READY;
     if (!moved) {
       fprintf(stderr, "fake driver: threads wait for each other for ever\n");
       return LAUNCH_FAILED;
