@@ -9,6 +9,7 @@
 #include "codegen/aot/aot.h"
 #include "codegen/rt/lib.h"
 #include "lang/export.h"
+#include "stdlib/native/safetensors.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 /* Rows of the plans of a run-time batch; a probe at two sizes shows whether rows are independent. */
-static const int64_t block_rows[] = {1, 4, 16, 64, 256};
+static const int64_t block_rows[] = {1, 2, 4, 8, 16, 64, 256};
 enum { NBLOCK = sizeof block_rows / sizeof *block_rows, PROBE_A = 61, PROBE_B = 67, GOLDEN_ROWS = 5, GOLDEN_BYTES = 1 << 20 };
 
 /* An export at one number of rows. */
@@ -67,6 +68,12 @@ static bool take_shots(Build *b, int k) {
   Made *m = &b->made[k];
   m->shot = arena_array(b->a, Shot, NBLOCK + 3);
   if (!take_shot(b, k, block_rows[0], &m->shot[0])) return false;
+  const Export *x = &m->shot[0].x;
+  if (aot_reserved(x->name)) {
+    Diag *g = diag_add(b->h->diags, T_EXPORT, x->span, "a library has a function `%s_%s` of its own", b->lib.name, x->name);
+    diag_help(b->h->diags, g, "give the export another name");
+    return false;
+  }
   m->batched = m->shot[0].x.batch != NULL;
   m->nplan = m->batched ? NBLOCK : 1;
   m->n = 1;
@@ -174,6 +181,22 @@ static bool check_batch(Build *b, int k) {
   return false;
 }
 
+/* A parameter's name in C and Python: no keyword, and none that the function has already. */
+static const char *safe_name(Build *b, const char *name, const char *batch, int n, const AotTensor *taken) {
+  static const char *const words[] = {
+      "alignas", "alignof", "and", "as", "asm", "assert", "async", "auto", "await", "bool", "break", "case", "catch", "char", "class",
+      "const", "constexpr", "context", "continue", "def", "default", "del", "delete", "do", "double", "elif", "else", "enum", "except",
+      "explicit", "export", "extern", "false", "finally", "float", "for", "friend", "from", "global", "goto", "if", "import", "in",
+      "inline", "int", "is", "lambda", "len", "long", "mutable", "namespace", "new", "noexcept", "none", "nonlocal", "not", "np",
+      "nullptr", "operator", "or", "pass", "private", "protected", "public", "raise", "register", "restrict", "return", "self", "short",
+      "signed", "sizeof", "static", "struct", "switch", "template", "this", "throw", "true", "try", "typedef", "typename", "typeof",
+      "union", "unsigned", "using", "virtual", "void", "volatile", "while", "with", "xor", "yield", "ctypes", "None", "True", "False"};
+  bool bad = batch && !strcmp(name, batch);
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) bad |= !strcmp(name, words[i]);
+  for (int i = 0; i < n; i++) bad |= !strcmp(name, taken[i].name);
+  return bad ? safe_name(b, arena_printf(b->a, "%s_", name), batch, n, taken) : name;
+}
+
 static AotTensor aot_tensor(Build *b, const ExportTensor *t, bool batched) {
   return (AotTensor){t->name, t->dtype, t->rank, arena_copy(b->a, t->dim, sizeof *t->dim * (size_t)t->rank), batched};
 }
@@ -279,11 +302,14 @@ static void make_export(Build *b, int k, AotExport *x) {
   Made *m = &b->made[k];
   const Export *e = &m->shot[0].x;
   *x = (AotExport){.name = e->name, .doc = e->doc, .signature = e->signature, .batch = e->batch, .nin = e->nin, .nout = e->nout, .nvariant = m->nplan};
-  x->in = arena_array(b->a, AotTensor, e->nin);
-  x->out = arena_array(b->a, AotTensor, e->nout);
+  AotTensor *all = arena_array(b->a, AotTensor, e->nin + e->nout);
+  x->in = all;
+  x->out = all + e->nin;
   x->variant = arena_array(b->a, AotVariant, m->nplan);
-  for (int i = 0; i < e->nin; i++) x->in[i] = aot_tensor(b, &e->in[i], e->in[i].batched);
-  for (int i = 0; i < e->nout; i++) x->out[i] = aot_tensor(b, &e->out[i], m->out_batched[i]);
+  for (int i = 0; i < e->nin + e->nout; i++) {
+    all[i] = i < e->nin ? aot_tensor(b, &e->in[i], e->in[i].batched) : aot_tensor(b, &e->out[i - e->nin], m->out_batched[i - e->nin]);
+    all[i].name = safe_name(b, all[i].name, e->batch, i, all);
+  }
   for (int i = 0; i < m->nplan; i++) x->variant[i] = (AotVariant){m->batched ? m->shot[i].rows : 0, m->shot[i].r};
   const Shot *large = &m->shot[m->nplan - 1];
   int64_t rows = m->batched ? large->rows : 1;
@@ -313,7 +339,20 @@ static bool make_library(Build *b) {
       if (!strcmp(konst.at[i].name, konst.at[j].name)) konst.at[i].name = arena_printf(b->a, "%s_%d", konst.at[i].name, i);
   }
   l->nconst = konst.n, l->konst = konst.at;
+  const char *w = b->o->weights;
+  l->weights = !w ? AOT_EMBED : !strcmp(w, "caller") ? AOT_CALLER : AOT_FILE;
+  if (l->weights == AOT_FILE) l->weights_file = w; /* relative: beside the library */
   return true;
+}
+
+static bool write_weights(Build *b, const char *dir, Fault *fault) {
+  const AotLibrary *l = &b->lib;
+  const char **name = arena_array(b->a, const char *, l->nconst);
+  Tensor *t = arena_array(b->a, Tensor, l->nconst);
+  if (l->weights != AOT_FILE) return true;
+  for (int i = 0; i < l->nconst; i++) name[i] = l->konst[i].name, t[i] = *l->konst[i].t;
+  const char *path = *l->weights_file == '/' ? l->weights_file : arena_printf(b->a, "%s%s", dir, l->weights_file);
+  return st_write(path, l->nconst, name, t, 0, NULL, fault);
 }
 
 /* ---- Files --------------------------------------------------------------------------------------------------------------- */
@@ -407,7 +446,8 @@ static int build_unit(Build *b, const char *path, const char *text, size_t len) 
   AotOutput o;
   const char *what = !strcmp(b->o->emit, "so") ? "obj" : b->o->emit;
   if (!aot_emit(&b->lib, b->g, h->diags, b->o->target, what, b->a, &o, &fault)) return fault_code(b, &fault);
-  int code = write_all(b, out, dir, &o);
+  bool weights = write_weights(b, dir, &fault);
+  int code = weights ? write_all(b, out, dir, &o) : fault_code(b, &fault);
   free(o.object);
   return code;
 }

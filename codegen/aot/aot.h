@@ -56,6 +56,9 @@ typedef struct AotLibrary {
   int threads;          /* that plans are made for */
 } AotLibrary;
 
+/* Would a function of this name be taken for one of the library's own? */
+bool aot_reserved(const char *name);
+
 /* "native", "x86-64-v3", "x86-64-v4", "portable", "aarch64"; NULL name ends the table. */
 typedef struct AotTarget { const char *name, *what; } AotTarget;
 extern const AotTarget aot_targets[];

@@ -13,8 +13,6 @@ int target_machines(const char *target, Machine *out); /* 0: no such target */
 
 /* wrappers.c: the public functions. */
 void wrappers_emit(LLVMModuleRef m, const AotLibrary *l, LLVMValueRef lib);
-/* An export whose name would be taken by the library's own functions: which, or NULL. */
-const char *wrappers_reserved(const char *name);
 
 /* texts.c */
 char *header_text(Arena *a, const AotLibrary *l);

@@ -16,13 +16,18 @@ static const Row rows[] = {
 };
 enum { NROW = sizeof rows / sizeof *rows };
 
-const char *wrappers_reserved(const char *name) {
-  static const char *const more[] = {"context", "options"};
+bool aot_reserved(const char *name) {
+  static const char *const more[] = {"context", "options", "tensor", "managed"}, *const tail[] = {"_dl", "_dlpack"};
   for (int i = 0; i < NROW; i++)
-    if (!strcmp(rows[i].name, name)) return rows[i].name;
-  for (int i = 0; i < 2; i++)
-    if (!strcmp(more[i], name)) return more[i];
-  return NULL;
+    if (!strcmp(rows[i].name, name)) return true;
+  for (int i = 0; i < 4; i++)
+    if (!strcmp(more[i], name)) return true;
+  size_t n = strlen(name);
+  for (int i = 0; i < 2; i++) {
+    size_t m = strlen(tail[i]);
+    if (n > m && !strcmp(name + n - m, tail[i])) return true;
+  }
+  return false;
 }
 
 typedef struct Build {

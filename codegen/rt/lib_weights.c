@@ -3,6 +3,7 @@
  * The header is JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}. Only what is looked for is
  * read: a name as a quoted key, then the two offsets inside its braces. Everything is checked against the file's size. */
 #include "codegen/rt/lib.h"
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -51,6 +52,7 @@ static int64_t find(const char *head, const char *end, const LibConst *k, uint64
 }
 
 static int use_map(LibContext *c) {
+  static const uint8_t esize[] = {1, 1, 1, 2, 4, 8, 2, 2, 4, 8};
   const char *m = c->map;
   uint64_t head;
   if (c->map_bytes < 8) return RT_NO_WEIGHTS;
@@ -64,14 +66,27 @@ static int use_map(LibContext *c) {
     int64_t at = find(m + 8, m + 8 + head, k, body);
     if (at < 0) return RT_NO_WEIGHTS;
     c->konst[i] = m + 8 + head + (uint64_t)at;
-    if ((uintptr_t)c->konst[i] % 8) return RT_NO_WEIGHTS;
+    if ((uintptr_t)c->konst[i] % esize[k->dtype]) return RT_NO_WEIGHTS;
   }
   return RT_OK;
 }
 
+/* The file's place: as the caller says, else beside the library. */
+static const char *place(const Lib *lib, const char *path, char *full, size_t room) {
+  Dl_info at;
+  if (path) return path;
+  const char *slash = lib->file[0] != '/' && dladdr(lib, &at) && at.dli_fname ? strrchr(at.dli_fname, '/') : NULL;
+  size_t n = slash ? (size_t)(slash + 1 - at.dli_fname) : 0, m = strlen(lib->file) + 1;
+  if (!n || n + m > room) return lib->file;
+  memcpy(full, at.dli_fname, n);
+  memcpy(full + n, lib->file, m);
+  return full;
+}
+
 int lib_map_weights(LibContext *c, const char *path) {
   struct stat st;
-  int fd = open(path ? path : c->lib->file, O_RDONLY | O_CLOEXEC);
+  char full[4096];
+  int fd = open(place(c->lib, path, full, sizeof full), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return RT_NO_WEIGHTS;
   int status = RT_NO_WEIGHTS;
   if (fstat(fd, &st) == 0 && st.st_size > 0) {
