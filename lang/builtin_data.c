@@ -170,9 +170,22 @@ static Value *csv_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
   return data_value(E, id, NULL, c->span);
 }
 
+/* Ranges as the tensors that they are. */
+static Value *ranges_as_tensors(Elab *E, Value *v, Span at) {
+  if (v->kind == V_RANGE) {
+    TensorV *t = v_as_tensor(E, v, at, "a range of rows");
+    return v_tensor(E, t->dtype, t->rank, t->dim, t->e);
+  }
+  if (v->kind != V_TUPLE && v->kind != V_RECORD) return v;
+  Value **kid = arena_array(E->a, Value *, v->agg.n);
+  for (int k = 0; k < v->agg.n; k++) kid[k] = ranges_as_tensors(E, v->agg.at[k], at);
+  return v->kind == V_TUPLE ? v_tuple(E, v->agg.n, kid) : v_record(E, v->agg.n, v->agg.key, kid);
+}
+
 static Value *rows_value(Elab *E, Value *x, Span span, Span at) {
   Value **leaf;
   DataTable *t = data_table(E, span);
+  x = ranges_as_tensors(E, x, at);
   if (x->kind == V_DATA) return x;
   int n = v_leaves(E, x, &leaf);
   if (!n) diag_fail(E->d, T_TYPE, at, "data.rows takes a tensor, or a record or tuple of tensors, not %s", v_type_text(E, x));

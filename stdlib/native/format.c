@@ -272,7 +272,7 @@ static void emit_character(Sink *s, int64_t c) {
     return;
   }
   int more = c >= 0x10000 ? 3 : c >= 0x800 ? 2 : 1;
-  emit(s, (char)((0xf00 >> more & 0xff) | (int)(c >> 6 * more)));
+  emit(s, (char)((0xff00 >> (more + 1) & 0xff) | (int)(c >> 6 * more)));
   while (more--) emit(s, (char)(0x80 | (c >> 6 * more & 0x3f)));
 }
 
