@@ -233,6 +233,7 @@ static bool run_epoch(void *ctx, int nattr, const Attr *attr, int nin, const Ten
   Line l = {.n = 0};
   double t = now();
   progress_hide(p);
+  if (((NativeHost *)ctx)->out) fflush(((NativeHost *)ctx)->out); /* what was printed before stands before this line */
   put_epoch(&l, p, int_at(&in[0]));
   for (int k = 0; k < nattr; k++) put(&l, "  %s %.4g", attr[k].s, (double)*(const float *)in[k + 1].data);
   put_rate(&l, p->rows, t - p->epoch_begun);
