@@ -7,6 +7,7 @@
 #include "stdlib/native/data_csv.h"
 #include "stdlib/native/data_images.h"
 #include "stdlib/native/data_text.h"
+#include "stdlib/native/data_tfrecord.h"
 #include "stdlib/native/print.h"
 #include <string.h>
 
@@ -111,12 +112,14 @@ int64_t data_len(Elab *E, const Value *v, Span at) {
 
 /* ---- sources ---------------------------------------------------------------------------------------------------- */
 
-enum { SRC_IDX, SRC_NPY };
+enum { SRC_IDX, SRC_NPY, SRC_TFRECORD };
 static Value *file_fn(Elab *E, const Builtin *self, Call *c, Value **b) {
   Fault f = {0};
   DataTable *t = data_table(E, c->span);
   const char *path = v_static_str(E, b[0], arg_span(c, b[0]), "a file's name");
-  int64_t id = self->data == SRC_IDX ? data_idx(t, path, &f) : data_npy(t, path, &f);
+  int64_t id = self->data == SRC_IDX   ? data_idx(t, path, &f)
+               : self->data == SRC_NPY ? data_npy(t, path, &f)
+                                       : data_tfrecord(t, path, &f);
   if (id < 0) diag_fail(E->d, f.id ? f.id : M_FILE, c->span, "%s", f.msg);
   return data_value(E, id, NULL, c->span);
 }
@@ -628,6 +631,7 @@ const Builtin builtins_data[] = {
     {"_data_classes", "path, size, gray", images_fn, "The sub-folders of a folder of images.", 1},
     {"_data_csv", "path, select, types, missing, on_error, sep", csv_fn, "The rows of a CSV file.", 0},
     {"_data_idx", "path", file_fn, "The rows of an IDX file.", SRC_IDX},
+    {"_data_tfrecord", "path", file_fn, "The records of a TFRecord file.", SRC_TFRECORD},
     {"_data_npy", "path", file_fn, "The rows of an npy file.", SRC_NPY},
     {0},
 };
