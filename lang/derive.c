@@ -352,7 +352,14 @@ static Value *call_jacobian(Elab *E, Fun *self, Call *c) {
   if (!some)
     diag_fail(E->d, T_TYPE, c->span, "jacobian needs a function that gives floats; `%s` gives %s", fun_name(f),
               v_type_text(E, y));
-  return v_with_leaves(E, y, out);
+  if (!v_has_model(y)) return v_with_leaves(E, y, out);
+  const char **path; /* a model's parameters are tensors: a record by path */
+  v_leaf_paths(E, y, &path);
+  Name *key = arena_array(E->a, Name, n);
+  some = 0;
+  for (int k = 0; k < n; k++)
+    if (out[k]->kind != V_NONE) key[some] = name_of(E->names, path[k], strlen(path[k])), out[some++] = out[k];
+  return v_record(E, some, key, out);
 }
 
 static Fun *derived(Elab *E, const char *name, Value *(*fn)(Elab *, Fun *, Call *), int n, Value **data,
@@ -390,7 +397,10 @@ static Value *call_custom(Elab *E, Fun *self, Call *c) {
               fun_name(f), v_type_text(E, y));
   if (E->trial) return y;
   Value **leaf;
-  int n = v_leaves(E, args, &leaf), nx = 0, nfree = 0;
+  LeafKind *kind;
+  int n = v_leaves(E, args, &leaf), nx = 0, nfree = 0, nby = 0;
+  v_leaf_kinds(E, args, &kind); /* of models, the parameters have adjoints */
+  for (int k = 0; k < n; k++) nby += kind[k] == LEAF_PLAIN || kind[k] == LEAF_PARAM;
   Index *free[TG_MAX_RANK];
   nfree = free_union(E, args, free_union(E, y, 0, free), free);
   Node **node = arena_array(E->a, Node *, n), **param = arena_array(E->a, Node *, n + 2),
@@ -401,7 +411,7 @@ static Value *call_custom(Elab *E, Fun *self, Call *c) {
     nx = 0;
     for (int k = 0; k < n; k++) {
       stand[k] = leaf[k];
-      if (!is_float_tensor(leaf[k])) continue;
+      if (!is_float_tensor(leaf[k]) || (kind[k] != LEAF_PLAIN && kind[k] != LEAF_PARAM)) continue;
       node[nx] = node_over(E, leaf[k], nfree, free);
       param[nx] = nd_param(E->g, (DType)node[nx]->dtype, node[nx]->rank, node[nx]->dim, "arg");
       stand[k] = load_over(E, param[nx++], nfree, free, leaf[k]->t.dim);
@@ -419,7 +429,8 @@ static Value *call_custom(Elab *E, Fun *self, Call *c) {
     E->effects_allowed = allowed, E->effect.n = effects, E->next = next; /* assertions on stand-ins have no place to run */
     bool one = c->n == 1 && !(d->kind == V_TUPLE && d->agg.n == 1 && arg[0]->kind != V_TUPLE);
     if (one) d = v_tuple(E, 1, &d);
-    if (!same_structure(args, d) || v_leaves(E, d, &dl) != n)
+    d = v_bare(E, d);
+    if (!same_structure(v_bare(E, args), d) || v_leaves(E, d, &dl) != nby)
       diag_fail(E->d, T_TYPE, c->span, "the adjoint `%s` gives %s; it must give one adjoint for each argument: like %s",
                 fun_name(back), v_type_text(E, d), v_type_text(E, args));
     int before = nfree;
@@ -429,10 +440,12 @@ static Value *call_custom(Elab *E, Fun *self, Call *c) {
       continue;
     }
     int m = 0;
-    for (int k = 0; k < n; k++) {
+    for (int k = 0, by = 0; k < n; k++) {
+      if (kind[k] != LEAF_PLAIN && kind[k] != LEAF_PARAM) continue;
+      Value *adjoint = dl[by++];
       if (!is_float_tensor(leaf[k])) continue;
       TensorV *w = &leaf[k]->t;
-      Value *v = tv_cast(E, dl[k], w->dtype, c->span);
+      Value *v = tv_cast(E, adjoint, w->dtype, c->span);
       bool ok = v->t.rank == w->rank;
       for (int a = 0; a < w->rank && ok; a++) ok = v->t.dim[a].n == w->dim[a].n;
       if (!ok)

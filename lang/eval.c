@@ -329,6 +329,11 @@ static Value *eval_pipe(Elab *E, const Env *env, Ast *e) {
   Value *x = elab_expr(E, env, e->a);
   if (e->b->kind == AST_CALL) return eval_call_with(E, env, e->b, x, e->a->span);
   Value *receiver, *f = callee_of(E, env, e->b, &receiver);
+  if (f->kind == V_FUN && f->fun->kind == FUN_MODEL) {
+    Diag *g = diag_add(E->d, T_MODEL, e->b->span, "`%s` makes a model; it is not one yet", f->fun->name);
+    diag_help(E->d, g, "x |> %s(...) makes one and applies it", f->fun->name);
+    elab_fail(E, g);
+  }
   Call c = {.span = e->span, .callee = e->b->span, .fname = callee_name(e->b), .ast = e};
   c.arg = arena_array(E->a, Arg, 2);
   if (receiver) c.arg[c.n++] = (Arg){.v = receiver, .span = e->b->span};

@@ -88,7 +88,7 @@ typedef Value *(*ParamFn)(Elab *E, void *ctx, int n, Value **arg);
 Value *model_arith(Elab *E, int n, Value *const *v, const Span *at, Span whole, const char *opname, ParamFn fn, void *ctx);
 
 /* ---- construction, `_` (model_make.c, model_solve.c) ---- */
-typedef struct Hole { Fun *def; Call call; int n; Value **value; Span *at; Stream stream; const char *path; Value *solved; } Hole;
+typedef struct Hole { Fun *def; Call call; int n; Value **value; Span *at; Stream stream; const char *path; struct Build *build; Value *solved; } Hole;
 Value *model_construct(Elab *E, Fun *def, Call *c);
 /* With all arguments known. */
 Value *model_build(Elab *E, Fun *def, Call *c, int n, Value **value, Span *at);

@@ -99,27 +99,75 @@ static void declared(Elab *E, Build *b, Ast *e) {
 }
 
 /* Does the expression read a member that changes in training? */
-static const char *reads_changing(const ModelV *m, const Ast *e) {
-  if (!e) return NULL;
+static bool reads_changing(const ModelV *m, const Ast *e) {
+  if (!e) return false;
   if (e->kind == AST_NAME || (e->kind == AST_FIELD && !e->a && !e->type))
-    for (int k = m->n; k-- > 0;)
+    for (int k = m->n; k-- > 0;) {
+      MemberKind kind = m->at[k].kind;
       if (m->at[k].name == e->name)
-        return m->at[k].kind == MEM_PARAM || m->at[k].kind == MEM_STATE || m->at[k].kind == MEM_DERIVED ||
-                       v_has_model(m->at[k].v)
-                   ? e->name
-                   : NULL;
-  const char *n = reads_changing(m, e->a);
-  if (!n) n = reads_changing(m, e->b);
-  if (!n) n = reads_changing(m, e->c);
-  for (int k = 0; k < e->nkid && !n; k++) n = reads_changing(m, e->kid[k]);
-  for (int k = 0; k < e->nkid2 && !n; k++) n = reads_changing(m, e->kid2[k]);
-  return n;
+        return kind == MEM_PARAM || kind == MEM_STATE || kind == MEM_DERIVED || v_has_model(m->at[k].v);
+    }
+  bool reads = reads_changing(m, e->a) || reads_changing(m, e->b) || reads_changing(m, e->c);
+  for (int k = 0; k < e->nkid && !reads; k++) reads = reads_changing(m, e->kid[k]);
+  for (int k = 0; k < e->nkid2 && !reads; k++) reads = reads_changing(m, e->kid2[k]);
+  return reads;
+}
+
+/* A sub-model keeps the tensors that it is given. One that is computed from a parameter would not follow it; which ones
+ * are shows an evaluation on unknown parameters. */
+static void refuse_computed(Elab *E, Build *b, Ast *e) {
+  Elab keep = *E;
+  const Env *env = b->env;
+  Node **unknown = arena_array(E->a, Node *, b->m->n);
+  int n = 0;
+  for (int k = 0; k < b->m->n; k++) {
+    const Member *x = &b->m->at[k];
+    if (x->kind != MEM_PARAM && x->kind != MEM_STATE) continue;
+    int64_t dim[TG_MAX_RANK];
+    for (int a = 0; a < x->v->t.rank; a++) dim[a] = x->v->t.dim[a].n;
+    unknown[n] = nd_param(E->g, x->v->t.dtype, x->v->t.rank, dim, x->name);
+    Value *v = v_tensor(E, x->v->t.dtype, x->v->t.rank, x->v->t.dim, ex_load_full(E->g, unknown[n++], 0));
+    v->t.id = x->id;
+    env = env_bind(E, env, x->name, v, x->span);
+  }
+  for (int k = 0; k < b->m->n; k++)
+    if (b->m->at[k].kind == MEM_DERIVED)
+      env = env_bind(E, env, b->m->at[k].name, elab_expr(E, env, b->m->at[k].ast->b), b->m->at[k].span);
+  Value **leaf;
+  LeafKind *kind;
+  Value *v = n ? elab_expr(E, env, e->b) : v_none(E);
+  int nleaf = v_leaves(E, v, &leaf);
+  v_leaf_kinds(E, v, &kind);
+  *E = keep;
+  for (int k = 0; k < nleaf; k++) {
+    if (kind[k] == LEAF_PARAM || kind[k] == LEAF_STATE || leaf[k]->kind != V_TENSOR || leaf[k]->t.id) continue;
+    int nfree;
+    Index *free[TG_MAX_RANK];
+    Node *root = tv_node(E, leaf[k], &nfree, free), **order;
+    int count = graph_topo(E->g, 1, &root, &order);
+    for (int i = 0; i < count; i++)
+      for (int j = 0; j < n; j++) {
+        if (order[i] != unknown[j]) continue;
+        Diag *g = diag_add(E->d, T_MODEL, e->b->span,
+                           "a tensor computed from the parameter `%s` is fixed here, so it would not follow training",
+                           unknown[j]->name);
+        diag_help(E->d, g, "give the parameter itself, or compute it in a method");
+        elab_fail(E, g);
+      }
+  }
 }
 
 static void valued(Elab *E, Build *b, Ast *e) {
   Member x = {.name = e->kid[0]->name, .kind = MEM_VALUE, .span = e->span, .ast = e, .stream = E->stream};
   x.v = elab_expr(E, b->env, e->b);
-  if (!v_has_model(x.v) && reads_changing(b->m, e->b)) x.kind = MEM_DERIVED;
+  const bool reads = reads_changing(b->m, e->b);
+  if (reads && v_has_model(x.v)) {
+    Stream after = E->stream;
+    E->stream = x.stream;
+    refuse_computed(E, b, e);
+    E->stream = after;
+  } else if (reads)
+    x.kind = MEM_DERIVED;
   add_member(E, b, x);
 }
 
@@ -223,14 +271,17 @@ Value *model_construct(Elab *E, Fun *def, Call *c) {
   if (!E->build) {
     int k = 0;
     while (!value[k] || value[k]->kind != V_HOLE) k++;
-    Diag *g = diag_add(E->d, T_MODEL, at[k], "`_` is a size that the model around finds; here nothing is around `%s`",
-                       def->name);
-    diag_help(E->d, g, "give the size of `%s`", def->ast->kid[k]->name);
+    const bool method = E->frame && E->frame->up; /* in a call: perhaps one that a model's method makes */
+    Diag *g = diag_add(E->d, T_MODEL, at[k], "`_` stands among the members of a model, which finds the size; not here");
+    diag_help(E->d, g,
+              method ? "give the size of `%s`, or make the sub-model a member: name = %s(_, ...)"
+                     : "give the size of `%s`",
+              def->ast->kid[k]->name, def->name);
     elab_fail(E, g);
   }
   Hole *h = arena_new_of(E->a, Hole);
-  *h = (Hole){.def = def, .call = *c, .n = n, .value = value, .at = at, .stream = E->stream};
-  h->path = E->path;
+  *h = (Hole){.def = def, .call = *c, .n = n, .value = value, .at = at, .stream = E->stream, .path = E->path};
+  h->build = E->build;
   stream_skip(E, def->name);
   ModelV *m = arena_new_of(E->a, ModelV);
   m->def = def, m->path = h->path ? h->path : "", m->hole = h;

@@ -65,7 +65,7 @@ Value *hole_solve(Elab *E, Hole *h, Call *c) {
     elab_fail(E, g);
   }
   Span *at = arena_copy(E->a, h->at, sizeof *at * (size_t)h->n);
-  return h->solved = build_apart(E, E->build, &h->stream, h->path, h->def, &h->call, h->n, value, at);
+  return h->solved = build_apart(E, h->build, &h->stream, h->path, h->def, &h->call, h->n, value, at);
 }
 
 /* v with solved models in the place of those with holes. */
@@ -220,7 +220,7 @@ static bool try_apply(Elab *E, Build *b, Value *self, Guess *g, bool loud) {
   const bool quiet = E->d->quiet;
   volatile bool ok = false;
   E->index = (Index *)b->index, E->guard = NULL, E->trial = false, E->effects_allowed = true;
-  E->effect.n = E->effect.cap = 0, E->effect.at = NULL, E->next = NULL;
+  E->effect.n = E->effect.cap = 0, E->effect.at = NULL, E->next = NULL, E->build = NULL;
   if (loud) {
     call_apply(E, b, self, g);
     ok = true;

@@ -176,7 +176,8 @@ static void walk_value(Walk *w, Value *v) {
     return;
   case V_MODEL:
     if (!first_visit(w, v->model)) return;
-    for (int k = 0; k < v->model->n; k++) walk_value(w, v->model->at[k].v);
+    for (int k = 0; k < v->model->n; k++)
+      if (v->model->at[k].kind != MEM_DERIVED) walk_value(w, v->model->at[k].v);
     return;
   case V_FUN:
     if (!first_visit(w, v->fun)) return;

@@ -3,7 +3,7 @@
  * A dim is an integer, a variable, or + - * // of them. A variable is, in this order: one that this signature has
  * bound, an own parameter, a parameter or variable of an enclosing def, else fresh: then the argument's size solves it.
  * A dim with several unknowns waits (Sig.later) until the other parameters have bound them. */
-#include "lang/session.h"
+#include "lang/model.h"
 #include <string.h>
 
 /* ---- text ------------------------------------------------------------------------------------------------------ */
@@ -282,6 +282,11 @@ static Value *match_scalar_word(Elab *E, Sig *s, Ast *type, Value *v, const char
 static Value *match_tensor(Elab *E, Sig *s, Ast *type, Value *v, const char *what, Span at) {
   bool any_float = !type->name, any_int = name_is(type->name, "int");
   DType want = DT_COUNT;
+  Value *model = !any_float && !type->ival ? name_lookup(E, s->outer, type->name) : NULL;
+  if (model && model->kind == V_FUN && model->fun->kind == FUN_MODEL) { /* a model's name: one made by it */
+    if (v->kind != V_MODEL || v->model->def != model->fun) fail_type(E, s, type, v, what, at, DT_COUNT);
+    return v;
+  }
   if (!any_float && !any_int && !dt_by_name(type->name, (int)strlen(type->name), &want)) {
     Diag *g = diag_add(E->d, N_UNKNOWN, type->at.file ? type->at : type->span, "unknown type `%s`", type->name);
     diag_help(E->d, g, "types: dtypes such as f32[N], [N] (any float), int[N], int, float, bool, string, function");
