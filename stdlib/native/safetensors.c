@@ -154,6 +154,7 @@ static bool consistent(Reader *r) {
   for (int k = 1; k < n; k++)
     if (!strcmp(order[k - 1]->name, order[k]->name))
       return io_fail(r->in->fault, r->in->path, "has `%.100s` twice", order[k]->name);
+  r->out->sorted = arena_copy(r->a, order, sizeof *order * (size_t)n);
   qsort(order, (size_t)n, sizeof *order, by_place);
   uint64_t at = r->out->data_at;
   for (int k = 0; k < n; at += order[k++]->bytes)
@@ -221,6 +222,10 @@ const char *st_meta(const StFile *s, const char *key) {
 }
 
 const StTensor *st_find(const StFile *s, const char *name) {
+  if (s->sorted) {
+    StTensor key = {.name = name}, *at = &key, **hit = bsearch(&at, s->sorted, (size_t)s->n, sizeof at, by_name);
+    return hit ? *hit : NULL;
+  }
   for (int k = 0; k < s->n; k++)
     if (!strcmp(s->tensor[k].name, name)) return &s->tensor[k];
   return NULL;

@@ -25,7 +25,8 @@ typedef struct StMeta {
 } StMeta;
 typedef struct StFile {
   int n, nmeta;
-  StTensor *tensor; /* in the header's order */
+  StTensor *tensor;  /* in the header's order */
+  StTensor **sorted; /* by name; NULL: not there (st_find then walks) */
   StMeta *meta;
   uint64_t data_at;
   uint32_t crc;
