@@ -23,7 +23,7 @@ static int distance(const char *a, const char *b, int most) {
 
 /* The closest of the file's names that nobody wants; NULL: none is close. */
 static const char *closest(const StFile *s, const char *name, const bool *taken) {
-  int most = (int)strlen(name) / 3 + 1;
+  int most = (int)strlen(name) / 2 + 1;
   const char *best = NULL;
   for (int k = 0; k < s->n; k++) {
     if (taken[k]) continue;
