@@ -44,6 +44,7 @@ static const Command commands[] = {
     {":kernels", "[EXPR]", "the kernels it becomes, and why each boundary stands", cmd_dump, PASS_FUSE},
     {":llvm", "[EXPR]", "LLVM IR of its kernels", cmd_dump, PASS_LLVM},
     {":asm", "[EXPR]", "machine code of its kernels", cmd_dump, PASS_ASM},
+    {":cuda", "[EXPR]", "CUDA C of its kernels, as a GPU would run them", cmd_dump, PASS_CUDA},
     {":quit", "", "leave (also Ctrl-D)", cmd_quit, 0},
 };
 enum { NCOMMAND = sizeof commands / sizeof *commands };
