@@ -123,9 +123,11 @@ static int host_options(Line *l, HostOptions *o) {
     if (*end || n < 1 || n > 256) return usage("--threads is a number from 1 to 256, not", s);
     o->threads = (int)n;
   }
-  if ((s = value_of(l, "device"))) {
+  if ((s = value_of(l, "device")) || ((s = getenv("TG_DEVICE")) && *s)) {
     o->oracle = !strcmp(s, "oracle");
-    if (!o->oracle && strcmp(s, "cpu")) return usage("devices are cpu and oracle, not", s);
+    o->fall_back = !strcmp(s, "auto");
+    o->cuda = o->fall_back || !strcmp(s, "cuda");
+    if (!o->oracle && !o->cuda && strcmp(s, "cpu")) return usage("devices are cpu, cuda, auto and oracle, not", s);
   }
   if ((s = value_of(l, "dump"))) {
     char *list = strdup(s), *save;
@@ -262,14 +264,15 @@ static int dispatch(Line *l) {
     return r;
   }
   const char *c = l->command ? l->command : "run";
+  if (!strcmp(c, "devices")) return devices_run(stdout), EXIT_OK;
   if (!strcmp(c, "test")) return test_run(&o, l->nfile, l->file);
   if (!l->nfile) return usage("a file is missing after", c);
   if (!strcmp(c, "check")) return cmd_check(&o, l);
   if (!strcmp(c, "fmt")) return cmd_fmt(&o, l);
   if (l->nfile > 1) return usage("one argument is enough:", l->file[1]);
   if (!strcmp(c, "explain")) return cmd_explain(l->file[0]);
-  if (!strcmp(c, "build")) return cmd_build(l, &o);
   if (!strcmp(c, "inspect")) return inspect_run(l->file[0]);
+  if (!strcmp(c, "build")) return cmd_build(l, &o);
   if (!strcmp(c, "bench")) return bench_run(&o, l->file[0]);
   return cmd_run(&o, l->file[0]);
 }

@@ -4,6 +4,7 @@
 #include "host.h"
 
 int tg_main(int argc, char **argv);
+void devices_run(FILE *out);                             /* devices.c: `tg devices` */
 int prompt_run(Host *h);                                /* prompt.c: the interactive session; its exit code */
 int bench_run(const HostOptions *o, const char *path); /* bench.c: `tg bench` */
 int test_run(const HostOptions *o, int n, char **file); /* doctest.c: `tg test` */
