@@ -325,6 +325,23 @@ static void split_guard(Graph *g, Expr *c, Expr **bounds, Expr **data) {
   *to = ex_and(g, *to, c);
 }
 
+/* Loads of *p and of conditions that may be outside where cond is false are masked by it. The guard that is then still needed. */
+static Expr *safe_under(Problem *P, const Box *box, Expr *cond, Expr **p) {
+  Graph *g = P->g;
+  /* Bounds first: what the other conditions load may be outside where the bounds fail. */
+  Expr *bounds = NULL, *data = NULL;
+  split_guard(g, cond, &bounds, &data);
+  Guarded m = {P, box, bounds};
+  if (data) data = ex_map(g, data, mask_loads, &m);
+  Expr *guard = m.guard = ex_and(g, bounds, data);
+  *p = ex_map(g, *p, mask_loads, &m);
+  /* A masked product is 0 where the guard is false: then the guard is not needed, and contractions stay products. */
+  Zero z = {g, guard};
+  double v;
+  if (guard && !data && ex_is_const(ex_map(g, *p, loads_to_zero, &z), &v) && v == 0) guard = NULL;
+  return guard;
+}
+
 /* When the points of the space are fewer than the elements of the result (slices, digits with gaps): the sums over the points
  * themselves, then moved to their places, so that no element outside is computed. NULL: not this form. */
 static Node *build_then_move(Problem *P) {
@@ -356,6 +373,9 @@ static Node *build_then_move(Problem *P) {
   }
   Expr *p = ex_subst_iters(g, P->first, P->nj + P->ni, by);
   Expr *guard = P->first_cond ? ex_subst_iters(g, P->first_cond, P->nj + P->ni, by) : NULL;
+  Interval iv[MAX_ITERS];
+  for (int i = 0; i < nsolved + nopen; i++) iv[i] = (Interval){0, extent[i] - 1};
+  guard = safe_under(P, &(Box){.niter = nsolved + nopen, .iter = iv}, guard, &p);
   Node *sum = nd_comp(g, nsolved, nopen, extent, RED_SUM, p, guard);
   return nd_comp(g, P->nj, 0, P->jext, RED_NONE, ex_load(g, sum, nsolved, at, P->places, false, P->span), NULL);
 }
@@ -377,16 +397,7 @@ static Node *build(Problem *P) {
   }
   Node *moved = build_then_move(P);
   if (moved) return moved;
-  /* Bounds first: what the other conditions load may be outside where the bounds fail. */
-  Expr *bounds = NULL, *data = NULL;
-  split_guard(g, P->cond, &bounds, &data);
-  Guarded m = {P, &box, bounds};
-  if (data) data = ex_map(g, data, mask_loads, &m);
-  Expr *guard = m.guard = ex_and(g, bounds, data), *p = ex_map(g, P->p, mask_loads, &m);
-  /* A masked product is 0 where the guard is false: then the guard is not needed, and contractions stay products. */
-  Zero z = {g, guard};
-  double v;
-  if (guard && !data && ex_is_const(ex_map(g, p, loads_to_zero, &z), &v) && v == 0) guard = NULL;
+  Expr *p = P->p, *guard = safe_under(P, &box, P->cond, &p);
   int64_t extent[2 * MAX_ITERS];
   Expr *by[2 * MAX_ITERS];
   int n = P->nj;
@@ -460,14 +471,18 @@ static Node *scatter(Graph *g, Arena *a, const Node *t, const Space *s) {
       by[k] = ex_iter(g, at++);
     }
   memcpy(f, s->f, sizeof *f * (size_t)t->rank);
-  if (nused < s->n) {
+  if (nused < s->n && s->n < MAX_ITERS) {
     for (int d = 0; d < t->rank; d++) f[d] = ex_subst_iters(g, f[d], s->n, by);
     p = ex_subst_iters(g, p, s->n, by);
     if (cond) cond = ex_subst_iters(g, cond, s->n, by);
-    Node *sum = nd_comp(g, nused, s->n - nused, extent, RED_SUM, p, cond);
-    p = ex_load_full(g, sum, 0);
+    Interval iv[MAX_ITERS];
+    Problem P = {.g = g, .a = a};
+    for (int k = 0; k < s->n; k++) iv[k] = (Interval){0, extent[k] - 1};
+    Expr *guard = safe_under(&P, &(Box){.niter = s->n, .iter = iv}, cond, &p);
+    p = ex_load_full(g, nd_comp(g, nused, s->n - nused, extent, RED_SUM, p, guard), 0);
   } else {
     extent = (int64_t *)s->extent;
+    nused = s->n;
   }
   return nd_scatter(g, t->dtype, t->rank, t->dim, NULL, nused, extent, f, p, cond, SC_ADD, s->checked);
 }
