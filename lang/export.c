@@ -3,14 +3,32 @@
 #include "lang/model.h"
 #include <string.h>
 
-typedef struct Make {
+/* A top-level name that exports assign. While an export is elaborated its binding holds `as_input`, so that the export and
+ * every definition that it calls read the state as it is when the library is called. */
+typedef struct Stated {
+  Name name;
+  Env *at;              /* its binding */
+  Value *init, *as_input;
+  int first, n;         /* its tensors among the session's states */
+} Stated;
+
+typedef struct ExportMake {
   int which;
   int64_t batch;
   Export *out;
   VEC(ExportTensor) in, result;
   Ast *def;
   Name open; /* the run-time size */
-} Make;
+  VEC(Node *) next;
+  VEC(int) next_state;
+} ExportMake;
+typedef ExportMake Make;
+
+/* The names, kept in the session's arena from session_export_states on. */
+struct ExportStates {
+  int n;
+  Stated at[];
+};
 
 static Ast *export_at(Session *s, int i) {
   Ast *file = s->main->file;
@@ -23,6 +41,136 @@ int session_exports(Session *s) {
   int n = 0;
   while (export_at(s, n)) n++;
   return n;
+}
+
+/* ---- states ---------------------------------------------------------------------------------------------------- */
+
+typedef VEC(Ast *) Asts;
+static void find_next(Arena *a, Ast *e, Asts *out) {
+  if (!e) return;
+  if (e->kind == AST_NEXT) vec_push(a, out, e);
+  find_next(a, e->a, out), find_next(a, e->b, out), find_next(a, e->c, out);
+  for (int k = 0; k < e->nkid; k++) find_next(a, e->kid[k], out);
+  for (int k = 0; k < e->nkid2; k++) find_next(a, e->kid2[k], out);
+}
+
+static Value *hard_leaf(Elab *E, Value *v, Span at) {
+  v = tv_harden(E, v, at);
+  if (v->kind == V_TENSOR) return v;
+  TensorV *t = v_as_tensor(E, v, at, "a state");
+  return v_tensor(E, t->dtype, t->rank, t->dim, t->e);
+}
+
+typedef struct States {
+  Asts next;
+  VEC(ExportState) state;
+  VEC(Stated) name;
+  bool ok;
+} States;
+
+static void state_of(Elab *E, States *s, Ast *e) {
+  Module *m = E->session->main;
+  for (int k = 0; k < s->name.n; k++)
+    if (s->name.at[k].name == e->name) return;
+  const Env *b = env_find(m->top, e->name);
+  if (!b || !b->v)
+    diag_fail(E->d, N_UNKNOWN, e->span, "`%s` is not bound at the top level: `next` in an export changes what the library holds", e->name);
+  Value **leaf, **input;
+  const char **path;
+  Stated x = {.name = e->name, .at = (Env *)(uintptr_t)b, .init = b->v, .first = s->state.n};
+  x.n = v_leaves(E, b->v, &leaf);
+  v_leaf_paths(E, b->v, &path);
+  input = arena_array(E->a, Value *, x.n);
+  for (int k = 0; k < x.n; k++) {
+    Value *v = hard_leaf(E, leaf[k], e->span);
+    int64_t dim[TG_MAX_RANK];
+    for (int d = 0; d < v->t.rank; d++) dim[d] = v->t.dim[d].n;
+    const char *name = *path[k] ? arena_printf(E->a, "%s.%s", e->name, path[k]) : e->name;
+    ExportState t = {name, tv_closed(E, v), nd_input(E->g, v->t.dtype, v->t.rank, dim, name, EXPORT_STATE_SLOT + s->state.n)};
+    vec_push(E->a, &s->state, t);
+    input[k] = v_node(E, t.input);
+  }
+  if (!x.n) diag_fail(E->d, T_EXPORT, e->span, "`%s` holds no tensors that could change: it is %s", e->name, v_type_text(E, b->v));
+  x.as_input = v_with_leaves(E, b->v, input);
+  vec_push(E->a, &s->name, x);
+}
+
+static void find_states(Elab *E, void *ctx) {
+  States *s = ctx;
+  for (int k = 0; k < s->next.n; k++) state_of(E, s, s->next.at[k]);
+}
+
+static void run_states(Session *s, void *ctx) {
+  States *t = ctx;
+  Elab *E = &s->E;
+  Ast *def;
+  for (int i = 0; (def = export_at(s, i)); i++) find_next(E->a, def->a, &t->next);
+  Elab keep = *E;
+  E->module = s->main;
+  t->ok = elab_guarded(E, find_states, t);
+  *E = keep;
+  s->stated = arena_alloc(E->a, sizeof *s->stated + sizeof(Stated) * (size_t)t->name.n);
+  s->stated->n = t->name.n;
+  if (t->name.n) memcpy(s->stated->at, t->name.at, sizeof(Stated) * (size_t)t->name.n);
+}
+
+bool session_export_states(Session *s, int *n, ExportState **out) {
+  States t = {0};
+  session_on_stack(s, run_states, &t);
+  *n = t.state.n, *out = t.state.at;
+  return t.ok;
+}
+
+/* The bindings of all states exchange their values with what is kept beside. */
+static void exchange_states(Session *s) {
+  for (int k = 0; s->stated && k < s->stated->n; k++) {
+    Stated *x = &s->stated->at[k];
+    Value *v = x->at->v;
+    x->at->v = x->as_input, x->as_input = v;
+  }
+}
+
+static _Noreturn void fail_next(Elab *E, Ast *e, Value *v, Value *old) {
+  Diag *g = diag_add(E->d, T_EXPORT, e->b->span, "the next value of `%s` is %s, but it is %s", e->name, v_type_text(E, v), v_type_text(E, old));
+  diag_help(E->d, g, "a state keeps its structure, shapes and dtypes");
+  elab_fail(E, g);
+}
+
+const Env *export_next(Elab *E, const Env *env, Ast *e) {
+  const Env *b = env_find(E->session->main->top, e->name);
+  if (!b || !b->v) {
+    Diag *g = diag_add(E->d, T_MODEL, e->span, "`next` gives a state its next value: of a model, in its methods; of a top-level name, in an export");
+    elab_fail(E, g);
+  }
+  Value *v = elab_expr(E, env, e->b), **leaf, **old;
+  int n = v_leaves(E, v, &leaf), m = v_leaves(E, b->v, &old);
+  if (n != m || (v->kind != b->v->kind && n != 1)) fail_next(E, e, v, b->v);
+  Make *make = E->session->exporting;
+  const Stated *x = NULL;
+  for (int k = 0; make && k < E->session->stated->n; k++)
+    if (E->session->stated->at[k].name == e->name) x = &E->session->stated->at[k];
+  for (int k = 0; k < n; k++) {
+    Value *to = hard_leaf(E, old[k], e->span), *from = leaf[k];
+    bool weak = from->kind != V_TENSOR || from->t.weak;
+    if (weak) from = tv_cast(E, hard_leaf(E, from, e->span), to->t.dtype, e->b->span);
+    bool same = from->t.dtype == to->t.dtype && from->t.rank == to->t.rank;
+    for (int d = 0; same && d < to->t.rank; d++) same = from->t.dim[d].n == to->t.dim[d].n || from->t.dim[d].n < 0 || to->t.dim[d].n < 0;
+    if (!same) fail_next(E, e, v, b->v);
+    if (!x || E->trial) continue;
+    Node *const *param;
+    if (E->index) diag_fail(E->d, T_EXPORT, e->span, "`next %s` stands in a comprehension; it belongs outside", e->name);
+    Node *node = tv_closed(E, from);
+    if (nd_free_params(node, &param)) diag_fail(E->d, T_EXPORT, e->span, "`next %s` stands in a loop; it belongs after it", e->name);
+    int at = 0;
+    while (at < make->next.n && make->next_state.at[at] != x->first + k) at++;
+    if (at < make->next.n) {
+      make->next.at[at] = node;
+    } else {
+      vec_push(E->a, &make->next, node);
+      vec_push(E->a, &make->next_state, x->first + k);
+    }
+  }
+  return env;
 }
 
 /* ---- parameters ------------------------------------------------------------------------------------------------ */
@@ -159,7 +307,11 @@ static void run(Session *s, void *ctx) {
   Elab keep = *E; /* nothing of this is kept: effects, draws */
   E->effects_allowed = true, E->effect.n = E->effect.cap = 0, E->effect.at = NULL;
   E->module = s->main;
+  exchange_states(s);
+  s->exporting = s->stated ? &j->m : NULL;
   j->ok = elab_guarded(E, elaborate, &j->m);
+  s->exporting = NULL;
+  exchange_states(s);
   *E = keep;
 }
 
@@ -172,6 +324,7 @@ bool session_export(Session *s, int i, int64_t batch, Export *out) {
   out->batch = j.m.open;
   out->nin = j.m.in.n, out->in = j.m.in.at;
   out->nout = j.m.result.n, out->out = j.m.result.at;
+  out->nnext = j.m.next.n, out->next = j.m.next.at, out->next_state = j.m.next_state.at;
   return j.ok;
 }
 

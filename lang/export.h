@@ -19,11 +19,23 @@ typedef struct Export {
   const char *name, *doc, *signature;
   Span span;
   const char *batch; /* the open size's name; NULL: none */
-  int nin, nout;
+  int nin, nout, nnext;
   ExportTensor *in, *out;
+  Node **next;       /* values that states take after the call */
+  int *next_state;   /* which */
 } Export;
 
-enum { EXPORT_SLOT = 1 << 20 };
+/* A state: a tensor of a top-level name that some export assigns by `next name = ...`. Exports read it as an INPUT, since it
+ * changes from call to call; `init` is what the script made of it. */
+typedef struct ExportState {
+  const char *name; /* "net.dense1.w" */
+  Node *init, *input;
+} ExportState;
+
+enum { EXPORT_SLOT = 1 << 20, EXPORT_STATE_SLOT = EXPORT_SLOT + (1 << 16) };
+
+/* After a successful unit, before the first session_export. False with diagnostics. */
+bool session_export_states(Session *s, int *n, ExportState **out);
 
 /* After a successful unit: how many exports its file has. */
 int session_exports(Session *s);

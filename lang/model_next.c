@@ -119,8 +119,7 @@ void next_rows_of(Elab *E, const Value *stack, const Value *row, Expr *at) {
 const Env *elab_next(Elab *E, const Env *env, Ast *e) {
   Name self = name_of(E->names, "self", 4);
   const Env *found = env_find(env, self);
-  if (!found || found->v->kind != V_MODEL)
-    diag_fail(E->d, T_MODEL, e->span, "`next` gives a state of a model its next value; it belongs in a model's method");
+  if (!found || found->v->kind != V_MODEL) return export_next(E, env, e);
   const ModelV *m = found->v->model;
   const Member *x = NULL;
   for (int k = 0; k < m->n; k++)

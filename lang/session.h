@@ -45,6 +45,8 @@ struct Session {
   VEC(const struct SavedFile *) saved; /* this unit's saves so far (tensor_files.h) */
   VEC(Node *) loaded;         /* and its loads that have no order: CALLs */
   VEC(struct Deferred *) deferred; /* by site (deferred.c) */
+  struct ExportStates *stated;  /* names that exports change; NULL until asked for (export.c) */
+  struct ExportMake *exporting; /* the export that session_export elaborates now, or NULL */
   /* the entry in hand, between session_unit and commit or abandon */
   const Env *entry_top; /* main->top before it */
   Stream entry_stream;
@@ -96,6 +98,8 @@ bool elab_guarded(Elab *E, void (*fn)(Elab *E, void *ctx), void *ctx);
 /* Ends a diagnostic started with diag_add. */
 _Noreturn void elab_fail(Elab *E, Diag *g);
 
+/* `next name = e` outside a model's methods: in an export, the next value of a top-level name (export.c). */
+const Env *export_next(Elab *E, const Env *env, Ast *e);
 /* Runs fn on a thread with a stack for elaboration (session.c). */
 void session_on_stack(Session *s, void (*fn)(Session *s, void *ctx), void *ctx);
 

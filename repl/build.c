@@ -25,6 +25,7 @@ enum { NBLOCK = sizeof block_rows / sizeof *block_rows, PROBE_A = 61, PROBE_B = 
 typedef struct Shot {
   int64_t rows;
   Export x;
+  int nout;   /* the export's results, then the next values of states */
   Node **out; /* values, rewritten as constants take their place */
   Region r;
 } Shot;
@@ -52,6 +53,9 @@ typedef struct Build {
   int n;
   Made *made;
   VEC(Node *) frontier;
+  int nstate;
+  ExportState *state;
+  int64_t *state_slot; /* where the script's value of each is kept */
   AotLibrary lib;
 } Build;
 
@@ -59,8 +63,9 @@ typedef struct Build {
 static bool take_shot(Build *b, int k, int64_t rows, Shot *s) {
   s->rows = rows;
   if (!session_export(b->h->session, k, rows, &s->x)) return false;
-  s->out = arena_array(b->a, Node *, s->x.nout);
-  for (int i = 0; i < s->x.nout; i++) s->out[i] = s->x.out[i].node;
+  s->nout = s->x.nout + s->x.nnext;
+  s->out = arena_array(b->a, Node *, s->nout);
+  for (int i = 0; i < s->nout; i++) s->out[i] = i < s->x.nout ? s->x.out[i].node : s->x.next[i - s->x.nout];
   return true;
 }
 
@@ -76,6 +81,11 @@ static bool take_shots(Build *b, int k) {
   }
   m->batched = m->shot[0].x.batch != NULL;
   m->nplan = m->batched ? NBLOCK : 1;
+  if (m->batched && x->nnext) {
+    Diag *g = diag_add(b->h->diags, T_EXPORT, x->span, "`%s` changes a state, so %s cannot be left open", x->name, x->batch);
+    diag_help(b->h->diags, g, "write a number in place of %s", x->batch);
+    return false;
+  }
   m->n = 1;
   for (int i = 1; i < m->nplan; i++)
     if (!take_shot(b, k, block_rows[i], &m->shot[m->n++])) return false;
@@ -118,7 +128,7 @@ static void find_frontier(Build *b) {
   Node **order;
   for (int k = 0; k < b->n; k++)
     for (int s = 0; s < b->made[k].n; s++)
-      for (int i = 0; i < b->made[k].shot[s].x.nout; i++) vec_push(b->a, &root, b->made[k].shot[s].out[i]);
+      for (int i = 0; i < b->made[k].shot[s].nout; i++) vec_push(b->a, &root, b->made[k].shot[s].out[i]);
   int n = graph_topo(b->g, root.n, root.at, &order);
   Deps d = {arena_alloc(b->a, b->g->next_id + 1), false};
   Mark m = {b, &d, arena_alloc(b->a, b->g->next_id + 1)};
@@ -140,10 +150,12 @@ static int64_t keep(Build *b, Tensor t) {
 /* Runs the script: its effects, and the frontier; puts the results in the frontier's place. */
 static bool run_script(Build *b, Fault *fault) {
   int n = b->frontier.n;
-  Tensor *out = arena_array(b->a, Tensor, n);
+  for (int i = 0; i < b->nstate; i++) vec_push(b->a, &b->frontier, b->state[i].init); /* beyond n: computed, not replaced */
+  Tensor *out = arena_array(b->a, Tensor, b->frontier.n);
   Node **to = arena_array(b->a, Node *, n);
-  Region r = {n, b->frontier.at, b->unit.neffect, b->unit.effect};
-  if ((n || r.neffect) && !host_run(b->h, b->g, &r, out, fault)) return false;
+  Region r = {b->frontier.n, b->frontier.at, b->unit.neffect, b->unit.effect};
+  if ((r.nout || r.neffect) && !host_run(b->h, b->g, &r, out, fault)) return false;
+  for (int i = 0; i < b->nstate; i++) b->state_slot[i] = keep(b, out[n + i]);
   for (int i = 0; i < n; i++) {
     const Node *x = b->frontier.at[i];
     to[i] = nd_input(b->g, (DType)x->dtype, x->rank, x->dim, session_tensor_name(b->h->session, x), keep(b, out[i]));
@@ -151,8 +163,8 @@ static bool run_script(Build *b, Fault *fault) {
   for (int k = 0; k < b->n; k++)
     for (int s = 0; s < b->made[k].n; s++) {
       Shot *t = &b->made[k].shot[s];
-      graph_rewrite(b->g, n, b->frontier.at, to, t->x.nout, t->out);
-      t->r = (Region){.nout = t->x.nout, .out = t->out};
+      graph_rewrite(b->g, n, b->frontier.at, to, t->nout, t->out);
+      t->r = (Region){.nout = t->nout, .out = t->out};
       graph_simplify(b->g, &t->r);
     }
   return true;
@@ -270,7 +282,8 @@ static const AotGolden *golden_call(Build *b, Made *m, const AotExport *x) {
   double size = 0;
   for (int i = 0; i < x->nout; i++) size += tensor_size(&x->out[i], rows);
   if (size > GOLDEN_BYTES) return NULL;
-  Node **from = arena_array(b->a, Node *, x->nin), **to = arena_array(b->a, Node *, x->nin);
+  int nfrom = x->nin + b->nstate;
+  Node **from = arena_array(b->a, Node *, nfrom), **to = arena_array(b->a, Node *, nfrom);
   for (int i = 0; i < x->nin; i++) {
     const ExportTensor *e = &s->x.in[i];
     Tensor t;
@@ -279,8 +292,13 @@ static const AotGolden *golden_call(Build *b, Made *m, const AotExport *x) {
     from[i] = e->node;
     to[i] = nd_input(b->g, e->dtype, e->rank, e->dim, e->name, keep(b, t));
   }
+  for (int i = 0; i < b->nstate; i++) {
+    const Node *n = b->state[i].input;
+    from[x->nin + i] = b->state[i].input;
+    to[x->nin + i] = nd_input(b->g, (DType)n->dtype, n->rank, n->dim, n->name, b->state_slot[i]);
+  }
   Node **root = arena_copy(b->a, s->r.out, sizeof *root * (size_t)x->nout);
-  graph_rewrite(b->g, x->nin, from, to, x->nout, root);
+  graph_rewrite(b->g, nfrom, from, to, x->nout, root);
   Region r = {.nout = x->nout, .out = root};
   Tensor *out = arena_array(b->a, Tensor, x->nout);
   const void **data = arena_array(b->a, const void *, x->nout);
@@ -305,6 +323,7 @@ static void make_export(Build *b, int k, AotExport *x) {
   AotTensor *all = arena_array(b->a, AotTensor, e->nin + e->nout);
   x->in = all;
   x->out = all + e->nin;
+  x->nnext = e->nnext, x->next = e->next_state;
   x->variant = arena_array(b->a, AotVariant, m->nplan);
   for (int i = 0; i < e->nin + e->nout; i++) {
     all[i] = i < e->nin ? aot_tensor(b, &e->in[i], e->in[i].batched) : aot_tensor(b, &e->out[i - e->nin], m->out_batched[i - e->nin]);
@@ -339,6 +358,10 @@ static bool make_library(Build *b) {
       if (!strcmp(konst.at[i].name, konst.at[j].name)) konst.at[i].name = arena_printf(b->a, "%s_%d", konst.at[i].name, i);
   }
   l->nconst = konst.n, l->konst = konst.at;
+  l->nstate = b->nstate;
+  l->first_state = EXPORT_STATE_SLOT;
+  l->state = arena_array(b->a, AotConst, b->nstate);
+  for (int i = 0; i < b->nstate; i++) l->state[i] = (AotConst){b->state[i].name, b->state_slot[i], &b->h->slot.at[b->state_slot[i]]};
   const char *w = b->o->weights;
   l->weights = !w ? AOT_EMBED : !strcmp(w, "caller") ? AOT_CALLER : AOT_FILE;
   if (l->weights == AOT_FILE) l->weights_file = w; /* relative: beside the library */
@@ -347,12 +370,16 @@ static bool make_library(Build *b) {
 
 static bool write_weights(Build *b, const char *dir, Fault *fault) {
   const AotLibrary *l = &b->lib;
-  const char **name = arena_array(b->a, const char *, l->nconst);
-  Tensor *t = arena_array(b->a, Tensor, l->nconst);
+  int n = l->nconst + l->nstate;
+  const char **name = arena_array(b->a, const char *, n);
+  Tensor *t = arena_array(b->a, Tensor, n);
   if (l->weights != AOT_FILE) return true;
-  for (int i = 0; i < l->nconst; i++) name[i] = l->konst[i].name, t[i] = *l->konst[i].t;
+  for (int i = 0; i < n; i++) {
+    const AotConst *k = i < l->nconst ? &l->konst[i] : &l->state[i - l->nconst];
+    name[i] = k->name, t[i] = *k->t;
+  }
   const char *path = *l->weights_file == '/' ? l->weights_file : arena_printf(b->a, "%s%s", dir, l->weights_file);
-  return st_write(path, l->nconst, name, t, 0, NULL, fault);
+  return st_write(path, n, name, t, 0, NULL, fault);
 }
 
 /* ---- Files --------------------------------------------------------------------------------------------------------------- */
@@ -431,7 +458,9 @@ static int build_unit(Build *b, const char *path, const char *text, size_t len) 
   bool ok = session_unit(h->session, diag_source(h->diags, path, text, len), UNIT_SCRIPT, &b->unit);
   b->n = ok ? session_exports(h->session) : 0;
   b->made = arena_array(b->a, Made, b->n);
-  for (int k = 0; k < b->n; k++) ok = take_shots(b, k) && ok;
+  ok = ok && session_export_states(h->session, &b->nstate, &b->state);
+  b->state_slot = arena_array(b->a, int64_t, b->nstate);
+  for (int k = 0; ok && k < b->n; k++) ok = take_shots(b, k);
   host_report(h);
   if (!ok) return EXIT_COMPILE;
   if (!b->n) {

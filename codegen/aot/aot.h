@@ -30,6 +30,8 @@ typedef struct AotExport {
   const char *name, *doc, *signature, *batch;
   int nin, nout;
   AotTensor *in, *out;
+  int nnext;            /* states that change: values that the regions give after the results */
+  const int *next;      /* which */
   int nvariant;         /* by ascending rows */
   AotVariant *variant;
   const AotGolden *golden; /* NULL: none */
@@ -51,6 +53,9 @@ typedef struct AotLibrary {
   int nexport, nconst;
   AotExport *export;
   AotConst *konst;
+  int nstate;
+  int64_t first_state;  /* INPUT slot of state 0 */
+  AotConst *state;      /* as the script left them */
   AotWeights weights;
   const char *weights_file; /* FILE: where the library looks unless told otherwise */
   int threads;          /* that plans are made for */

@@ -220,6 +220,11 @@ bool aot_emit(const AotLibrary *l, Graph *g, const Diags *d, const char *target,
     KonstRow k = {l->konst[i].name, t->data, tensor_bytes(t), t->dtype, t->rank, t->dim, true};
     vec_push(a, &e.t.konst, k);
   }
+  for (int i = 0; i < l->nstate; i++) {
+    const Tensor *t = l->state[i].t;
+    KonstRow k = {l->state[i].name, t->data, tensor_bytes(t), t->dtype, t->rank, t->dim, true};
+    vec_push(a, &e.t.konst, k);
+  }
   e.plan = arena_array(a, size_t *, l->nexport);
   for (int k = 0; k < l->nexport; k++) {
     int n = e.nmachine * l->export[k].nvariant;

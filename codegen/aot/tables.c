@@ -172,6 +172,9 @@ static LibSlot lib_slot(Tables *t, const AotExport *e, const Slot *s) {
   int64_t in = s->number - t->l->first_input;
   r.number = (int32_t)in;
   if (in >= 0 && in < e->nin) return r;
+  int64_t state = s->number - t->l->first_state;
+  r.number = (int32_t)(e->nin + state);
+  if (state >= 0 && state < t->l->nstate) return r;
   for (int i = 0; i < t->l->nconst; i++)
     if (t->l->konst[i].slot == s->number) return (LibSlot){.kind = LS_CONST, .number = i};
   bug("tables: INPUT slot %lld is neither an input nor a constant", (long long)s->number);
@@ -254,11 +257,12 @@ static void put_export(Tables *t, size_t at, const AotExport *e, int nisa, const
   Image *m = &t->image;
   size_t tensor = image_room(m, sizeof(LibTensor) * (size_t)(e->nin + e->nout));
   size_t plans = image_room(m, 8 * (size_t)(nisa * e->nvariant));
-  LibExport x = {.nin = e->nin, .nout = e->nout, .nplan = e->nvariant, .batched = e->batch != NULL};
+  LibExport x = {.nin = e->nin, .nout = e->nout, .nplan = e->nvariant, .batched = e->batch != NULL, .nnext = e->nnext};
   memcpy(image_at(m, at), &x, sizeof x);
   image_point(m, FIELD(at, LibExport, name), image_text(m, e->name));
   image_point(m, FIELD(at, LibExport, tensor), tensor);
   image_point(m, FIELD(at, LibExport, plan), plans);
+  image_point(m, FIELD(at, LibExport, next), put_ints(t, e->nnext, e->next));
   if (e->golden) image_point(m, FIELD(at, LibExport, golden), put_golden(t, e));
   for (int i = 0; i < nisa * e->nvariant; i++) image_point(m, plans + 8 * (size_t)i, plan[i]);
   for (int i = 0; i < e->nin + e->nout; i++)
@@ -279,7 +283,7 @@ size_t tables_library(Tables *t, int nisa, const int *isa, size_t *const *plan, 
   const AotLibrary *l = t->l;
   size_t at = image_room(m, sizeof(Lib)), export = image_room(m, sizeof(LibExport) * (size_t)l->nexport);
   size_t konst = image_room(m, sizeof(LibConst) * (size_t)t->konst.n);
-  *(Lib *)image_at(m, at) = (Lib){.abi = LIB_ABI, .nexport = l->nexport, .nconst = t->konst.n, .nisa = nisa, .weights = (int32_t)l->weights};
+  *(Lib *)image_at(m, at) = (Lib){.abi = LIB_ABI, .nexport = l->nexport, .nconst = t->konst.n, .nisa = nisa, .weights = (int32_t)l->weights, .nstate = l->nstate, .first_state = l->nconst};
   image_point(m, FIELD(at, Lib, name), image_text(m, l->name));
   image_point(m, FIELD(at, Lib, manifest), image_text(m, manifest));
   image_point(m, FIELD(at, Lib, export), export);

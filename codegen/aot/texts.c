@@ -116,7 +116,12 @@ static const char head_c[] =
     "size_t %1$s_memory(const %1$s_options *options);       /* bytes that a context takes */\n"
     "const char *%1$s_message(const %1$s_context *context); /* details of its last error */\n"
     "int %1$s_selftest(%1$s_context *context);              /* computes again what the build computed, and compares the bits */\n"
-    "const char *%1$s_manifest(void);                       /* JSON: functions, shapes, weights */\n"
+    "const char *%1$s_manifest(void);                       /* JSON: functions, shapes, weights, states */\n"
+    "\n"
+    "/* States are what functions change (`next` in the script): each context has its own, at first as the script left them. */\n"
+    "int %1$s_reset(%1$s_context *context);\n"
+    "int %1$s_get_state(%1$s_context *context, const char *name, void *data); /* names and sizes: the manifest */\n"
+    "int %1$s_set_state(%1$s_context *context, const char *name, const void *data);\n"
     "\n"
     "/* DLPack's DLTensor and DLManagedTensor: pass theirs by a cast. Strides are in elements; NULL: packed. */\n"
     "typedef struct %1$s_tensor {\n"
@@ -218,7 +223,16 @@ char *manifest_text(Arena *a, const Tables *t) {
     for (int d = 0; d < k->rank; d++) put(&o, "%s%lld", d ? ", " : "", (long long)k->dim[d]);
     put(&o, "], \"bytes\": %zu}", tensor_bytes(k));
   }
-  put(&o, "]}}\n");
+  put(&o, "]},\n  \"states\": [");
+  for (int i = 0; i < l->nstate; i++) {
+    const Tensor *k = l->state[i].t;
+    put(&o, "%s\n    {\"name\": ", i ? "," : "");
+    json(&o, l->state[i].name);
+    put(&o, ", \"dtype\": \"%s\", \"shape\": [", dt_name(k->dtype));
+    for (int d = 0; d < k->rank; d++) put(&o, "%s%lld", d ? ", " : "", (long long)k->dim[d]);
+    put(&o, "], \"bytes\": %zu}", tensor_bytes(k));
+  }
+  put(&o, "]}\n");
   return done(&o);
 }
 

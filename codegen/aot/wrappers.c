@@ -12,6 +12,7 @@ typedef struct Row {
 static const Row rows[] = {
     {"create", "lib_create", "pp", 'i'},   {"destroy", "lib_destroy", "p", 'v'},   {"message", "lib_message", "p", 'p'},
     {"memory", "lib_memory", "p", 'z'},    {"selftest", "lib_selftest", "p", 'i'}, {"manifest", "lib_manifest", "", 'p'},
+    {"reset", "lib_reset", "p", 'i'},      {"get_state", "lib_get_state", "ppp", 'i'}, {"set_state", "lib_set_state", "ppp", 'i'},
     {"strerror", "lib_strerror", "i", 'p'}, {"abi", "lib_abi", "", 'i'},
 };
 enum { NROW = sizeof rows / sizeof *rows };

@@ -59,14 +59,14 @@ static size_t stage_bytes(const LibExport *e, int isa) {
 }
 
 typedef struct Layout {
-  size_t addr, ptr, fault, konst, arena, lane, shared, stage, all;
+  size_t addr, ptr, fault, konst, in, out, state, arena, lane, shared, stage, all;
 } Layout;
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
 /* One piece of memory: the context, its tables, and the largest plan's needs, since plans run one at a time. */
 static Layout layout(const Lib *lib, int isa, int lanes) {
-  size_t nslot = 0, nptr = 0, arena = 0, lane = 0, shared = 0, stage = 0;
+  size_t nslot = 0, nptr = 0, arena = 0, lane = 0, shared = 0, stage = 0, nin = 0, nout = 0, state = 0;
   for (int k = 0; k < lib->nexport; k++) {
     const LibExport *e = &lib->export[k];
     for (int i = 0; i < e->nplan; i++) {
@@ -78,12 +78,18 @@ static Layout layout(const Lib *lib, int isa, int lanes) {
       shared = most(shared, p->shared_bytes);
     }
     stage = most(stage, stage_bytes(e, isa));
+    nin = most(nin, (size_t)(e->nin + lib->nstate));
+    nout = most(nout, (size_t)(e->nout + e->nnext));
   }
+  for (int i = 0; i < lib->nstate; i++) state += 2 * up(lib->konst[lib->first_state + i].bytes);
   Layout l = {.addr = up(sizeof(LibContext))};
   l.ptr = l.addr + up((nslot + 1) * sizeof(void *));
   l.fault = l.ptr + up((nptr + 1) * sizeof(void *));
   l.konst = l.fault + up((size_t)lanes * sizeof(KFault));
-  l.arena = l.konst + up(((size_t)lib->nconst + 1) * sizeof(void *));
+  l.in = l.konst + up(((size_t)lib->nconst + 1) * sizeof(void *));
+  l.out = l.in + up((nin + 1) * sizeof(void *));
+  l.state = l.out + up((nout + 1) * sizeof(void *));
+  l.arena = l.state + up(2 * ((size_t)lib->nstate + 1) * sizeof(void *)) + state;
   l.lane = l.arena + up(arena);
   l.shared = l.lane + up(lane) * (size_t)lanes;
   l.stage = l.shared + up(shared);
@@ -115,6 +121,26 @@ static int find_constants(LibContext *c) {
   return RT_OK;
 }
 
+static void begin_states(LibContext *c) {
+  const LibConst *k = c->lib->konst + c->lib->first_state;
+  for (int i = 0; i < c->lib->nstate; i++)
+    if (k[i].bytes) memcpy(c->state[i], c->konst[c->lib->first_state + i], k[i].bytes);
+}
+
+static void place_states(LibContext *c, char *at) {
+  size_t n = (size_t)c->lib->nstate;
+  c->state = (char **)(void *)at;
+  c->spare = c->state + n + 1;
+  at += up(2 * (n + 1) * sizeof(void *));
+  for (size_t i = 0; i < n; i++) {
+    size_t bytes = up(c->lib->konst[c->lib->first_state + (int)i].bytes);
+    c->state[i] = at;
+    c->spare[i] = at + bytes;
+    at += 2 * bytes;
+  }
+  begin_states(c);
+}
+
 int lib_create(const Lib *lib, const LibOptions *o, LibContext **out) {
   if (!out) return RT_BAD_ARGUMENT;
   *out = NULL;
@@ -132,7 +158,9 @@ int lib_create(const Lib *lib, const LibOptions *o, LibContext **out) {
   c->fault = (KFault *)(void *)(m + l.fault);
   c->konst = (const void **)(void *)(m + l.konst);
   c->arena = m + l.arena, c->lane = m + l.lane, c->shared = m + l.shared, c->stage = m + l.stage;
+  c->in = (void **)(void *)(m + l.in), c->out = (void **)(void *)(m + l.out);
   int status = find_constants(c);
+  if (!status) place_states(c, m + l.state);
   if (!status && op.threads > 1) {
     c->pool_bytes = rt_pool_bytes(op.threads);
     c->pool_memory = op.alloc(op.user, c->pool_bytes, ALIGN);
@@ -233,13 +261,22 @@ typedef struct Call {
   View *view;
 } Call;
 
+/* States change when all has gone well: they exchange places with their next values. */
 static int run_rows(Call *k, const LibPlan *p, int64_t b, int64_t n) {
-  void *in[LIB_MAX_TENSOR], *out[LIB_MAX_TENSOR];
+  LibContext *c = k->c;
+  void **in = c->in, **out = c->out;
   const LibExport *e = k->e;
+  for (int i = 0; i < c->lib->nstate; i++) in[e->nin + i] = c->state[i];
+  for (int i = 0; i < e->nnext; i++) out[e->nout + i] = c->spare[e->next[i]];
   for (int i = 0; i < e->nin; i++) in[i] = input_at(&k->view[i], b, n, p->rows);
   for (int i = 0; i < e->nout; i++) out[i] = output_at(&k->view[e->nin + i], b, n, p->rows);
   int status = lib_run_plan(k->c, p, in, out);
   for (int i = 0; i < e->nout && !status; i++) output_done(&k->view[e->nin + i], b, n, p->rows);
+  for (int i = 0; i < e->nnext && !status; i++) {
+    char *now = c->state[e->next[i]];
+    c->state[e->next[i]] = c->spare[e->next[i]];
+    c->spare[e->next[i]] = now;
+  }
   return status;
 }
 
@@ -296,6 +333,30 @@ static int leave(LibContext *c, int status) {
   if (status && !c->message[0]) lib_fail(c, status, "%s", rt_status_text(status));
   __atomic_store_n(&c->busy, 0, __ATOMIC_RELEASE);
   return status;
+}
+
+int lib_reset(const Lib *lib, LibContext *c) {
+  int status = enter(lib, c, 0);
+  if (status) return status;
+  begin_states(c);
+  return leave(c, RT_OK);
+}
+
+static int move_state(const Lib *lib, LibContext *c, const char *name, void *to, const void *from) {
+  int status = enter(lib, c, 0), i = 0;
+  if (status) return status;
+  const LibConst *k = lib->konst + lib->first_state;
+  while (name && i < lib->nstate && strcmp(k[i].name, name)) i++;
+  if (!name || (!to && !from) || i == lib->nstate)
+    return leave(c, lib_fail(c, RT_BAD_ARGUMENT, "no state `%s`", name ? name : ""));
+  memcpy(to ? to : c->state[i], to ? c->state[i] : from, k[i].bytes);
+  return leave(c, RT_OK);
+}
+int lib_get_state(const Lib *lib, LibContext *c, const char *name, void *data) {
+  return move_state(lib, c, name, data, NULL);
+}
+int lib_set_state(const Lib *lib, LibContext *c, const char *name, const void *data) {
+  return move_state(lib, c, name, NULL, data);
 }
 
 static int check_rows(LibContext *c, const LibExport *e, int64_t rows) {

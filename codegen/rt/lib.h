@@ -23,7 +23,7 @@ enum { LIB_ABI = 1, LIB_MAX_RANK = 16, LIB_MAX_TENSOR = 256 };
 /* ---- Tables ------------------------------------------------------------------------------------------------------ */
 typedef enum { LS_ARENA, LS_INPUT, LS_CONST, LS_OUT, LS_ROW /* set by its loop */ } LibSlotKind;
 typedef struct LibSlot {
-  int32_t kind, number; /* INPUT, OUT: tensor of the export; CONST: of the library; ARENA: unused */
+  int32_t kind, number; /* INPUT: of the export, from nin on: states; OUT: of the export; CONST: of the library */
   uint64_t offset;      /* ARENA */
 } LibSlot;
 
@@ -106,7 +106,9 @@ typedef struct LibExport {
   const LibTensor *tensor; /* nin inputs, then nout outputs */
   const LibPlan *const *plan; /* nisa groups of nplan, by ascending rows */
   const LibGolden *golden;
+  const int32_t *next;        /* states that outputs nout .. nout + nnext are the next values of */
   int32_t nin, nout, nplan, batched; /* batched: truth */
+  int32_t nnext, unused;
 } LibExport;
 
 typedef struct LibConst {
@@ -126,7 +128,8 @@ typedef struct Lib {
   const LibConst *konst;
   const int32_t *isa; /* LibIsa by ascending demand; the last that the machine has is used */
   const char *file;   /* FILE: safetensors, beside the library unless the caller names another */
-  int32_t abi, nexport, nconst, nisa, weights, unused;
+  int32_t abi, nexport, nconst, nisa, weights;
+  int32_t nstate, first_state, unused; /* states begin as constants first_state .. first_state + nstate */
 } Lib;
 
 /* ---- Calls ------------------------------------------------------------------------------------------------------- */
@@ -147,6 +150,10 @@ int lib_create(const Lib *lib, const LibOptions *o, LibContext **out);
 void lib_destroy(const Lib *lib, LibContext *c);
 const char *lib_message(const Lib *lib, const LibContext *c);
 size_t lib_memory(const Lib *lib, const LibOptions *o); /* bytes that lib_create asks for, threads' stacks apart */
+/* All states as they began; a state's value, named as in the manifest. */
+int lib_reset(const Lib *lib, LibContext *c);
+int lib_get_state(const Lib *lib, LibContext *c, const char *name, void *data);
+int lib_set_state(const Lib *lib, LibContext *c, const char *name, const void *data);
 int lib_selftest(const Lib *lib, LibContext *c);
 const char *lib_manifest(const Lib *lib); /* JSON */
 const char *lib_strerror(const Lib *lib, int status);
@@ -190,6 +197,8 @@ struct LibContext {
   void **addr, **ptr;
   KFault *fault;
   char *arena, *lane, *shared, *stage;
+  void **in, **out;   /* of the call under way */
+  char **state, **spare; /* by state: its value, and room for the next */
   const void **konst; /* by constant: where it lies */
   void *map;          /* FILE */
   size_t map_bytes;

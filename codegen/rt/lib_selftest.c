@@ -69,9 +69,29 @@ static int test_export(const Lib *lib, LibContext *c, int k) {
   return status;
 }
 
+/* The states, to (or from) one piece of memory. */
+static size_t copy_states(const Lib *lib, LibContext *c, char *memory, int back) {
+  size_t at = 0;
+  for (int i = 0; i < lib->nstate; i++) {
+    size_t n = lib->konst[lib->first_state + i].bytes;
+    if (memory && n) memcpy(back ? c->state[i] : memory + at, back ? memory + at : c->state[i], n);
+    at += n;
+  }
+  return at;
+}
+
 int lib_selftest(const Lib *lib, LibContext *c) {
   if (!c || c->lib != lib) return RT_BAD_ARGUMENT;
   int status = RT_OK;
-  for (int k = 0; k < lib->nexport && !status; k++) status = test_export(lib, c, k);
+  size_t bytes = copy_states(lib, c, NULL, 0);
+  char *states = bytes ? c->o.alloc(c->o.user, bytes, 64) : NULL;
+  if (bytes && !states) return RT_NO_MEMORY;
+  copy_states(lib, c, states, 0);
+  for (int k = 0; k < lib->nexport && !status; k++) {
+    if (lib->nstate) status = lib_reset(lib, c);
+    if (!status) status = test_export(lib, c, k);
+  }
+  copy_states(lib, c, states, 1);
+  if (states) c->o.release(c->o.user, states, bytes);
   return status;
 }
