@@ -76,7 +76,7 @@ static DataV *staged(Elab *E, const DataV *d, int64_t id) {
 
 static void add_key(Elab *E, DataV *d) {
   Value **key = arena_array(E->a, Value *, d->nkey + 1);
-  memcpy(key, d->key, sizeof *key * (size_t)d->nkey);
+  if (d->nkey) memcpy(key, d->key, sizeof *key * (size_t)d->nkey);
   key[d->nkey] = draw_key(E);
   d->key = key, d->nkey++;
 }

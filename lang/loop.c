@@ -185,9 +185,9 @@ static void read_next(LoopForm *f, const Next *known) {
     if (j == f->ncarry) {
       int all = f->nleaf + f->ncarry;
       StateLeaf *leaf = arena_array(E->a, StateLeaf, all + 1);
-      memcpy(leaf, f->leaf, sizeof *leaf * (size_t)all);
+      if (all) memcpy(leaf, f->leaf, sizeof *leaf * (size_t)all);
       const void **id = arena_array(E->a, const void *, j + 1);
-      memcpy(id, f->carry, sizeof *id * (size_t)j);
+      if (j) memcpy(id, f->carry, sizeof *id * (size_t)j);
       const TensorV *t = &change[k].before->t;
       leaf[all] = (StateLeaf){.dtype = t->dtype, .rank = t->rank, .init = change[k].before};
       memcpy(leaf[all].dim, t->dim, sizeof t->dim);

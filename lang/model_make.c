@@ -69,7 +69,7 @@ static void add_member(Elab *E, Build *b, Member x) {
       elab_fail(E, g);
     }
   Member *all = arena_array(E->a, Member, m->n + 1);
-  memcpy(all, m->at, sizeof *all * (size_t)m->n);
+  if (m->n) memcpy(all, m->at, sizeof *all * (size_t)m->n);
   all[m->n] = x;
   m->at = all, m->n++;
   int64_t size;
@@ -179,7 +179,7 @@ static void add_method(Elab *E, ModelV *m, Ast *def) {
       elab_fail(E, g);
     }
   Ast **all = arena_array(E->a, Ast *, m->nmethod + 1);
-  memcpy(all, m->method, sizeof *all * (size_t)m->nmethod);
+  if (m->nmethod) memcpy(all, m->method, sizeof *all * (size_t)m->nmethod);
   all[m->nmethod] = def;
   m->method = all, m->nmethod++;
 }

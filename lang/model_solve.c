@@ -334,7 +334,7 @@ static void forget(Build *b) {
 static void add_sites(Elab *E, Build *b) {
   ModelV *m = b->m;
   Member *all = arena_array(E->a, Member, m->n + b->made.n);
-  memcpy(all, m->at, sizeof *all * (size_t)m->n);
+  if (m->n) memcpy(all, m->at, sizeof *all * (size_t)m->n);
   m->at = all, m->site = arena_array(E->a, Site, b->site.n);
   for (int k = 0; k < b->site.n; k++) {
     int at = b->site.at[k].member;

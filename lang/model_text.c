@@ -322,8 +322,9 @@ static Value *summary_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   if (apply) {
     LeafMap map = {.fn = unknown_leaf};
     Elab keep = *E;
-    Record none = {.path = "-", .result = ""};
-    E->record = &none, E->repeat = 1, E->effect.n = E->effect.cap = 0, E->effect.at = NULL, E->next = NULL;
+    Record *none = arena_new_of(E->a, Record);
+    *none = (Record){.path = "-", .result = ""};
+    E->record = none, E->repeat = 1, E->effect.n = E->effect.cap = 0, E->effect.at = NULL, E->next = NULL;
     E->effects_allowed = true;
     Value *whole = model_map(E, net, &map);
     set_paths(E, whole, "");
