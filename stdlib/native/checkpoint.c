@@ -4,9 +4,11 @@
 #include "stdlib/native/safetensors.h"
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,6 +18,7 @@ typedef struct Run {
   const char *path, *about;
   uint64_t id;
   double written; /* seconds, monotonic: the last write, or the resume */
+  int lock;       /* the present file, locked; -1: there is none */
 } Run;
 
 struct TrainFiles {
@@ -37,6 +40,8 @@ TrainFiles *train_files(NativeHost *host) {
 void train_files_free(TrainFiles *t) {
   if (!t) return;
   logs_close(t->logs);
+  for (int k = 0; k < t->run.n; k++)
+    if (t->run.at[k].lock >= 0) close(t->run.at[k].lock);
   arena_free(t->arena);
 }
 
@@ -95,6 +100,26 @@ static void remove_leftovers(Arena *a, const char *path) {
     if (pid > 0 && kill(pid, 0) && errno == ESRCH) unlink(arena_printf(a, "%s/%s", dir, e->d_name));
   }
   if (d) closedir(d);
+}
+
+/* ---- one process at a time --------------------------------------------------------------------------------------- */
+/* The file that a run has read or written stays locked until the run replaces it or ends. Two processes that began with
+ * no file are told apart by the file itself: the second to write finds one that it has not written. File systems
+ * without locks are trusted. */
+static bool hold(Run *r, Fault *f) {
+  if (r->lock >= 0) close(r->lock);
+  r->lock = open(r->path, O_RDONLY | O_CLOEXEC);
+  if (r->lock < 0 || !flock(r->lock, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK) return true;
+  close(r->lock);
+  r->lock = -1;
+  return io_fail(f, r->path, "is in use by another process");
+}
+
+static bool still_ours(const Run *r, Fault *f) {
+  struct stat there, ours;
+  if (stat(r->path, &there)) return true;
+  if (r->lock >= 0 && !fstat(r->lock, &ours) && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev) return true;
+  return io_fail(f, r->path, "was written by another process meanwhile");
 }
 
 /* ---- resuming ---------------------------------------------------------------------------------------------------- */
@@ -195,7 +220,7 @@ static bool run_resume(void *ctx, int nattr, const Attr *attr, int nin, const Te
   const char *path = io_path(ctx, attr[0].s, buf);
   Run *r = run_of(t, path);
   if (!r) {
-    vec_push(t->arena, &t->run, (Run){.path = arena_strdup(t->arena, path)});
+    vec_push(t->arena, &t->run, ((Run){.path = arena_strdup(t->arena, path), .lock = -1}));
     r = &t->run.at[t->run.n - 1];
   }
   r->about = arena_strdup(t->arena, attr[1].s), r->id = *(const uint64_t *)in[0].data, r->written = now();
@@ -205,10 +230,12 @@ static bool run_resume(void *ctx, int nattr, const Attr *attr, int nin, const Te
   bool ok = make_folders(folder_of(a, r->path), f);
   if (ok) remove_leftovers(a, r->path);
   if (ok && access(r->path, F_OK) && errno == ENOENT) {
+    if (r->lock >= 0) close(r->lock);
+    r->lock = -1;
     for (int k = 0; k < nout; k++) fill(&out[k], &in[k + 1]);
   } else if (ok) {
     In file = {.fd = -1};
-    ok = read_state(a, &file, r, nout, name, attr[2].s, in + 1, out, f);
+    ok = hold(r, f) && read_state(a, &file, r, nout, name, attr[2].s, in + 1, out, f);
     in_close(&file);
     if (ok) fprintf(stderr, "resumed from %s\n", r->path);
   }
@@ -220,6 +247,7 @@ static bool run_resume(void *ctx, int nattr, const Attr *attr, int nin, const Te
 static bool write_state(Run *r, int n, const Attr *attr, const Tensor *t, Fault *f) {
   char id[17];
   snprintf(id, sizeof id, "%016llx", (unsigned long long)r->id);
+  if (!still_ours(r, f)) return false;
   const StMeta meta[] = {{"tg.kind", "checkpoint"}, {"tg.version", "1"}, {"tg.run", id}, {"tg.about", r->about}};
   const char **name = malloc(sizeof *name * (size_t)(n + 1));
   if (!name) return fault_set(f, R_MEMORY, (Span){0}, "out of memory"), false;
@@ -227,7 +255,7 @@ static bool write_state(Run *r, int n, const Attr *attr, const Tensor *t, Fault 
   bool ok = st_write(r->path, n, name, t, sizeof meta / sizeof *meta, meta, f);
   free(name);
   r->written = now();
-  return ok;
+  return ok && hold(r, f);
 }
 
 static bool run_checkpoint(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
