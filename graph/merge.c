@@ -54,31 +54,23 @@ static int result_in(const Node *old, const Node *joint, int k) {
   return j->nstate + find_stack(j, j->nstack, j->body.out, l->body.out[k]);
 }
 
+/* One pair a call: what replaces the results of one loop may lie below the results of another that is merged as well, and
+ * graph_rewrite replaces nothing inside a replacement. */
 bool merge_loops(Graph *g, int nroot, Node **root) {
-  Node **order;
-  int n = graph_topo(g, nroot, root, &order), nloop = 0, nfrom = 0;
-  Node **loop = arena_array(g->arena, Node *, n), **joint = arena_array(g->arena, Node *, n);
-  Node **from = arena_array(g->arena, Node *, n), **to = arena_array(g->arena, Node *, n);
-  bool any = false;
-  for (int i = 0; i < n; i++)
-    if (order[i]->kind == ND_LOOP) loop[nloop] = joint[nloop] = order[i], nloop++;
-  for (int i = 1; i < nloop; i++)
-    for (int k = 0; k < i; k++) {
-      if (!same_steps(&joint[k]->loop, &loop[i]->loop)) continue;
-      if (!stacks_nothing_new(g, &loop[i]->loop, &joint[k]->loop) && !stacks_nothing_new(g, &joint[k]->loop, &loop[i]->loop)) continue;
-      Node *u = unite(g, joint[k], loop[i]), *was = joint[k];
-      for (int m = 0; m <= i; m++)
-        if (joint[m] == was) joint[m] = u;
-      joint[i] = u;
-      any = true;
-      break;
+  Node **order, *old[2] = {NULL, NULL}, *joint = NULL;
+  int n = graph_topo(g, nroot, root, &order), nfrom = 0;
+  for (int i = 0; i < n && !joint; i++)
+    for (int k = 0; k < i && !joint && order[i]->kind == ND_LOOP; k++) {
+      if (order[k]->kind != ND_LOOP || !same_steps(&order[k]->loop, &order[i]->loop)) continue;
+      if (!stacks_nothing_new(g, &order[i]->loop, &order[k]->loop) && !stacks_nothing_new(g, &order[k]->loop, &order[i]->loop)) continue;
+      joint = unite(g, old[0] = order[k], old[1] = order[i]);
     }
-  if (!any) return false;
+  if (!joint) return false;
+  Node **from = arena_array(g->arena, Node *, n), **to = arena_array(g->arena, Node *, n);
   for (int i = 0; i < n; i++) {
     Node *get = order[i];
-    if (get->kind != ND_GET || get->get.of->kind != ND_LOOP) continue;
-    for (int k = 0; k < nloop; k++)
-      if (loop[k] == get->get.of && joint[k] != loop[k]) from[nfrom] = get, to[nfrom++] = nd_get(g, joint[k], result_in(loop[k], joint[k], get->get.index));
+    if (get->kind != ND_GET || (get->get.of != old[0] && get->get.of != old[1]) || get->get.of == joint) continue;
+    from[nfrom] = get, to[nfrom++] = nd_get(g, joint, result_in(get->get.of, joint, get->get.index));
   }
   graph_rewrite(g, nfrom, from, to, nroot, root);
   return nfrom > 0;

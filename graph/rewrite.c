@@ -139,57 +139,123 @@ static bool refresh_params(Map *m, const Node *n, uint8_t *changed) {
   return again;
 }
 
-/* A replacement may itself read PARAMs of a loop that was given fresh ones (it stands inside that loop): it follows them. */
-static void follow_params(Map *m, int n, Node *const *from, Node *const *to, int count, Node *const *order) {
-  Node **old = arena_array(m->scratch, Node *, count), **fresh = arena_array(m->scratch, Node *, count);
-  int nfresh = 0;
-  for (int i = 0; i < count; i++) {
-    bool given = false;
-    for (int k = 0; k < n && order[i]->kind == ND_PARAM; k++) given |= from[k] == order[i];
-    if (order[i]->kind == ND_PARAM && !given && m->to[order[i]->id]) old[nfresh] = order[i], fresh[nfresh++] = m->to[order[i]->id];
-  }
-  for (int i = 0; i < n && nfresh; i++) {
-    Node *const *param;
-    int np = nd_free_params(to[i], &param);
-    for (int k = 0; k < np; k++)
-      if (param[k]->id < m->cap && m->to[param[k]->id]) {
-        Node *t = to[i];
-        graph_rewrite(m->g, nfresh, old, fresh, 1, &t);
-        m->to[from[i]->id] = t;
-        break;
+/* ---- Replacement -------------------------------------------------------------------------------------------------
+ *
+ * A replacement may stand inside a loop that changes because of it, and so gets fresh PARAMs: then the replacement follows them.
+ * What it shares with the rest of the graph must stay shared: a loop or an effect that were copied once for the graph and once
+ * for each replacement would be run as often. So there are two maps:
+ *   by_param   nodes as the fresh PARAMs change them; what the replacements are rebuilt by
+ *   to         nodes as the replacements and the fresh PARAMs change them: by_param's, unless a replaced node is below */
+typedef struct {
+  Map to, by_param;
+  int count, n;
+  Node **order; /* of the roots, and of replacements that follow PARAMs */
+  Node *const *from, *const *with;
+  uint8_t *changed, *pchanged; /* differs in `to`, in by_param */
+} Rewrite;
+
+static Map map_new(Graph *g, Arena *scratch) {
+  Map m = {.g = g, .scratch = scratch, .cap = g->next_id};
+  m.to = arena_array(scratch, Node *, m.cap);
+  return m;
+}
+
+/* Marks what changes; changed binders get fresh PARAMs, which change more. */
+static void mark_changed(Rewrite *w) {
+  for (bool again = true; again;) {
+    again = false;
+    for (int i = 0; i < w->count; i++) {
+      Node *x = w->order[i];
+      bool binder = x->kind == ND_LOOP || x->kind == ND_CUSTOM;
+      if (!w->to.to[x->id] && any_input(x, w->changed)) {
+        w->changed[x->id] = 1;
+        if (binder) again |= refresh_params(&w->to, x, w->changed);
       }
+    }
   }
 }
 
-void graph_rewrite(Graph *g, int n, Node *const *from, Node *const *to, int nroot, Node **root) {
-  Node **order;
-  int count = graph_topo(g, nroot, root, &order);
-  Map m = {.g = g, .scratch = arena_new(), .cap = g->next_id};
-  m.to = arena_array(m.scratch, Node *, m.cap);
-  uint8_t *changed = arena_alloc(m.scratch, m.cap);
-  for (int i = 0; i < n; i++) {
-    m.to[from[i]->id] = to[i];
-    changed[from[i]->id] = to[i] != from[i];
-  }
-  for (bool again = true; again;) {
-    again = false;
-    for (int i = 0; i < count; i++) {
-      Node *x = order[i];
-      if (m.to[x->id] || !any_input(x, changed)) continue;
-      changed[x->id] = 1;
-      if (x->kind == ND_LOOP || x->kind == ND_CUSTOM) again |= refresh_params(&m, x, changed);
+/* The PARAMs that were made afresh, into by_param; marks what they change there. */
+static bool mark_by_param(Rewrite *w) {
+  bool any = false;
+  for (int i = 0; i < w->count; i++) {
+    Node *x = w->order[i];
+    bool given = false;
+    for (int k = 0; k < w->n && x->kind == ND_PARAM; k++) given |= w->from[k] == x;
+    if (x->kind == ND_PARAM && !given && w->to.to[x->id]) {
+      w->by_param.to[x->id] = w->to.to[x->id];
+      w->pchanged[x->id] = 1;
+      any = true;
+    } else if (any_input(x, w->pchanged)) {
+      w->pchanged[x->id] = 1;
     }
   }
-  follow_params(&m, n, from, to, count, order);
-  Span outer = g->span;
-  Renew how = {mapped_expr, mapped, &m, m.scratch};
-  for (int i = 0; i < count; i++) {
-    Node *x = order[i];
-    if (m.to[x->id] || !changed[x->id]) continue;
+  return any;
+}
+
+static bool reads_fresh(const Rewrite *w, const Node *n) {
+  Node *const *param;
+  for (int k = nd_free_params(n, &param); k-- > 0;)
+    if (param[k]->id < w->by_param.cap && w->by_param.to[param[k]->id]) return true;
+  return false;
+}
+
+/* Adds the replacements that read fresh PARAMs to the order and rebuilds them. Binders in them may get fresh PARAMs in turn. */
+static void follow_params(Rewrite *w, int nroot, Node *const *root) {
+  Graph *g = w->to.g;
+  Arena *a = w->to.scratch;
+  if (!mark_by_param(w)) return;
+  Node **all = arena_array(a, Node *, nroot + w->n);
+  int nall = 0;
+  for (int i = 0; i < w->n; i++)
+    if (reads_fresh(w, w->with[i])) all[nall++] = w->with[i];
+  if (!nall) return;
+  if (nroot) memcpy(all + nall, root, sizeof *root * (size_t)nroot);
+  w->count = graph_topo(g, nall + nroot, all, &w->order);
+  for (bool again = true; again;) {
+    again = false;
+    mark_by_param(w);
+    for (int i = 0; i < w->count; i++) {
+      Node *x = w->order[i];
+      if (w->pchanged[x->id] && (x->kind == ND_LOOP || x->kind == ND_CUSTOM)) again |= refresh_params(&w->to, x, w->changed);
+    }
+    mark_changed(w);
+  }
+  mark_by_param(w);
+  Renew how = {mapped_expr, mapped, &w->by_param, a};
+  for (int i = 0; i < w->count; i++) {
+    Node *x = w->order[i];
+    if (w->by_param.to[x->id] || !w->pchanged[x->id]) continue;
     g->span = x->span;
-    m.to[x->id] = nd_renew(g, x, &how);
+    w->by_param.to[x->id] = nd_renew(g, x, &how);
+  }
+  for (int i = 0; i < w->n; i++) w->to.to[w->from[i]->id] = mapped(&w->by_param, w->with[i]);
+}
+
+void graph_rewrite(Graph *g, int n, Node *const *from, Node *const *to, int nroot, Node **root) {
+  Arena *scratch = arena_new();
+  Rewrite w = {.to = map_new(g, scratch), .by_param = map_new(g, scratch), .n = n, .from = from, .with = to};
+  uint32_t cap = w.to.cap;
+  uint8_t *replaced = arena_alloc(scratch, cap); /* or reads one that is */
+  w.count = graph_topo(g, nroot, root, &w.order);
+  w.changed = arena_alloc(scratch, cap), w.pchanged = arena_alloc(scratch, cap);
+  for (int i = 0; i < n; i++) {
+    w.to.to[from[i]->id] = to[i];
+    w.changed[from[i]->id] = replaced[from[i]->id] = to[i] != from[i];
+  }
+  Span outer = g->span;
+  mark_changed(&w);
+  follow_params(&w, nroot, root);
+  for (int i = 0; i < w.count; i++) replaced[w.order[i]->id] |= any_input(w.order[i], replaced);
+  Renew how = {mapped_expr, mapped, &w.to, scratch};
+  for (int i = 0; i < w.count; i++) {
+    Node *x = w.order[i];
+    if (w.to.to[x->id] || !w.changed[x->id]) continue;
+    g->span = x->span;
+    Node *shared = replaced[x->id] ? NULL : w.by_param.to[x->id];
+    w.to.to[x->id] = shared ? shared : nd_renew(g, x, &how);
   }
   g->span = outer;
-  for (int i = 0; i < nroot; i++) root[i] = mapped(&m, root[i]);
-  arena_free(m.scratch);
+  for (int i = 0; i < nroot; i++) root[i] = mapped(&w.to, root[i]);
+  arena_free(scratch);
 }
