@@ -259,8 +259,8 @@ static void describe_bad(const Csv *c, const Bad *b, int64_t line, char *to, siz
              (long long)line, c->col[b->col].name, b->text, dt_name(c->col[b->col].t));
 }
 
-static bool blank(const char *p, const char *end) {
-  while (p < end && (*p == ' ' || *p == '\t')) p++;
+static bool blank(const char *p, const char *end, char sep) {
+  while (p < end && (*p == ' ' || *p == '\t') && *p != sep) p++;
   return p == end;
 }
 
@@ -276,7 +276,7 @@ static int64_t csv_read(DataIter *it, int64_t n, void *const *to, Fault *f) {
     const char *end = nl;
     if (nl) {
       if (nl > p && nl[-1] == '\r') end--;
-      if (blank(p, end)) {
+      if (blank(p, end, c->sep)) {
         r->at += (size_t)(nl + 1 - p), r->line++;
         continue;
       }
