@@ -17,6 +17,15 @@ static char *definitions(Arena *a, const char *text, const Ast *file) {
   }
   return out;
 }
+/* An example of the library may name the module, or what it defines; some names are there already. */
+static char *members(Arena *a, const char *module, const Ast *file) {
+  if (session_in_scope(module)) return arena_strdup(a, "");
+  char *out = arena_printf(a, "import %s\n", module);
+  for (int i = 0; i < file->nkid; i++)
+    if (file->kid[i]->kind == AST_DEF || file->kid[i]->kind == AST_MODEL)
+      out = arena_printf(a, "%s%s = %s.%s\n", out, file->kid[i]->name, module, file->kid[i]->name);
+  return out;
+}
 /* Lines compared without trailing blanks; empty lines at either end do not count. */
 static bool same_text(const char *a, const char *b) {
   for (;;) {
@@ -50,8 +59,10 @@ static void run_example(Host *h, const DocExample *e, const char *where, Tally *
   free(got);
 }
 
-static void run_file(const HostOptions *o, const char *name, const char *text, size_t len, bool is_module, Tally *t) {
-  Host *h = host_new(o);
+static void run_file(const HostOptions *options, const char *name, const char *text, size_t len, bool is_module, Tally *t) {
+  HostOptions o = *options;
+  o.inner = is_module;
+  Host *h = host_new(&o);
   uint32_t id = diag_source(h->diags, name, text, len);
   Ast *file = parse_file(h->diags, h->arena, session_names(h->session), id);
   int before = t->failed;
@@ -60,9 +71,7 @@ static void run_file(const HostOptions *o, const char *name, const char *text, s
   DocExample *ex;
   int n = docs_examples(h->diags, h->arena, file, &ex);
   if (n && t->failed == before) {
-    char *defs = definitions(h->arena, text, file);
-    /* An example of the library may name the module or its definitions; some are there already. */
-    if (is_module) defs = session_in_scope(name) ? arena_strdup(h->arena, "") : arena_printf(h->arena, "%simport %s\n", defs, name);
+    char *defs = is_module ? members(h->arena, name, file) : definitions(h->arena, text, file);
     if (*defs && host_unit(h, name, defs, strlen(defs), UNIT_ENTRY) != EXIT_OK) t->failed++;
     for (int i = 0; i < n; i++) run_example(h, &ex[i], name, t);
   }

@@ -24,6 +24,7 @@ typedef struct HostOptions {
   bool dump[PASS_COUNT];
   PassId stop;              /* PASS_COUNT: run */
   bool stats, profile, color;
+  bool inner;               /* the units are examples of the library itself */
   int narg;                 /* words of --NAME value pairs of scripts: two a pair */
   const char *const *arg;
   FILE *out;
