@@ -11,5 +11,8 @@ typedef struct BuildOptions {
   bool python;
 } BuildOptions;
 
+/* `tg bench` of a library (bench_lib.c), told from a script by its name. */
+bool is_library(const char *path);
+int bench_lib(const HostOptions *o, const char *path);
 int build_run(const HostOptions *ho, const BuildOptions *o, const char *path);
 #endif

@@ -273,7 +273,7 @@ static int dispatch(Line *l) {
   if (!strcmp(c, "explain")) return cmd_explain(l->file[0]);
   if (!strcmp(c, "inspect")) return inspect_run(l->file[0]);
   if (!strcmp(c, "build")) return cmd_build(l, &o);
-  if (!strcmp(c, "bench")) return bench_run(&o, l->file[0]);
+  if (!strcmp(c, "bench")) return is_library(l->file[0]) ? bench_lib(&o, l->file[0]) : bench_run(&o, l->file[0]);
   return cmd_run(&o, l->file[0]);
 }
 
