@@ -215,6 +215,10 @@ static Value *b_from(Elab *E, const Builtin *self, Call *c, Value **b) {
   return v;
 }
 
+static Value *b_endless(Elab *E, const Builtin *self, Call *c, Value **b) {
+  return v_bool(E, data_is_endless(E, b[0]));
+}
+
 /* _shape_of(data): (rows a batch, 0: single rows; full batches or -1; rows of the short batch or -1). */
 static Value *b_shape_of(Elab *E, const Builtin *self, Call *c, Value **b) {
   DataShape s = data_shape(E, b[0]);
@@ -413,6 +417,7 @@ const Builtin builtins_fit[] = {
     {"_named", "prefix, v, otherwise", b_named, "", 0},
     {"_rows", "batch", b_rows, "", 0},
     {"_from", "data, k", b_from, "", 0},
+    {"_endless", "data", b_endless, "", 0},
     {"_shape_of", "data", b_shape_of, "", 0},
     {"_is", "v, kind", b_is, "", 0},
     {"_fail", "message, help=", b_fail, "", 0},

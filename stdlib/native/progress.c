@@ -23,7 +23,7 @@ struct Progress {
   int heard; /* signal->requested when the fit began: an earlier fit's Ctrl-C does not end it */
   int64_t epochs, steps, batches; /* -1: unknown */
   int depth;                      /* fits within each other */
-  double begun, epoch_begun, drawn;
+  double begun, epoch_begun, last, drawn; /* last: when a step ended; what comes after is not training */
   int64_t epoch, rows; /* rows of this epoch so far, in this run */
   double total;        /* sum of loss * rows of them */
   Trend trend;
@@ -202,7 +202,7 @@ static bool run_begin(void *ctx, int nattr, const Attr *attr, int nin, const Ten
   Progress *p = progress_of(ctx);
   if (!p) return true;
   p->epochs = attr[0].i, p->steps = attr[1].i, p->batches = attr[2].i;
-  p->begun = p->epoch_begun = now();
+  p->begun = p->epoch_begun = p->last = now();
   p->rows = 0, p->total = 0, p->epoch = 0, p->drawn = 0;
   p->trend = (Trend){0};
   if (p->depth++ == 0) p->heard = p->signal->requested;
@@ -219,10 +219,11 @@ static bool run_step(void *ctx, int nattr, const Attr *attr, int nin, const Tens
   double loss = *(const float *)in[3].data;
   int64_t rows = int_at(&in[4]);
   p->epoch = int_at(&in[0]);
+  p->last = now();
   p->rows += rows, p->total += loss * (double)rows;
   trend_add(&p->trend, loss);
   *go = p->signal->requested == p->heard;
-  if (p->tty && now() - p->drawn >= REDRAW) draw(p, int_at(&in[1]), int_at(&in[2]) + 1);
+  if (p->tty && p->last - p->drawn >= REDRAW) draw(p, int_at(&in[1]), int_at(&in[2]) + 1);
   return true;
 }
 
@@ -236,7 +237,7 @@ static bool run_epoch(void *ctx, int nattr, const Attr *attr, int nin, const Ten
   if (((NativeHost *)ctx)->out) fflush(((NativeHost *)ctx)->out); /* what was printed before stands before this line */
   put_epoch(&l, p, int_at(&in[0]));
   for (int k = 0; k < nattr; k++) put(&l, "  %s %.4g", attr[k].s, (double)*(const float *)in[k + 1].data);
-  put_rate(&l, p->rows, t - p->epoch_begun);
+  put_rate(&l, p->rows, p->last - p->epoch_begun);
   put_time(&l, "", t - p->epoch_begun);
   if (p->tty && l.columns + 2 + TREND < p->width) {
     char s[3 * TREND + 1];
