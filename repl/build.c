@@ -11,6 +11,7 @@
 #include "lang/export.h"
 #include "stdlib/native/safetensors.h"
 #include <ctype.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@
 
 /* Rows of the plans of a run-time batch; a probe at two sizes shows whether rows are independent. */
 static const int64_t block_rows[] = {1, 2, 4, 8, 16, 64, 256};
-enum { NBLOCK = sizeof block_rows / sizeof *block_rows, PROBE_A = 61, PROBE_B = 67, GOLDEN_ROWS = 5, GOLDEN_BYTES = 1 << 20 };
+enum { NBLOCK = sizeof block_rows / sizeof *block_rows, MORE_BLOCKS = 16, PROBE_A = 61, PROBE_B = 67, GOLDEN_ROWS = 5, GOLDEN_BYTES = 1 << 20 };
 
 /* An export at one number of rows. */
 typedef struct Shot {
@@ -50,6 +51,8 @@ typedef struct Build {
   Graph *g;
   Arena *a;
   Region unit;
+  int nrows;           /* of the plans of a run-time batch, ascending */
+  int64_t rows[NBLOCK + MORE_BLOCKS];
   int n;
   Made *made;
   VEC(Node *) frontier;
@@ -58,6 +61,28 @@ typedef struct Build {
   int64_t *state_slot; /* where the script's value of each is kept */
   AotLibrary lib;
 } Build;
+
+/* Block sizes and those asked for by --batch. */
+static bool choose_rows(Build *b) {
+  for (int i = 0; i < NBLOCK; i++) b->rows[b->nrows++] = block_rows[i];
+  for (const char *p = b->o->batch; p && *p;) {
+    char *end;
+    long long n = strtoll(p, &end, 10);
+    if (end == p || n < 1 || n > 1 << 20 || (*end && *end != ',') || b->nrows == NBLOCK + MORE_BLOCKS) {
+      fprintf(stderr, "tg: --batch is up to %d numbers of rows such as 3,32, not %s\n", MORE_BLOCKS, b->o->batch);
+      return false;
+    }
+    int at = 0;
+    while (at < b->nrows && b->rows[at] < n) at++;
+    if (at == b->nrows || b->rows[at] != n) {
+      memmove(b->rows + at + 1, b->rows + at, sizeof *b->rows * (size_t)(b->nrows - at));
+      b->rows[at] = n;
+      b->nrows++;
+    }
+    p = *end ? end + 1 : end;
+  }
+  return true;
+}
 
 /* ---- 1: elaboration ------------------------------------------------------------------------------------------------ */
 static bool take_shot(Build *b, int k, int64_t rows, Shot *s) {
@@ -71,8 +96,8 @@ static bool take_shot(Build *b, int k, int64_t rows, Shot *s) {
 
 static bool take_shots(Build *b, int k) {
   Made *m = &b->made[k];
-  m->shot = arena_array(b->a, Shot, NBLOCK + 3);
-  if (!take_shot(b, k, block_rows[0], &m->shot[0])) return false;
+  m->shot = arena_array(b->a, Shot, b->nrows + 3);
+  if (!take_shot(b, k, b->rows[0], &m->shot[0])) return false;
   const Export *x = &m->shot[0].x;
   if (aot_reserved(x->name)) {
     Diag *g = diag_add(b->h->diags, T_EXPORT, x->span, "a library has a function `%s_%s` of its own", b->lib.name, x->name);
@@ -80,7 +105,7 @@ static bool take_shots(Build *b, int k) {
     return false;
   }
   m->batched = m->shot[0].x.batch != NULL;
-  m->nplan = m->batched ? NBLOCK : 1;
+  m->nplan = m->batched ? b->nrows : 1;
   if (m->batched && x->nnext) {
     Diag *g = diag_add(b->h->diags, T_EXPORT, x->span, "`%s` changes a state, so %s cannot be left open", x->name, x->batch);
     diag_help(b->h->diags, g, "write a number in place of %s", x->batch);
@@ -88,7 +113,7 @@ static bool take_shots(Build *b, int k) {
   }
   m->n = 1;
   for (int i = 1; i < m->nplan; i++)
-    if (!take_shot(b, k, block_rows[i], &m->shot[m->n++])) return false;
+    if (!take_shot(b, k, b->rows[i], &m->shot[m->n++])) return false;
   if (m->batched)
     for (int i = 0; i < 2; i++)
       if (!take_shot(b, k, i ? PROBE_B : PROBE_A, &m->shot[m->n++])) return false;
@@ -441,6 +466,16 @@ static int fault_code(Build *b, const Fault *f) {
   return f->id == R_INTERRUPT ? EXIT_INTERRUPT : f->id == T_EXPORT ? EXIT_COMPILE : EXIT_RUN;
 }
 
+/* --stats: what the library itself says of its needs. */
+static void print_memory(Build *b, const char *path, const AotOutput *o) {
+  void *so = dlopen(strchr(path, '/') ? path : arena_printf(b->a, "./%s", path), RTLD_NOW | RTLD_LOCAL);
+  void *f = so ? dlsym(so, arena_printf(b->a, "%s_memory", b->lib.name)) : NULL;
+  LibOptions lo = {.size = sizeof lo, .threads = b->h->o.threads};
+  size_t bytes = f ? ((size_t(*)(const LibOptions *))(uintptr_t)f)(&lo) : 0;
+  fprintf(stderr, "%s: %d kernels; a context of %d threads takes %zu bytes; calls allocate nothing\n", path, o->kernels, lo.threads, bytes);
+  if (so) dlclose(so);
+}
+
 static int build_unit(Build *b, const char *path, const char *text, size_t len) {
   Host *h = b->h;
   Fault fault = {0};
@@ -450,9 +485,10 @@ static int build_unit(Build *b, const char *path, const char *text, size_t len) 
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
     int n = dot ? (int)(dot - base) : (int)strlen(base);
     bool so = !strcmp(b->o->emit, "so");
-    out = arena_printf(b->a, "%s%.*s%s", so ? "lib" : "", n, base, so ? ".so" : !strcmp(b->o->emit, "obj") ? ".o" : !strcmp(b->o->emit, "asm") ? ".s" : ".ll");
+    out = arena_printf(b->a, "%s%.*s%s", so ? "lib" : "", n, base, so ? ".so" : !strcmp(b->o->emit, "obj") ? ".o" : !strcmp(b->o->emit, "asm") ? ".s" : !strcmp(b->o->emit, "dot") ? ".dot" : ".ll");
   }
   if (!name_of_path(b, out, &dir, &name)) return EXIT_USAGE;
+  if (!choose_rows(b)) return EXIT_USAGE;
   b->lib.name = name;
   b->lib.source = path;
   bool ok = session_unit(h->session, diag_source(h->diags, path, text, len), UNIT_SCRIPT, &b->unit);
@@ -472,12 +508,17 @@ static int build_unit(Build *b, const char *path, const char *text, size_t len) 
   ok = make_library(b);
   host_report(h);
   if (!ok) return EXIT_COMPILE;
+  if (!strcmp(b->o->emit, "dot")) {
+    char *dot = aot_dot(b->a, &b->lib, b->g);
+    return write_text(out, dot, strlen(dot)) ? EXIT_OK : EXIT_RUN;
+  }
   AotOutput o;
   const char *what = !strcmp(b->o->emit, "so") ? "obj" : b->o->emit;
   if (!aot_emit(&b->lib, b->g, h->diags, b->o->target, what, b->a, &o, &fault)) return fault_code(b, &fault);
   bool weights = write_weights(b, dir, &fault);
   int code = weights ? write_all(b, out, dir, &o) : fault_code(b, &fault);
   free(o.object);
+  if (code == EXIT_OK && h->o.stats && !strcmp(b->o->emit, "so")) print_memory(b, out, &o);
   return code;
 }
 

@@ -5,9 +5,10 @@
 
 typedef struct BuildOptions {
   const char *output;  /* NULL: libNAME.so in the working folder, NAME from the script */
-  const char *emit;    /* "so", "obj", "llvm", "asm" */
+  const char *emit;    /* "so", "obj", "llvm", "asm", "dot" */
   const char *target;  /* a row of aot_targets */
   const char *weights; /* NULL: embedded; "caller"; else a file */
+  const char *batch;   /* more sizes of plans of a run-time batch: "3,32"; NULL: none */
   bool python;
 } BuildOptions;
 

@@ -231,11 +231,11 @@ static int cmd_explain(const char *code) {
 
 static int cmd_build(Line *l, const HostOptions *ho) {
   const char *emit = value_of(l, "emit"), *target = value_of(l, "target");
-  BuildOptions o = {value_of(l, "output"), emit ? emit : "so", target ? target : "native", value_of(l, "weights"), value_of(l, "python") != NULL};
-  static const char *const emits[] = {"so", "obj", "llvm", "asm"};
+  BuildOptions o = {value_of(l, "output"), emit ? emit : "so", target ? target : "native", value_of(l, "weights"), value_of(l, "batch"), value_of(l, "python") != NULL};
+  static const char *const emits[] = {"so", "obj", "llvm", "asm", "dot"};
   bool known = false;
-  for (int i = 0; i < 4; i++) known |= !strcmp(o.emit, emits[i]);
-  if (!known) return usage("--emit is so, obj, llvm or asm, not", o.emit);
+  for (int i = 0; i < 5; i++) known |= !strcmp(o.emit, emits[i]);
+  if (!known) return usage("--emit is so, obj, llvm, asm or dot, not", o.emit);
   known = false;
   for (const AotTarget *t = aot_targets; t->name; t++) known |= !strcmp(o.target, t->name);
   if (!known) {

@@ -87,6 +87,8 @@ bool rows_same_program(Arena *a, const Region *x, int64_t bx, const Region *y, i
 
 /* Makes the shared library `path` from an object and the runtime. False: *why, one line or more. Temporary files are removed. */
 bool aot_link(Arena *a, const char *path, const char *object, size_t nobject, const char **why);
+/* The exports' graphs, for Graphviz. */
+char *aot_dot(Arena *a, const AotLibrary *l, Graph *g);
 /* The runtime's relocatable object for this machine. */
 const char *aot_runtime(size_t *n);
 #endif
