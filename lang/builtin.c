@@ -5,7 +5,7 @@
 
 static const Builtin *const tables[] = {builtins_core,   builtins_scalar, builtins_files, builtins_reduce,
                                         builtins_make,   builtins_shape,  builtins_order, builtins_random,
-                                        builtins_derive, builtins_train,  builtins_linalg, builtins_data, builtins_fit,
+                                        builtins_derive, builtins_train,  builtins_linalg, builtins_data, builtins_sources, builtins_fit,
                                         builtins_model};
 
 const Builtin *builtin_find(const char *name) {

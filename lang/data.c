@@ -21,7 +21,9 @@ DataShape data_shape(Elab *E, const Value *v) {
   return s;
 }
 
-bool data_is_endless(Elab *E, const Value *v) { return data_info(E->hooks->data, data_of(v)->id).length == DATA_ENDLESS; }
+bool data_is_endless(Elab *E, const Value *v) {
+  return data_info(E->hooks->data, data_of(v)->id).length == DATA_ENDLESS;
+}
 
 /* ---- forms ------------------------------------------------------------------------------------------------------ */
 
@@ -116,7 +118,8 @@ static Expr *scalar_of(Elab *E, Node *call, int k) {
 }
 
 static Node *scalar_node(Elab *E, Expr *e, Span at) {
-  if (e->nvar) diag_fail(E->d, T_EFFECT, at, "a data set inside a comprehension; a loop has an order: for b in d { ... }");
+  if (e->nvar)
+    diag_fail(E->d, T_EFFECT, at, "a data set inside a comprehension; a loop has an order: for b in d { ... }");
   return nd_scalar(E->g, e);
 }
 
@@ -185,8 +188,11 @@ Value *data_next(Elab *E, Value *v, Expr *handle, int64_t rows, Span at, Expr **
   Node *c = call(E, "data_next", 2, attr, narg, arg, m + 2, res, at);
   *more = scalar_of(E, c, m), *pos = scalar_of(E, c, m + 1);
   Value **leaf = arena_array(E->a, Value *, m);
-  Dim lead = {.n = n, .from = origin_new(E, NULL, d->at, n == d->size ? "%lld is the size of the batches made here"
-                                                          : "%lld rows are in the last batch", (long long)n)};
+  Dim lead = {
+      .n = n,
+      .from = origin_new(E, NULL, d->at,
+                         n == d->size ? "%lld is the size of the batches made here" : "%lld rows are in the last batch",
+                         (long long)n)};
   for (int k = 0; k < m; k++) {
     leaf[k] = v_node(E, nd_get(E->g, c, k));
     leaf[k]->t.dim[0] = lead;
@@ -257,8 +263,10 @@ static int64_t end_of(Elab *E, const Env *env, Ast *e, int64_t otherwise, int64_
   int64_t i = v_static_int(E, elab_expr(E, env, e), e->span, "an end of a slice of a data set");
   if (i >= 0) return i;
   if (length < 0)
-    diag_fail(E->d, T_STATIC, e->span, "how many rows this data set has is known after reading it only, so %lld from its end "
-                                       "can't be found", (long long)-i);
+    diag_fail(E->d, T_STATIC, e->span,
+              "how many rows this data set has is known after reading it only, so %lld from its end "
+              "can't be found",
+              (long long)-i);
   return i + length < 0 ? 0 : i + length;
 }
 
@@ -276,7 +284,8 @@ Value *data_index(Elab *E, const Env *env, Value *v, Ast *e) {
     elab_fail(E, g);
   }
   if (e->nkid != 1)
-    diag_fail(E->d, S_RANK, e->at, "a data set takes one subscript, its rows; the fields' axes come after: d[0..9].x[:, 0]");
+    diag_fail(E->d, S_RANK, e->at,
+              "a data set takes one subscript, its rows; the fields' axes come after: d[0..9].x[:, 0]");
   Ast *sub = e->kid[0];
   int64_t length = data_info(E->hooks->data, d->id).length, i;
   if (sub->kind == AST_ELLIPSIS) diag_fail(E->d, T_TYPE, sub->span, "a data set takes one subscript, its rows");
@@ -284,7 +293,9 @@ Value *data_index(Elab *E, const Env *env, Value *v, Ast *e) {
     int64_t step = sub->c ? v_static_int(E, elab_expr(E, env, sub->c), sub->c->span, "a step") : 1;
     if (step < 1) diag_fail(E->d, T_TYPE, sub->span, "the step of a slice of a data set is 1 or more");
     int64_t lo = end_of(E, env, sub->a, 0, length), hi = end_of(E, env, sub->b, length, length);
-    if (hi < 0) diag_fail(E->d, T_STATIC, sub->span, "how many rows this data set has is known after reading it only: give an end");
+    if (hi < 0)
+      diag_fail(E->d, T_STATIC, sub->span,
+                "how many rows this data set has is known after reading it only: give an end");
     if (length >= 0 && hi > length) hi = length;
     return rows_from(E, v, lo, hi > lo ? (hi - lo + step - 1) / step : 0, step, e->span);
   }
@@ -304,7 +315,8 @@ Value *data_index(Elab *E, const Env *env, Value *v, Ast *e) {
   }
   TensorV *t = v_as_tensor(E, x, sub->span, "a subscript of a data set");
   if (!dt_is_int(t->dtype) || t->rank > 1)
-    diag_fail(E->d, T_TYPE, sub->span, "a data set is subscripted by row numbers, int or int[N], not by %s", v_type_text(E, x));
+    diag_fail(E->d, T_TYPE, sub->span, "a data set is subscripted by row numbers, int or int[N], not by %s",
+              v_type_text(E, x));
   return gather(E, v, v_tensor(E, DT_I64, t->rank, t->dim, ex_cast(E->g, DT_I64, t->e)), e->span);
 }
 
@@ -317,7 +329,8 @@ Value *data_member(Elab *E, Value *v, Name name, Span at) {
     int64_t length = data_info(E->hooks->data, d->id).length;
     if (d->size) diag_fail(E->d, T_TYPE, at, "a column is taken before batch(%lld)", (long long)d->size);
     if (length < 0) {
-      Diag *g = diag_add(E->d, T_STATIC, at, "how many rows this data set has is known after reading it only, and sizes must be static");
+      Diag *g = diag_add(E->d, T_STATIC, at,
+                         "how many rows this data set has is known after reading it only, and sizes must be static");
       diag_help(E->d, g, "d[0..1000].%s reads the first 1000", name);
       elab_fail(E, g);
     }

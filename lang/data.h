@@ -70,6 +70,9 @@ Value *data_repeated(Elab *E, Value *d, int64_t n, Span at); /* n < 0: without e
  * field a tensor). */
 Value *data_value(Elab *E, int64_t id, Value *like, Span at);
 DataTable *data_table(Elab *E, Span at);
+Value *data_of_tensors(Elab *E, Value *x, Span span, Span at);
+/* A static count of at least `least`. */
+int64_t data_count(Elab *E, Value *v, Call *c, int64_t least, const char *what);
 /* Raw fields [rows, ...] as rows of the set's structure, mapped functions applied over all of them. */
 Value *data_over_rows(Elab *E, const DataForm *f, Value **raw, int nfield, Dim rows, Span at);
 /* The element made of a raw row's fields, by a row's form. */

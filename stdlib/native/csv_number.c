@@ -1,10 +1,10 @@
-/* Decimal numbers: digits into an integer of 64 bits, scaled in the x87's (or a wider) format, whose 64 bits of mantissa
- * leave room to see whether rounding to 53 or 24 bits could go wrong; then, and for more than 19 digits or large exponents,
- * the C library decides.
+/* Decimal numbers: digits into an integer of 64 bits, scaled in the x87's (or a wider) format, whose 64 bits of
+ * mantissa leave room to see whether rounding to 53 or 24 bits could go wrong; then, and for more than 19 digits or
+ * large exponents, the C library decides.
  *
- * Why it is exact: m < 2^64 and 10^k with k <= 27 (5^27 < 2^63) are long doubles without error, so m * 10^k or m / 10^k is
- * the true value rounded once to 64 bits. Rounding that again to fewer bits differs from rounding the true value only if it
- * lies exactly half-way between two of their values, which is seen in its bits. */
+ * Why it is exact: m < 2^64 and 10^k with k <= 27 (5^27 < 2^63) are long doubles without error, so m * 10^k or m / 10^k
+ * is the true value rounded once to 64 bits. Rounding that again to fewer bits differs from rounding the true value
+ * only if it lies exactly half-way between two of their values, which is seen in its bits. */
 #include "stdlib/native/csv_number.h"
 #include <float.h>
 #include <math.h>
@@ -12,8 +12,8 @@
 #include <string.h>
 
 typedef struct Decimal {
-  uint64_t m;  /* the digits, the first 19 of them */
-  int exp;     /* of 10 */
+  uint64_t m; /* the digits, the first 19 of them */
+  int exp;    /* of 10 */
   bool minus, many;
   const char *from, *to;
 } Decimal;
@@ -28,7 +28,8 @@ static bool eight(const char *p, uint64_t *m) {
   if ((a | b) & UINT64_C(0x8080808080808080)) return false;
   v = b * 10 + (b >> 8);
   v = ((v & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x000F424000000064) +
-       (v >> 16 & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x0000271000000001)) >> 32;
+       (v >> 16 & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x0000271000000001)) >>
+      32;
   *m = *m * 100000000 + (uint32_t)v;
   return true;
 }

@@ -1,22 +1,20 @@
 /* Data sets: what the checker and the host see of them.
  *
- *   DataSet    one source, or a stage over other sets: the fields of a raw row, how many rows, how to read them. Immutable
- *              but for what it keeps in memory (behind its lock); lives as long as its table
- *   DataTable  owns every set of a session, by number, and every pass that is open
- *   pass       one reading of a set from the first row on; natives name it by an i64 handle
+ *   DataSet    one source, or a stage over other sets: the fields of a raw row, how many rows, how to read them.
+ * Immutable but for what it keeps in memory (behind its lock); lives as long as its table DataTable  owns every set of
+ * a session, by number, and every pass that is open pass       one reading of a set from the first row on; natives name
+ * it by an i64 handle
  *
- * A raw row is a list of fields, each a tensor of fixed dtype and shape; records, tuples and mapped functions over them are
- * the front end's (lang/data.h). Opening a source reads its header only. A set's rows depend on nothing but the files and
- * the keys of its shuffles and samples, which each pass is given.
+ * A raw row is a list of fields, each a tensor of fixed dtype and shape; records, tuples and mapped functions over them
+ * are the front end's (lang/data.h). Opening a source reads its header only. A set's rows depend on nothing but the
+ * files and the keys of its shuffles and samples, which each pass is given.
  *
  * Natives (attribute 0.i is the set's number; keys and tensors in the order of the set's parts, see nkey and ntensor):
- *   data_open    1.i rows a batch (0: single rows); in: batches to leave out i64, keys i64.., tensors..; out: handle i64,
- *                more bool: a full batch follows. *
- *   data_next    1.i rows to read now; in: handle, tensors..; out: the fields [rows, ...].., more bool, number of this batch
- *                in the pass i64. Fewer rows than asked for: a fault. *
- *   data_rest    in: handle; out: i64 rows after the last full batch. *
- *   data_close   in: handle. *
- *   data_gather  in: row numbers i64[L...], keys.., tensors..; out: the fields [L..., ...]... A number out of range: R_INDEX.
+ *   data_open    1.i rows a batch (0: single rows); in: batches to leave out i64, keys i64.., tensors..; out: handle
+ * i64, more bool: a full batch follows. * data_next    1.i rows to read now; in: handle, tensors..; out: the fields
+ * [rows, ...].., more bool, number of this batch in the pass i64. Fewer rows than asked for: a fault. * data_rest in:
+ * handle; out: i64 rows after the last full batch. * data_close   in: handle. * data_gather  in: row numbers i64[L...],
+ * keys.., tensors..; out: the fields [L..., ...]... A number out of range: R_INDEX.
  *   * ordered (effects) */
 #ifndef TG_STDLIB_NATIVE_DATA_H
 #define TG_STDLIB_NATIVE_DATA_H
@@ -46,26 +44,28 @@ typedef struct DataInfo {
 } DataInfo;
 DataInfo data_info(const DataTable *t, int64_t id);
 
-/* ---- sources: the number of the set; -1 with the fault set (M_FILE). Asking again for the same unchanged file gives the
- * same set, so a program that is elaborated twice opens it once. ---- */
+/* ---- sources: the number of the set; -1 with the fault set (M_FILE). Asking again for the same unchanged file gives
+ * the same set, so a program that is elaborated twice opens it once. ---- */
 int64_t data_idx(DataTable *t, const char *path, Fault *f);
 int64_t data_npy(DataTable *t, const char *path, Fault *f);
 /* n tensors given to each pass, all with `length` rows: field[k] is the type of a row of tensor k. */
 int64_t data_rows(DataTable *t, int n, const DataField *field, int64_t length);
 
 /* ---- stages ---- */
-int64_t data_shuffle(DataTable *t, int64_t of, int64_t buffer); /* one key more. buffer: rows, for sets without random access */
-int64_t data_sample(DataTable *t, int64_t of, int64_t n);       /* n rows without repetition, in random order; one key more */
+int64_t data_shuffle(DataTable *t, int64_t of,
+                     int64_t buffer); /* one key more. buffer: rows, for sets without random access */
+int64_t data_sample(DataTable *t, int64_t of, int64_t n); /* n rows without repetition, in random order; one key more */
 int64_t data_take(DataTable *t, int64_t of, int64_t n);
 int64_t data_skip(DataTable *t, int64_t of, int64_t n);
-int64_t data_repeat(DataTable *t, int64_t of, int64_t n);       /* n < 0: without end */
-int64_t data_zip(DataTable *t, int n, const int64_t *of);       /* fields of all; as long as the shortest */
-int64_t data_enumerate(DataTable *t, int64_t of);               /* one i64 field in front: the row's number */
+int64_t data_repeat(DataTable *t, int64_t of, int64_t n); /* n < 0: without end */
+int64_t data_zip(DataTable *t, int n, const int64_t *of); /* fields of all; as long as the shortest */
+int64_t data_enumerate(DataTable *t, int64_t of);         /* one i64 field in front: the row's number */
 /* Keeps in memory what a pass has read. What depends on keys is not kept: cache before shuffle. */
 int64_t data_cache(DataTable *t, int64_t of);
 
-/* A compiled function of a chunk of rows: in[k] is field k [n, ...] with n the chunk it was compiled for; out: a bool[n] for
- * filter, the new fields [n, ...] for map, all of them allocated. Called from one thread at a time, which may not be the one that made it. */
+/* A compiled function of a chunk of rows: in[k] is field k [n, ...] with n the chunk it was compiled for; out: a
+ * bool[n] for filter, the new fields [n, ...] for map, all of them allocated. Called from one thread at a time, which
+ * may not be the one that made it. */
 typedef struct DataProgram {
   void *self;
   int64_t chunk;

@@ -1,8 +1,8 @@
 /* CSV as a data set: rows parsed as they stream by, in a fixed buffer.
  *
- * The first rows fix names and types (csv_sample). A pass reads lines in place: one search for the line's end, then numbers
- * where they stand; quotes, spaces, words and missing values take the slower path of one field. A pipe is opened once: what
- * was read of it for the header is handed to the first pass.
+ * The first rows fix names and types (csv_sample). A pass reads lines in place: one search for the line's end, then
+ * numbers where they stand; quotes, spaces, words and missing values take the slower path of one field. A pipe is
+ * opened once: what was read of it for the header is handed to the first pass.
  *
  * Memory: BUFFER for each pass, and LINE_MAX of it is the longest row. */
 #include "stdlib/native/csv.h"
@@ -55,7 +55,7 @@ typedef struct Reader {
   char *buf;
   size_t at, have, cap;
   bool ended;
-  int64_t line;    /* of what stands at `at` */
+  int64_t line;                /* of what stands at `at` */
   int64_t skipped, first_line; /* bad rows */
   char first[200];
   char *scratch;
@@ -76,7 +76,11 @@ static ssize_t read_some(const Csv *c, int fd, gzFile gz, char *to, size_t n, Da
       int got = gzread(gz, to, (unsigned)n), code = Z_OK;
       const char *why = gzerror(gz, &code);
       if (got < 0 || (got == 0 && code == Z_BUF_ERROR))
-        return io_fail(f, c->path, "%s", code == Z_ERRNO ? strerror(errno) : code == Z_BUF_ERROR ? "is truncated" : why), -1;
+        return io_fail(f, c->path, "%s",
+                       code == Z_ERRNO       ? strerror(errno)
+                       : code == Z_BUF_ERROR ? "is truncated"
+                                             : why),
+               -1;
       return got;
     }
     ssize_t got = read(fd, to, n);
@@ -86,8 +90,8 @@ static ssize_t read_some(const Csv *c, int fd, gzFile gz, char *to, size_t n, Da
   }
 }
 
-/* More text behind what stands in the buffer; the line at `at` moves to its beginning. At the end a final newline is added
- * if none is there. false: fault. */
+/* More text behind what stands in the buffer; the line at `at` moves to its beginning. At the end a final newline is
+ * added if none is there. false: fault. */
 static bool refill(DataIter *it, Reader *r, Fault *f) {
   memmove(r->buf, r->buf + r->at, r->have - r->at);
   r->have -= r->at, r->at = 0;
@@ -202,7 +206,8 @@ static RowResult slow_field(Reader *r, const Column *c, int col, const char **p,
       if (!nl) return ROW_MORE;
       *end = nl > s && nl[-1] == '\r' ? nl - 1 : nl;
     }
-    if (s < *end && *s != r->csv->sep) return bad_row(bad, col, *p, (size_t)(*end - *p), "there is text behind a closing quote");
+    if (s < *end && *s != r->csv->sep)
+      return bad_row(bad, col, *p, (size_t)(*end - *p), "there is text behind a closing quote");
   } else {
     const char *q = memchr(s, r->csv->sep, (size_t)(*end - s));
     if (!q) q = *end;
@@ -223,7 +228,8 @@ static RowResult slow_field(Reader *r, const Column *c, int col, const char **p,
 }
 
 /* The line p..end into row i. stop: behind all that is in the buffer. */
-static RowResult parse_row(Reader *r, const char *p, const char **end, const char *stop, void *const *to, int64_t i, Bad *bad) {
+static RowResult parse_row(Reader *r, const char *p, const char **end, const char *stop, void *const *to, int64_t i,
+                           Bad *bad) {
   const Csv *c = r->csv;
   for (int k = 0;; k++) {
     if (k == c->ncol) return bad_row(bad, -1, p, 0, "the row has more fields than the first");
@@ -285,7 +291,8 @@ static int64_t csv_read(DataIter *it, int64_t n, void *const *to, Fault *f) {
       return i;
     if (s == ROW_MORE) {
       if (r->ended || (r->at == 0 && r->have == r->cap) || r->have - r->at >= LINE_MAX_BYTES) {
-        snprintf(why, sizeof why, r->ended ? "line %lld: a quoted field does not end" : "line %lld is longer than 1 MiB",
+        snprintf(why, sizeof why,
+                 r->ended ? "line %lld: a quoted field does not end" : "line %lld is longer than 1 MiB",
                  (long long)r->line);
         return io_fail(f, c->path, "%s", why), -1;
       }
@@ -424,7 +431,8 @@ static bool set_columns(Arena *a, Csv *c, const CsvInfo *info, const CsvOptions 
   c->ncol = info->ncol, c->sep = info->sep;
   c->col = arena_array(a, Column, info->ncol);
   for (int k = 0; k < info->ncol; k++)
-    c->col[k] = (Column){.field = -1, .t = info->col[k].dtype, .name = info->col[k].name, .fill = o->fill, .missing = o->missing};
+    c->col[k] = (Column){
+        .field = -1, .t = info->col[k].dtype, .name = info->col[k].name, .fill = o->fill, .missing = o->missing};
   bool *text = arena_array(a, bool, info->ncol);
   for (int k = 0; k < info->ncol; k++) text[k] = info->col[k].text;
   for (int j = 0; j < o->ntype; j++) {
@@ -437,8 +445,8 @@ static bool set_columns(Arena *a, Csv *c, const CsvInfo *info, const CsvOptions 
     int k = find_column(info, o->select[j]);
     if (k < 0) return no_column(info, c->path, o->select[j], f);
     if (text[k])
-      return io_fail(f, c->path, "column %s holds text; types = {%s: 16} reads its first 16 bytes as u8[16]", o->select[j],
-                     o->select[j]);
+      return io_fail(f, c->path, "column %s holds text; types = {%s: 16} reads its first 16 bytes as u8[16]",
+                     o->select[j], o->select[j]);
     if (c->col[k].field < 0) c->col[k].field = n++;
   }
   for (int k = 0; k < info->ncol && !o->nselect; k++)

@@ -22,7 +22,8 @@ static void rows_free(const DataSet *s, void **to) {
 }
 static void copy_rows(const DataSet *s, void *const *to, int64_t at, void *const *from, int64_t row, int64_t n) {
   for (int k = 0; k < s->nfield; k++)
-    memcpy((char *)to[k] + s->bytes[k] * (size_t)at, (char *)from[k] + s->bytes[k] * (size_t)row, s->bytes[k] * (size_t)n);
+    memcpy((char *)to[k] + s->bytes[k] * (size_t)at, (char *)from[k] + s->bytes[k] * (size_t)row,
+           s->bytes[k] * (size_t)n);
 }
 
 /* ---- filter ----------------------------------------------------------------------------------------------------- */
@@ -55,7 +56,8 @@ static bool ask(DataIter *it, Sieve *s, Fault *f) {
   Tensor *in = calloc((size_t)set->nfield + 1, sizeof *in);
   if (!in) return data_no_memory(f, sizeof *in);
   for (int k = 0; k < set->nfield; k++) {
-    in[k] = (Tensor){.dtype = set->field[k].dtype, .rank = set->field[k].rank + 1, .dim = {p->chunk}, .data = s->row[k]};
+    in[k] =
+        (Tensor){.dtype = set->field[k].dtype, .rank = set->field[k].rank + 1, .dim = {p->chunk}, .data = s->row[k]};
     memcpy(in[k].dim + 1, set->field[k].dim, sizeof in[k].dim[0] * (size_t)set->field[k].rank);
   }
   Tensor out = {.dtype = DT_BOOL, .rank = 1, .dim = {p->chunk}, .data = s->keep};

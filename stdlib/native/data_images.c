@@ -136,7 +136,8 @@ static const DataOps image_ops = {.gather = images_gather};
 
 int64_t data_images(DataTable *t, const char *path, int64_t height, int64_t width, int channels, Fault *f) {
   Arena *a = data_arena(t);
-  char *key = arena_printf(a, "%s %lld %lld %d", data_file_text(t, "images", path), (long long)height, (long long)width, channels);
+  char *key = arena_printf(a, "%s %lld %lld %d", data_file_text(t, "images", path), (long long)height, (long long)width,
+                           channels);
   int64_t id = data_known(t, key);
   if (id >= 0) return id;
   Images *m = arena_new_of(a, Images);
@@ -152,7 +153,8 @@ int64_t data_images(DataTable *t, const char *path, int64_t height, int64_t widt
   if (m->resize) m->h = height, m->w = width;
   m->channels = channels ? channels : has <= 2 ? 1 : 3;
   m->n = l.file.n, m->file = l.file.at, m->label = l.label.at;
-  DataField field[2] = {{.name = "x", .dtype = DT_U8, .rank = 3, .dim = {m->channels, m->h, m->w}}, {.name = "y", .dtype = DT_I32}};
+  DataField field[2] = {{.name = "x", .dtype = DT_U8, .rank = 3, .dim = {m->channels, m->h, m->w}},
+                        {.name = "y", .dtype = DT_I32}};
   DataSet *s = data_set_new(t, &image_ops, m->nclass ? 2 : 1, field, 0, NULL);
   s->length = m->n, s->random = s->slow = true, s->self = m, s->what = arena_strdup(a, path);
   id = data_set_add(s);

@@ -53,7 +53,8 @@ static int64_t *keys_of(const DataSet *s, const Tensor *in, Fault *f) {
   return key;
 }
 
-static bool run_open(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_open(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   DataTable *t = table_of(ctx);
   if (!t || nattr != 2 || nout != 2) return wrong(f, "data_open");
   DataSet *s = data_set(t, attr[0].i);
@@ -68,7 +69,8 @@ static bool run_open(void *ctx, int nattr, const Attr *attr, int nin, const Tens
   return true;
 }
 
-static DataPassRun *pass_of(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, const char *what, Fault *f) {
+static DataPassRun *pass_of(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, const char *what,
+                            Fault *f) {
   DataTable *t = table_of(ctx);
   DataPassRun *p = t && nattr >= 1 && nin >= 1 ? data_pass_get(t, scalar(&in[0])) : NULL;
   if (p && data_pass_set(p)->id == attr[0].i) return p;
@@ -76,7 +78,8 @@ static DataPassRun *pass_of(void *ctx, int nattr, const Attr *attr, int nin, con
   return NULL;
 }
 
-static bool run_next(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_next(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   DataPassRun *p = pass_of(ctx, nattr, attr, nin, in, "data_next", f);
   if (!p) return false;
   DataSet *s = data_pass_set(p);
@@ -91,7 +94,8 @@ static bool run_next(void *ctx, int nattr, const Attr *attr, int nin, const Tens
   return run_status(ok, f);
 }
 
-static bool run_rest(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_rest(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
   DataPassRun *p = pass_of(ctx, nattr, attr, nin, in, "data_rest", f);
   int64_t n = p ? data_pass_ready(p, f) : -1;
   if (n < 0) return run_status(false, f);
@@ -99,7 +103,8 @@ static bool run_rest(void *ctx, int nattr, const Attr *attr, int nin, const Tens
   return true;
 }
 
-static bool run_close(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_close(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                      Fault *f) {
   if (!pass_of(ctx, nattr, attr, nin, in, "data_close", f)) return false;
   data_pass_end(table_of(ctx), scalar(&in[0]));
   return true;
@@ -159,7 +164,8 @@ static bool gather_stream(DataIter *it, int64_t n, const int64_t *row, void *con
   return ok;
 }
 
-static bool run_gather(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static bool run_gather(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                       Fault *f) {
   DataTable *t = table_of(ctx);
   if (!t || nattr != 1 || nin < 1 || in[0].dtype != DT_I64) return wrong(f, "data_gather");
   DataSet *s = data_set(t, attr[0].i);

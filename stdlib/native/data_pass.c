@@ -1,11 +1,11 @@
 /* Passes: where the rows of batches come from.
  *
  *   direct   a set with random access that costs no more than copying: rows go straight to where they are wanted
- *   chunks   else: whole batches are read into a chunk, by the caller, or ahead of it by a thread into a ring of them when
- *            the set is slow. A chunk holds a multiple of the batch, so no batch lies in two; only the last is short
+ *   chunks   else: whole batches are read into a chunk, by the caller, or ahead of it by a thread into a ring of them
+ * when the set is slow. A chunk holds a multiple of the batch, so no batch lies in two; only the last is short
  *
- * What is read depends on nothing but the set, the keys and the position, so the thread changes no bit. A fault waits in
- * the ring behind the rows that were read before it. */
+ * What is read depends on nothing but the set, the keys and the position, so the thread changes no bit. A fault waits
+ * in the ring behind the rows that were read before it. */
 #include "stdlib/native/data_pass.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -178,7 +178,8 @@ int64_t data_pass_ready(DataPassRun *p, Fault *f) {
     if (!next_chunk(p, f)) return -1;
   }
   int64_t n = p->chunk[p->head].n - p->off;
-  if (n < p->size && p->chunk[p->head].fault.id) return *f = p->chunk[p->head].fault, -1; /* no short batch before a fault */
+  if (n < p->size && p->chunk[p->head].fault.id)
+    return *f = p->chunk[p->head].fault, -1; /* no short batch before a fault */
   return n < p->size ? n : p->size;
 }
 
@@ -187,8 +188,8 @@ bool data_pass_take(DataPassRun *p, int64_t n, void *const *to, int64_t *number,
   int64_t ready = data_pass_ready(p, f);
   if (ready < 0) return false;
   if (ready < n) {
-    fault_set(f, R_NATIVE, (Span){0}, "%s: %lld rows are left of this pass, %lld were asked for", s->what, (long long)ready,
-              (long long)n);
+    fault_set(f, R_NATIVE, (Span){0}, "%s: %lld rows are left of this pass, %lld were asked for", s->what,
+              (long long)ready, (long long)n);
     return false;
   }
   *number = p->number++;

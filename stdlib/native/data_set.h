@@ -5,8 +5,8 @@
  *   DataPass  what one pass was given: keys, tensors, whether to stop
  *
  * A set with random access implements `gather`; another one `read`. The other of the two is made from it. Everything is
- * called by one thread at a time for each iterator; several iterators of one set may be in use at once, so what a set keeps
- * is behind its lock. */
+ * called by one thread at a time for each iterator; several iterators of one set may be in use at once, so what a set
+ * keeps is behind its lock. */
 #ifndef TG_STDLIB_NATIVE_DATA_SET_H
 #define TG_STDLIB_NATIVE_DATA_SET_H
 #include "stdlib/native/data.h"
@@ -38,9 +38,9 @@ struct DataSet {
   size_t *bytes; /* of a row of each field */
   size_t row_bytes;
   bool random;
-  bool slow;      /* reading costs more than copying from memory: worth a thread */
-  bool lazy;      /* opens the iterators below itself */
-  bool borrows;   /* reads tensors of the run: no thread may */
+  bool slow;    /* reading costs more than copying from memory: worth a thread */
+  bool lazy;    /* opens the iterators below itself */
+  bool borrows; /* reads tensors of the run: no thread may */
   int nof;
   DataSet **of;
   int nkey, ntensor;
@@ -70,7 +70,8 @@ struct DataIter {
 };
 
 /* A set with its lists; the fields are copied. The caller fills the rest and adds it. Lives in the table's arena. */
-DataSet *data_set_new(DataTable *t, const DataOps *ops, int nfield, const DataField *field, int nof, DataSet *const *of);
+DataSet *data_set_new(DataTable *t, const DataOps *ops, int nfield, const DataField *field, int nof,
+                      DataSet *const *of);
 int64_t data_set_add(DataSet *s);
 DataSet *data_set(const DataTable *t, int64_t id); /* bug() when there is none */
 Arena *data_arena(DataTable *t);
@@ -89,7 +90,7 @@ int64_t data_iter_skip(DataIter *it, int64_t n, Fault *f);
 /* Room for n row numbers; NULL with the fault. */
 int64_t *data_iter_rows(DataIter *it, int64_t n, Fault *f);
 
-bool data_stopped(const DataTable *t); /* the program is to stop */
+bool data_stopped(const DataTable *t);       /* the program is to stop */
 bool data_no_memory(Fault *f, size_t bytes); /* false */
 uint64_t data_hash(uint64_t key, uint64_t i);
 #endif

@@ -34,8 +34,8 @@ int64_t data_rows(DataTable *t, int n, const DataField *field, int64_t length) {
 
 /* ---- files ------------------------------------------------------------------------------------------------------ */
 
-/* Rows stand one after the other in the file, or all are in memory: compressed files, those in another order of bytes or
- * axes, and small ones. */
+/* Rows stand one after the other in the file, or all are in memory: compressed files, those in another order of bytes
+ * or axes, and small ones. */
 typedef struct FileRows {
   const char *path;
   FileTensor type;

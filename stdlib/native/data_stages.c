@@ -1,7 +1,7 @@
 /* Stages over other sets: shuffle, sample, take, skip, repeat, zip, enumerate.
  *
- * Over sets with random access a stage is arithmetic on row numbers; over the others it reads on. What a stage gives at a
- * position depends on the position and the key alone. */
+ * Over sets with random access a stage is arithmetic on row numbers; over the others it reads on. What a stage gives at
+ * a position depends on the position and the key alone. */
 #include "stdlib/native/data_set.h"
 #include "graph/diag.h"
 #include <stdlib.h>
@@ -258,7 +258,8 @@ static int64_t repeat_read(DataIter *it, int64_t n, void *const *to, Fault *f) {
     empty = true;
     if (++it->at == s->n) break;
     data_iter_close(it->of[0]);
-    if (!(it->of[0] = data_iter_open(s->of[0], it->pass, it->key - s->of[0]->nkey, it->tensor - s->of[0]->ntensor, f))) {
+    if (!(it->of[0] =
+              data_iter_open(s->of[0], it->pass, it->key - s->of[0]->nkey, it->tensor - s->of[0]->ntensor, f))) {
       done = -1;
       break;
     }

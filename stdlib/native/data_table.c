@@ -66,7 +66,8 @@ void data_pass_end(DataTable *t, int64_t handle) {
 
 /* ---- sets ------------------------------------------------------------------------------------------------------ */
 
-DataSet *data_set_new(DataTable *t, const DataOps *ops, int nfield, const DataField *field, int nof, DataSet *const *of) {
+DataSet *data_set_new(DataTable *t, const DataOps *ops, int nfield, const DataField *field, int nof,
+                      DataSet *const *of) {
   DataSet *s = arena_new_of(t->arena, DataSet);
   s->ops = ops, s->table = t, s->nfield = nfield, s->nof = nof, s->what = nof ? of[0]->what : "";
   s->field = arena_copy(t->arena, field, sizeof *field * (size_t)nfield);

@@ -47,7 +47,9 @@ int64_t utf8_decode(const char *s, size_t n, uint32_t *out) {
 }
 
 static int64_t id_at(const Text *t, int64_t k) {
-  return t->width == 1 ? ((const uint8_t *)t->id)[k] : t->width == 2 ? ((const uint16_t *)t->id)[k] : ((const uint32_t *)t->id)[k];
+  return t->width == 1   ? ((const uint8_t *)t->id)[k]
+         : t->width == 2 ? ((const uint16_t *)t->id)[k]
+                         : ((const uint32_t *)t->id)[k];
 }
 
 /* The alphabet and the numbers of bytes[0..n). */
@@ -66,7 +68,8 @@ static bool number_text(Arena *a, Text *t, const uint8_t *bytes, size_t n, const
   for (uint32_t c = 0, k = 0; ok && c < MAX_CODE; c++)
     if (number[c]) letter[k] = c, number[c] = k++;
   t->letter = letter, t->width = t->letters <= 256 ? 1 : t->letters <= 65536 ? 2 : 4;
-  ok = ok && ((t->id = malloc((size_t)t->n * (size_t)t->width + 1)) || data_no_memory(f, (size_t)t->n * (size_t)t->width));
+  ok = ok &&
+       ((t->id = malloc((size_t)t->n * (size_t)t->width + 1)) || data_no_memory(f, (size_t)t->n * (size_t)t->width));
   i = 0;
   for (int64_t k = 0; ok && k < t->n; k++, i += len) {
     uint32_t v = number[code_at(bytes + i, n - i, &len)];

@@ -25,8 +25,8 @@ static bool varint(Wire *w, uint64_t *v) {
   return false;
 }
 
-/* The next field: its number, wire type and value (varint, or the bytes of a length-delimited or fixed one). false: the end,
- * or damage (then *bad). */
+/* The next field: its number, wire type and value (varint, or the bytes of a length-delimited or fixed one). false: the
+ * end, or damage (then *bad). */
 typedef struct Field {
   uint64_t tag, value;
   int type;
@@ -46,7 +46,8 @@ static bool next_field(Wire *w, Field *f, bool *bad) {
   return !(*bad = false);
 }
 
-/* Visits the numbers of a FloatList or Int64List: 4 bytes, or a varint, each. -1: malformed. to: f32 or i64, or NULL. */
+/* Visits the numbers of a FloatList or Int64List: 4 bytes, or a varint, each. -1: malformed. to: f32 or i64, or NULL.
+ */
 static int64_t numbers(Wire w, bool floats, int64_t room, void *to) {
   Field f;
   int64_t n = 0;
@@ -165,7 +166,10 @@ static int next_record(Reader *r, const char *path, size_t *n, Fault *f) {
   r->number++;
   if (got < 12) return damaged(f, path, r->number, "is cut off"), -1;
   uint64_t len = little(head, 8);
-  if (little(head + 8, 4) != crc32c_masked(head, 8)) return damaged(f, path, r->number, "has a wrong checksum of its length: this is no TFRecord file, or it is damaged"), -1;
+  if (little(head + 8, 4) != crc32c_masked(head, 8))
+    return damaged(f, path, r->number,
+                   "has a wrong checksum of its length: this is no TFRecord file, or it is damaged"),
+           -1;
   if (len > RECORD_MAX) return damaged(f, path, r->number, "is longer than 256 MiB"), -1;
   if (len > r->cap) {
     uint8_t *more = realloc(r->data, len);
@@ -212,7 +216,8 @@ static bool put_feature(const Feature *x, int64_t want, void *to, int64_t i) {
   if (x->kind == FEATURE_BYTES) return memcpy((uint8_t *)to + i * want, x->list, (size_t)want), true;
   Wire w = {x->list, x->list + x->nlist};
   bool floats = x->kind == FEATURE_FLOAT;
-  return numbers(w, floats, want, floats ? (void *)((float *)to + i * want) : (void *)((int64_t *)to + i * want)) == want;
+  return numbers(w, floats, want, floats ? (void *)((float *)to + i * want) : (void *)((int64_t *)to + i * want)) ==
+         want;
 }
 
 static int64_t record_read(DataIter *it, int64_t n, void *const *to, Fault *f) {
@@ -226,12 +231,17 @@ static int64_t record_read(DataIter *it, int64_t n, void *const *to, Fault *f) {
     int m = read_features(r, rec->path, len, f), j = 0;
     if (m < 0) return -1;
     for (int k = 0; k < rec->n; k++) { /* both in the order of names */
-      while (j < m && (r->feature[j].nname != strlen(rec->key[k]) || memcmp(r->feature[j].name, rec->key[k], r->feature[j].nname))) j++;
-      FeatureKind kind = s->field[k].dtype == DT_F32 ? FEATURE_FLOAT : s->field[k].dtype == DT_I64 ? FEATURE_INT : FEATURE_BYTES;
+      while (j < m && (r->feature[j].nname != strlen(rec->key[k]) ||
+                       memcmp(r->feature[j].name, rec->key[k], r->feature[j].nname)))
+        j++;
+      FeatureKind kind = s->field[k].dtype == DT_F32   ? FEATURE_FLOAT
+                         : s->field[k].dtype == DT_I64 ? FEATURE_INT
+                                                       : FEATURE_BYTES;
       int64_t want = (int64_t)(s->bytes[k] / (size_t)dt_bytes(s->field[k].dtype));
       if (j < m && r->feature[j].kind == kind && put_feature(&r->feature[j], want, to[k], i)) continue;
       char what[160];
-      snprintf(what, sizeof what, j < m ? "has another type or size of %.60s than the first" : "has no feature %.60s", rec->key[k]);
+      snprintf(what, sizeof what, j < m ? "has another type or size of %.60s than the first" : "has no feature %.60s",
+               rec->key[k]);
       return damaged(f, rec->path, r->number, what), -1;
     }
   }
@@ -254,7 +264,8 @@ static void record_close(DataIter *it) {
 static char *word(Arena *a, const Feature *x, int k) {
   char *w = arena_strndup(a, (const char *)x->name, x->nname);
   for (char *s = w; *s; s++)
-    if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || *s == '_' || (s > w && *s >= '0' && *s <= '9'))) *s = '_';
+    if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || *s == '_' || (s > w && *s >= '0' && *s <= '9')))
+      *s = '_';
   return *w ? w : arena_printf(a, "f%d", k);
 }
 

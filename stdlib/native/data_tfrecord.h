@@ -3,9 +3,10 @@
 #define TG_STDLIB_NATIVE_DATA_TFRECORD_H
 #include "stdlib/native/data.h"
 
-/* Rows of the features of each record, in the order of names: float lists are f32, integer lists i64, bytes u8; a list of one
- * number is a scalar, others [n]. The first record fixes names and sizes; another record that differs, a wrong checksum or a
- * cut file is a fault R_DATA that names the record. Plain or gzip. Streams; length unknown. -1: M_FILE. */
+/* Rows of the features of each record, in the order of names: float lists are f32, integer lists i64, bytes u8; a list
+ * of one number is a scalar, others [n]. The first record fixes names and sizes; another record that differs, a wrong
+ * checksum or a cut file is a fault R_DATA that names the record. Plain or gzip. Streams; length unknown. -1: M_FILE.
+ */
 int64_t data_tfrecord(DataTable *t, const char *path, Fault *f);
 
 /* One feature of an Example; lists stay where they are in the record. */

@@ -1,10 +1,11 @@
 /* describe: what the columns of data sets hold, as a table.
  *
- * A column's values are those of one field in all rows. A set with random access is read several times, and all is exact:
- * quartiles by radix, since the bits of a double, its sign folded in, order as its values do. Each reading counts 16 more of
- * their 64 bits among the values that share the bits above with a quartile; f32 and short integers need three readings.
- * Other sets are read once: moments exact, quartiles and histogram from a sketch of bounded size (compactors: a full level
- * of K values is sorted, and every second one goes up, standing for two; rank error below 0.5 %). */
+ * A column's values are those of one field in all rows. A set with random access is read several times, and all is
+ * exact: quartiles by radix, since the bits of a double, its sign folded in, order as its values do. Each reading
+ * counts 16 more of their 64 bits among the values that share the bits above with a quartile; f32 and short integers
+ * need three readings. Other sets are read once: moments exact, quartiles and histogram from a sketch of bounded size
+ * (compactors: a full level of K values is sorted, and every second one goes up, standing for two; rank error below 0.5
+ * %). */
 #include "stdlib/native/data_set.h"
 #include "stdlib/native/io.h"
 #include "stdlib/native/print.h"
@@ -92,7 +93,8 @@ static bool sketch_read(Column *c, Fault *f) {
   if (!w) return data_no_memory(f, sizeof *w * (size_t)n);
   n = 0;
   for (int l = 0; l < LEVELS; l++)
-    for (int k = 0; k < c->sketch->n[l]; k++) w[n++] = (Weighted){c->sketch->level[l][k], ldexp(1, l)}, total += ldexp(1, l);
+    for (int k = 0; k < c->sketch->n[l]; k++)
+      w[n++] = (Weighted){c->sketch->level[l][k], ldexp(1, l)}, total += ldexp(1, l);
   if (n) qsort(w, (size_t)n, sizeof *w, by_weighted);
   int q = 0;
   for (int64_t k = 0; k < n; k++) {
@@ -141,7 +143,8 @@ static bool read_all(Summary *s, DataPass *pass, Visit visit, int reading, Fault
   DataIter *it = data_iter_open(set, pass, 0, 0, f);
   void **to = calloc((size_t)set->nfield + 1, sizeof *to);
   bool ok = it && to;
-  for (int k = 0; ok && k < set->nfield; k++) ok = (to[k] = malloc(set->bytes[k] * (size_t)chunk + 1)) || data_no_memory(f, set->row_bytes);
+  for (int k = 0; ok && k < set->nfield; k++)
+    ok = (to[k] = malloc(set->bytes[k] * (size_t)chunk + 1)) || data_no_memory(f, set->row_bytes);
   for (int64_t got = chunk; ok && got == chunk;) {
     ok = (got = data_iter_read(it, chunk, to, f)) >= 0;
     if (ok && data_stopped(set->table)) ok = false, fault_set(f, R_INTERRUPT, (Span){0}, "interrupted");
@@ -149,7 +152,10 @@ static bool read_all(Summary *s, DataPass *pass, Visit visit, int reading, Fault
       DType t = set->field[k].dtype;
       int64_t n = (int64_t)(set->bytes[k] / (size_t)dt_bytes(t)) * got;
       for (int64_t i = 0; ok && i < n; i++) {
-        double v = t == DT_F32 ? (double)((float *)to[k])[i] : t == DT_U8 ? ((uint8_t *)to[k])[i] : dt_is_float(t) ? dt_get_f(t, to[k], i) : (double)dt_get_i(t, to[k], i);
+        double v = t == DT_F32      ? (double)((float *)to[k])[i]
+                   : t == DT_U8     ? ((uint8_t *)to[k])[i]
+                   : dt_is_float(t) ? dt_get_f(t, to[k], i)
+                                    : (double)dt_get_i(t, to[k], i);
         ok = visit(&s->col[k], v, reading, f);
       }
     }
@@ -224,14 +230,14 @@ static void bars(char *to, const Column *c) {
   double top = 0;
   for (int b = 0; b < BARS; b++) top = c->bar[b] > top ? c->bar[b] : top;
   *to = 0;
-  for (int b = 0; top > 0 && b < BARS; b++)
-    strcat(to, c->bar[b] > 0 ? bar[(int)(c->bar[b] / top * 7.0 + 0.5)] : " ");
+  for (int b = 0; top > 0 && b < BARS; b++) strcat(to, c->bar[b] > 0 ? bar[(int)(c->bar[b] / top * 7.0 + 0.5)] : " ");
 }
 
 static void type_text(char *to, const DataField *f) {
   size_t n = (size_t)snprintf(to, CELL, "%s", dt_name(f->dtype));
   for (int a = 0; a < f->rank && n < CELL - 24; a++)
-    n += (size_t)snprintf(to + n, CELL - n, "%s%lld%s", a ? ", " : "[", (long long)f->dim[a], a + 1 == f->rank ? "]" : "");
+    n += (size_t)snprintf(to + n, CELL - n, "%s%lld%s", a ? ", " : "[", (long long)f->dim[a],
+                          a + 1 == f->rank ? "]" : "");
 }
 
 static void fill(Line l, const Summary *s, int k, const char *name, const char *label) {
@@ -265,14 +271,15 @@ static void put_table(FILE *out, int n, Line *line) {
 static const char *base(const char *name) { return *name ? name : "row"; }
 
 static bool put(FILE *out, int n, Summary *s, const char *const *label, Fault *f) {
-  static const char *const head[CELLS] = {"", "type", "count", "missing", "mean", "deviation", "min", "25%", "50%", "75%", "max", ""};
+  static const char *const head[CELLS] = {"",    "type", "count", "missing", "mean", "deviation",
+                                          "min", "25%",  "50%",   "75%",     "max",  ""};
   int most = 1;
   for (int j = 0; j < n; j++) most += s[j].set->nfield;
   Line *line = calloc((size_t)most, sizeof *line);
   if (!line) return data_no_memory(f, sizeof *line * (size_t)most);
   for (int j = 0; j < n; j++)
-    fprintf(out, "%s%s%lld row%s, %s\n", label[j], *label[j] ? ": " : "", (long long)s[j].rows, s[j].rows == 1 ? "" : "s",
-            s[j].exact ? "exact" : "read once: quartiles and histogram from a sketch");
+    fprintf(out, "%s%s%lld row%s, %s\n", label[j], *label[j] ? ": " : "", (long long)s[j].rows,
+            s[j].rows == 1 ? "" : "s", s[j].exact ? "exact" : "read once: quartiles and histogram from a sketch");
   int at = 0;
   for (int c = 0; c < CELLS; c++) strcpy(line[at][c], head[c]);
   at++;
@@ -307,7 +314,8 @@ static bool run(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *i
   for (int j = 0; j < n && ok; j++) {
     DataSet *set = data_set(host->data, attr[2 * j + 1].i);
     s[j] = (Summary){.set = set, .exact = set->length >= 0}, label[j] = attr[2 * j].s;
-    if (at + set->nkey + set->ntensor > nin) return fault_set(f, R_NATIVE, (Span){0}, "data_describe: wrong arguments"), false;
+    if (at + set->nkey + set->ntensor > nin)
+      return fault_set(f, R_NATIVE, (Span){0}, "data_describe: wrong arguments"), false;
     int64_t *key = malloc(sizeof *key * (size_t)(set->nkey + 1));
     if (!key) ok = data_no_memory(f, 8);
     for (int k = 0; ok && k < set->nkey; k++) key[k] = dt_get_i(in[at + k].dtype, in[at + k].data, 0);

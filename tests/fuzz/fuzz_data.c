@@ -1,5 +1,5 @@
-/* libFuzzer: readers of data sets. The first byte chooses: CSV streamed must give what load_csv gives; a protobuf Example; a
- * TFRecord file; text. */
+/* libFuzzer: readers of data sets. The first byte chooses: CSV streamed must give what load_csv gives; a protobuf
+ * Example; a TFRecord file; text. */
 #include "fuzz_file.h"
 #include "stdlib/native/csv.h"
 #include "stdlib/native/data_csv.h"
@@ -60,7 +60,8 @@ static void fuzz_rows(DataTable *t, Arena *a, const MemFile *m, const uint8_t *d
   int64_t most = (int64_t)n + 1;
   void **to = calloc((size_t)data_set(t, id)->nfield + 1, sizeof *to);
   int64_t got = read_set(t, id, most, to);
-  if (ok && got >= 0 && c.nrow < 1000 && !cr_alone(data, n) && !memchr(data, ':', n)) compare(t, a, id, m->path, &c, got, to);
+  if (ok && got >= 0 && c.nrow < 1000 && !cr_alone(data, n) && !memchr(data, ':', n))
+    compare(t, a, id, m->path, &c, got, to);
   for (int k = 0; k < data_set(t, id)->nfield; k++) free(to[k]);
   free(to);
 }

@@ -1,9 +1,9 @@
-/* Data sets from inside: numbers against strtod, permutations, stages against arrays, passes with and without a thread. */
+/* Data sets from inside: numbers against strtod, permutations, stages against arrays, passes with and without a thread.
+ */
 #include "native_support.h"
 #include "stdlib/native/csv_number.h"
 #include "stdlib/native/data_csv.h"
 #include "stdlib/native/data_pass.h"
-
 
 /* Decimals of many kinds, with those that lie half-way between two floats or doubles. */
 static void decimal_text(char *b, size_t n, uint64_t *s) {
@@ -16,13 +16,27 @@ static void decimal_text(char *b, size_t n, uint64_t *s) {
   half++;
   memcpy(&g, &half, 4);
   switch (draw(s) % 7) {
-  case 0: snprintf(b, n, "%.17g", d); return;
-  case 1: snprintf(b, n, "%.9g", (double)f); return;
-  case 2: snprintf(b, n, "%s%llu.%llu", r & 1 ? "-" : "", r, q); return;
-  case 3: snprintf(b, n, "%llue%d", r, (int)(q % 80) - 40); return;
-  case 4: snprintf(b, n, q & 1 ? "%.17g" : "%.30f", ((double)f + (double)g) / 2); return;
-  case 5: snprintf(b, n, "%llu%s", ((1ull << (q & 1 ? 53 : 24)) + 2 * (r % 1000000) + 1) << q % 9, q & 2 ? ".000" : ""); return;
-  default: snprintf(b, n, "0.%0*llu", (int)(q % 30), r); return;
+  case 0:
+    snprintf(b, n, "%.17g", d);
+    return;
+  case 1:
+    snprintf(b, n, "%.9g", (double)f);
+    return;
+  case 2:
+    snprintf(b, n, "%s%llu.%llu", r & 1 ? "-" : "", r, q);
+    return;
+  case 3:
+    snprintf(b, n, "%llue%d", r, (int)(q % 80) - 40);
+    return;
+  case 4:
+    snprintf(b, n, q & 1 ? "%.17g" : "%.30f", ((double)f + (double)g) / 2);
+    return;
+  case 5:
+    snprintf(b, n, "%llu%s", ((1ull << (q & 1 ? 53 : 24)) + 2 * (r % 1000000) + 1) << q % 9, q & 2 ? ".000" : "");
+    return;
+  default:
+    snprintf(b, n, "0.%0*llu", (int)(q % 30), r);
+    return;
   }
 }
 
@@ -52,9 +66,15 @@ Test(native_data, integers) {
     const char *s;
     bool ok;
     int64_t v;
-  } rows[] = {{"0", true, 0}, {"-9223372036854775808", true, INT64_MIN}, {"9223372036854775807", true, INT64_MAX},
-              {"9223372036854775808", false, 0}, {"99999999999999999999", false, 0}, {"00000000000000000000000012", true, 12},
-              {"+7", true, 7}, {"-", false, 0}, {"", false, 0}};
+  } rows[] = {{"0", true, 0},
+              {"-9223372036854775808", true, INT64_MIN},
+              {"9223372036854775807", true, INT64_MAX},
+              {"9223372036854775808", false, 0},
+              {"99999999999999999999", false, 0},
+              {"00000000000000000000000012", true, 12},
+              {"+7", true, 7},
+              {"-", false, 0},
+              {"", false, 0}};
   for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
     int64_t v = 0;
     const char *end = rows[k].s + strlen(rows[k].s), *p = number_i64(rows[k].s, end, &v);
@@ -63,7 +83,8 @@ Test(native_data, integers) {
 }
 
 /* All rows of an i64 set of one field, by passes of `size`, the last batch short. */
-static int64_t read_rows(DataTable *t, int64_t id, int64_t key, const Tensor *x, int64_t size, int64_t skip, int64_t *out) {
+static int64_t read_rows(DataTable *t, int64_t id, int64_t key, const Tensor *x, int64_t size, int64_t skip,
+                         int64_t *out) {
   Fault f = {0};
   DataPassRun *p = data_pass_new(data_set(t, id), size, skip, &key, x, &f);
   cr_assert_not_null(p, "%s", f.msg);
@@ -101,7 +122,7 @@ Test(native_data, permutations) {
     int64_t m = read_rows(t, id, 42, &x, 7, 2, b); /* leaving batches out */
     cr_assert(m == (n > 14 ? n - 14 : 0) && !memcmp(a + 14, b, sizeof *b * (size_t)m));
     free(a), free(b), free(seen);
-  
+
     data_table_free(t);
   }
 }
