@@ -193,6 +193,7 @@ struct Elab {
   const struct Next *next;      /* next values of states that an enclosing value_grad collects (model.h) */
   struct Build *build;          /* the model being constructed, or NULL */
   const struct Record *record;  /* calls of layers, while a summary is made; else NULL (model_text.c) */
+  int *tries;                   /* calls on stand-ins so far, of the outermost model that makes some; else NULL */
   double repeat;                /* ... how often the loops around run what is elaborated */
   const char *path;             /* where in it: "blocks.qkv"; NULL outside */
   int deriving;                 /* > 0 inside a function that is being differentiated */

@@ -4,8 +4,10 @@
 #include <string.h>
 
 const char *model_label(Elab *E, const ModelV *m) {
-  (void)E;
-  return *m->path ? m->path : m->def->name;
+  enum { LONGEST = 80 };
+  size_t n = strlen(m->path);
+  if (n > LONGEST) return arena_printf(E->a, "...%s", m->path + n - LONGEST);
+  return n ? m->path : m->def->name;
 }
 
 /* The arguments that are static and not the defaults: "Dense(784, 10)". */

@@ -391,9 +391,14 @@ static bool next_guess(Guess *g) {
   return g->dots && ++g->rest < NREST;
 }
 
+/* Models in models try in turn: an outermost one has so many calls for all of them. */
+enum { MAX_TRIES = 300 };
+
 static bool solve_under(Elab *E, Build *b, Value *self, Guess *g) {
   do {
     forget(b);
+    if (*E->tries >= MAX_TRIES) return false;
+    ++*E->tries;
     if (try_apply(E, b, self, g, false)) return true;
   } while (next_guess(g));
   return false;
@@ -408,7 +413,10 @@ void build_solve(Elab *E, Build *b, Value *self) {
   if (b->m->def->ast->ival) find_sites(E, b, b->m->def->ast->a);
   b->declared = b->hole.n;
   Guess g = {0}, other;
+  int *outer = E->tries;
+  if (!outer) E->tries = arena_new_of(E->a, int);
   if (!solve_under(E, b, self, &g)) { /* say why the first failed */
+    if (E->d->quiet) diag_unwind(E->d);
     forget(b);
     g = (Guess){0};
     try_apply(E, b, self, &g, true);
@@ -424,6 +432,7 @@ void build_solve(Elab *E, Build *b, Value *self) {
     forget(b);
     try_apply(E, b, self, &g, true);
   }
+  E->tries = outer;
   add_sites(E, b);
   fill(E, self);
 }
