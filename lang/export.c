@@ -230,7 +230,7 @@ static Value *input_of(Elab *E, Make *m, Ast *type, const char *name) {
     dt = DT_I64;
   else if (type->name && !name_is(type->name, "float") && !dt_by_name(type->name, (int)strlen(type->name), &dt))
     diag_fail(E->d, T_EXPORT, type->span, "a tensor is needed here: an exported function's caller has no `%s`",
-              type->name);
+              type_text(E, type));
   ExportTensor t = {.name = name, .dtype = dt, .rank = type->nkid};
   Dim dim[TG_MAX_RANK];
   if (t.rank > TG_MAX_RANK) diag_fail(E->d, S_RANK, type->span, "more than %d axes", TG_MAX_RANK);
@@ -250,8 +250,9 @@ static Value *input_of(Elab *E, Make *m, Ast *type, const char *name) {
 static void result_of(Elab *E, Make *m, Value *v, const char *name, Span at) {
   if (v->kind == V_TUPLE || v->kind == V_RECORD) {
     for (int k = 0; k < v->agg.n; k++) {
-      const char *key = v->kind == V_RECORD ? v->agg.key[k] : arena_printf(E->a, "%d", k);
-      bool top = v->kind == V_RECORD && !strcmp(name, "out");
+      const char *key = v->kind == V_RECORD ? v->agg.key[k] : NULL;
+      bool top = key && !strcmp(name, "out");
+      if (!key) key = arena_printf(E->a, "%d", k);
       result_of(E, m, v->agg.at[k], top ? key : arena_printf(E->a, "%s_%s", name, key), at);
     }
     return;
