@@ -248,12 +248,13 @@ static Value *input_of(Elab *E, Make *m, Ast *type, const char *name) {
 /* ---- results ----------------------------------------------------------------------------------------------------- */
 
 static void result_of(Elab *E, Make *m, Value *v, const char *name, Span at) {
+  if (!name) bug("export: a result without a name");
   if (v->kind == V_TUPLE || v->kind == V_RECORD) {
     for (int k = 0; k < v->agg.n; k++) {
-      const char *key = v->kind == V_RECORD ? v->agg.key[k] : NULL;
-      bool top = key && !strcmp(name, "out");
-      if (!key) key = arena_printf(E->a, "%d", k);
-      result_of(E, m, v->agg.at[k], top ? key : arena_printf(E->a, "%s_%s", name, key), at);
+      const char *part = arena_printf(E->a, "%s_%d", name, k);
+      if (v->kind == V_RECORD)
+        part = strcmp(name, "out") ? arena_printf(E->a, "%s_%s", name, v->agg.key[k]) : v->agg.key[k];
+      result_of(E, m, v->agg.at[k], part, at);
     }
     return;
   }
