@@ -50,7 +50,7 @@ static Node *lift(Lift *f, const Node *n) {
   int k = c->nout + c->nred;
   int64_t *extent = arena_array(f->g->arena, int64_t, k + 1);
   extent[0] = f->trip;
-  memcpy(extent + 1, c->extent, sizeof *extent * (size_t)k);
+  if (k) memcpy(extent + 1, c->extent, sizeof *extent * (size_t)k);
   Expr *body = ex_map(f->g, c->body, lift_leaf, f), *guard = c->guard ? ex_map(f->g, c->guard, lift_leaf, f) : NULL;
   f->g->span = n->span;
   return nd_comp(f->g, c->nout + 1, c->nred, extent, c->op, body, guard);
