@@ -65,6 +65,14 @@ static const char **given(Line *l, const char *name) {
 }
 static const char *value_of(Line *l, const char *name) { return *given(l, name); }
 
+/* Its help begins with the one command that it goes with, as "build: ". After a script such a name is the script's own. */
+static bool of_other_command(const Option *o) {
+  for (int k = 0; k < NCOMMAND; k++) {
+    size_t n = strlen(commands[k].name);
+    if (!strncmp(o->help, commands[k].name, n) && o->help[n] == ':') return true;
+  }
+  return false;
+}
 /* One argument; *used is how many words it took. Returns 0, or an exit code. */
 static int take_option(Line *l, char **word, int nword, int *used) {
   const char *w = word[0];
@@ -76,6 +84,7 @@ static int take_option(Line *l, char **word, int nword, int *used) {
     const Option *o = &options[i];
     const char *spelled = is_long ? o->name : o->letter;
     if (!spelled || strlen(spelled) != len || strncmp(spelled, name, len)) continue;
+    if (is_long && l->nfile && (!l->command || !strcmp(l->command, "run")) && of_other_command(o)) break;
     if (!o->value) {
       if (eq) return usage("this option takes no value:", w);
       l->given[i] = "";

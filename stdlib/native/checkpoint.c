@@ -106,20 +106,44 @@ static void remove_leftovers(Arena *a, const char *path) {
 /* The file that a run has read or written stays locked until the run replaces it or ends. Two processes that began with
  * no file are told apart by the file itself: the second to write finds one that it has not written. File systems
  * without locks are trusted. */
-static bool hold(Run *r, Fault *f) {
+static void release(Run *r) {
   if (r->lock >= 0) close(r->lock);
-  r->lock = open(r->path, O_RDONLY | O_CLOEXEC);
-  if (r->lock < 0 || !flock(r->lock, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK) return true;
-  close(r->lock);
   r->lock = -1;
-  return io_fail(f, r->path, "is in use by another process");
 }
 
-static bool still_ours(const Run *r, Fault *f) {
+static bool hold(Run *r, const char *file, Fault *f) {
+  int fd = open(file, O_RDONLY | O_CLOEXEC);
+  if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
+    close(fd);
+    return io_fail(f, r->path, "is in use by another process");
+  }
+  release(r);
+  r->lock = fd;
+  return true;
+}
+
+static bool present(const Run *r) { /* the file of that name is the one held */
   struct stat there, ours;
-  if (stat(r->path, &there)) return true;
-  if (r->lock >= 0 && !fstat(r->lock, &ours) && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev) return true;
-  return io_fail(f, r->path, "was written by another process meanwhile");
+  return r->lock >= 0 && !stat(r->path, &there) && !fstat(r->lock, &ours) && ours.st_ino == there.st_ino &&
+         ours.st_dev == there.st_dev;
+}
+
+/* The file that is there; again, if its owner replaced it just then. */
+static bool hold_present(Run *r, Fault *f) {
+  release(r);
+  for (int k = 0; k < 100; k++) {
+    if (!hold(r, r->path, f)) return false;
+    if (present(r)) return true;
+    release(r);
+  }
+  return true;
+}
+
+/* Just before `aside` becomes the file: what it replaces is what this run has left there. */
+static bool still_ours(void *ctx, const char *aside, Fault *f) {
+  Run *r = ctx;
+  if (access(r->path, F_OK) == 0 && !present(r)) return io_fail(f, r->path, "was written by another process meanwhile");
+  return hold(r, aside, f);
 }
 
 /* ---- resuming ---------------------------------------------------------------------------------------------------- */
@@ -230,12 +254,11 @@ static bool run_resume(void *ctx, int nattr, const Attr *attr, int nin, const Te
   bool ok = make_folders(folder_of(a, r->path), f);
   if (ok) remove_leftovers(a, r->path);
   if (ok && access(r->path, F_OK) && errno == ENOENT) {
-    if (r->lock >= 0) close(r->lock);
-    r->lock = -1;
+    release(r);
     for (int k = 0; k < nout; k++) fill(&out[k], &in[k + 1]);
   } else if (ok) {
     In file = {.fd = -1};
-    ok = hold(r, f) && read_state(a, &file, r, nout, name, attr[2].s, in + 1, out, f);
+    ok = hold_present(r, f) && read_state(a, &file, r, nout, name, attr[2].s, in + 1, out, f);
     in_close(&file);
     if (ok) fprintf(stderr, "resumed from %s\n", r->path);
   }
@@ -247,15 +270,14 @@ static bool run_resume(void *ctx, int nattr, const Attr *attr, int nin, const Te
 static bool write_state(Run *r, int n, const Attr *attr, const Tensor *t, Fault *f) {
   char id[17];
   snprintf(id, sizeof id, "%016llx", (unsigned long long)r->id);
-  if (!still_ours(r, f)) return false;
   const StMeta meta[] = {{"tg.kind", "checkpoint"}, {"tg.version", "1"}, {"tg.run", id}, {"tg.about", r->about}};
   const char **name = malloc(sizeof *name * (size_t)(n + 1));
   if (!name) return fault_set(f, R_MEMORY, (Span){0}, "out of memory"), false;
   for (int k = 0; k < n; k++) name[k] = attr[k].s;
-  bool ok = st_write(r->path, n, name, t, sizeof meta / sizeof *meta, meta, f);
+  bool ok = st_replace(r->path, n, name, t, sizeof meta / sizeof *meta, meta, (StLast){still_ours, r}, f);
   free(name);
   r->written = now();
-  return ok && hold(r, f);
+  return ok;
 }
 
 static bool run_checkpoint(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,

@@ -161,10 +161,15 @@ static void sync_folder(const char *path) {
   close(fd);
 }
 
+void out_sync(Out *o) {
+  if (o->why) return;
+  if (fflush(o->file) || ferror(o->file) || (o->tmp[0] && fsync(fileno(o->file)))) o->why = errno ? errno : EIO;
+}
+
 bool out_commit(Out *o) {
-  bool ok = !o->why && fflush(o->file) == 0 && !ferror(o->file);
-  if (ok && o->tmp[0]) ok = fsync(fileno(o->file)) == 0;
-  int why = o->why ? o->why : errno;
+  out_sync(o);
+  bool ok = !o->why;
+  int why = o->why;
   if (fclose(o->file) && ok) ok = false, why = errno;
   if (ok && o->tmp[0] && rename(o->tmp, o->path)) ok = false, why = errno;
   if (!ok && o->tmp[0]) unlink(o->tmp);

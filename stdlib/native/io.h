@@ -47,7 +47,9 @@ typedef struct Out {
 bool out_open(Out *o, const char *path, Fault *f);
 /* A failure is remembered for out_commit. */
 void out_write(Out *o, const void *p, size_t n);
-/* Flushes, fsyncs, renames, fsyncs the folder. On false nothing is left behind and the old file is as it was. Ends o. */
+/* Flushes and fsyncs; what fails is told by out_commit. */
+void out_sync(Out *o);
+/* out_sync, renames, fsyncs the folder. On false nothing is left behind and the old file is as it was. Ends o. */
 bool out_commit(Out *o);
 /* Forgets what was written. Ends o. */
 void out_abort(Out *o);

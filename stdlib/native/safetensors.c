@@ -301,6 +301,11 @@ static JsonText make_header(Arena *a, int n, const char *const *name, const Tens
 
 bool st_write(const char *path, int n, const char *const *name, const Tensor *t, int nmeta, const StMeta *meta,
               Fault *f) {
+  return st_replace(path, n, name, t, nmeta, meta, (StLast){0}, f);
+}
+
+bool st_replace(const char *path, int n, const char *const *name, const Tensor *t, int nmeta, const StMeta *meta,
+                StLast last, Fault *f) {
   Arena *a = arena_new();
   Placed *place = arena_array(a, Placed, n);
   for (int k = 0; k < n; k++) place[k] = (Placed){k, dt_bytes(t[k].dtype), 0};
@@ -325,7 +330,11 @@ bool st_write(const char *path, int n, const char *const *name, const Tensor *t,
     out_write(&o, prefix, 8);
     out_write(&o, h.at, (size_t)h.n);
     for (int k = 0; k < n; k++) out_write(&o, t[place[k].tensor].data, tensor_bytes(&t[place[k].tensor]));
-    ok = out_commit(&o);
+    if (last.fn) out_sync(&o);
+    if (last.fn && !o.why && !last.fn(last.ctx, o.tmp, f))
+      out_abort(&o), ok = false;
+    else
+      ok = out_commit(&o);
   }
   arena_free(a);
   return ok;

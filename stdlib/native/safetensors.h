@@ -55,6 +55,14 @@ bool st_check(Arena *a, const StFile *s, const char *path, int n, const char *co
 /* Writes aside, fsyncs, renames; names are distinct. `format` and `tg.crc32` are added to the metadata. */
 bool st_write(const char *path, int n, const char *const *name, const Tensor *t, int nmeta, const StMeta *meta,
               Fault *f);
+/* The same; `last` is asked when all is on the disk, in the file `aside`: true renames it, false (with the fault)
+ * leaves the old file. */
+typedef struct StLast {
+  bool (*fn)(void *ctx, const char *aside, Fault *f);
+  void *ctx;
+} StLast;
+bool st_replace(const char *path, int n, const char *const *name, const Tensor *t, int nmeta, const StMeta *meta,
+                StLast last, Fault *f);
 
 /* load_safetensors: attributes 0.s path, 1.i exact, 2.. .s names; results: the tensors.
  * save_safetensors (an effect): 0.s path, 1.s "tensor" when the file stands for one bare tensor, else "", 2.. .s names;
