@@ -56,7 +56,8 @@ void fuse_commit(Fusion *f) {
   }
 }
 
-/* ---- what a step is made of --------------------------------------------------------------------------------------- */
+/* ---- what a step is made of ---------------------------------------------------------------------------------------
+ */
 
 typedef struct Leaves {
   Fusion *f;
@@ -91,13 +92,18 @@ static bool bound_outside(const FNode *x, const Place *home) {
 static bool is_given(const FNode *x, const Place *home) {
   const FNode *of = x;
   switch (x->n->kind) {
-  case ND_INPUT: return true;
-  case ND_CONST: return false;
-  case ND_PARAM: return bound_outside(x, home);
+  case ND_INPUT:
+    return true;
+  case ND_CONST:
+    return false;
+  case ND_PARAM:
+    return bound_outside(x, home);
   case ND_LOOP:
   case ND_COND:
-  case ND_CALL: return false;
-  default: break;
+  case ND_CALL:
+    return false;
+  default:
+    break;
   }
   return x->home != home && encloses(x->home, home) && (of->group || x->n->kind == ND_GET);
 }

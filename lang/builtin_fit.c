@@ -83,8 +83,8 @@ static Value *with_fields(Elab *E, Value *fv, Value *net, Value *row, const char
   bool record = row->kind == V_RECORD, many = record || row->kind == V_TUPLE, named = record && def;
   int most = 1 + (many ? row->agg.n : 1);
   if (named && def->nkid > most) most = def->nkid;
-  Call c = {.span = at, .callee = at, .fname = fv->fun->name ? fv->fun->name : what,
-            .arg = arena_array(E->a, Arg, most)};
+  Call c = {
+      .span = at, .callee = at, .fname = fv->fun->name ? fv->fun->name : what, .arg = arena_array(E->a, Arg, most)};
   if (takes_output(E, fv, net, row)) net = apply_row(E, net, row, "the model", at);
   c.arg[c.n++] = (Arg){NULL, net, at};
   if (named) {
@@ -115,12 +115,12 @@ static const char *metric_name(Elab *E, const Value *metrics, int k) {
 }
 
 /* metrics: a record of functions, or one function. f(k-th function, its name) in the same structure. */
-static Value *each_metric(Elab *E, Value *metrics, Span at, Value *(*fn)(Elab *E, Value *f, const char *what, void *ctx),
-                          void *ctx) {
+static Value *each_metric(Elab *E, Value *metrics, Span at,
+                          Value *(*fn)(Elab *E, Value *f, const char *what, void *ctx), void *ctx) {
   if (metrics->kind == V_FUN) return fn(E, metrics, "the metric", ctx);
   if (metrics->kind != V_RECORD) {
-    Diag *g = diag_add(E->d, T_TYPE, user_span(E, at), "metrics are a record of functions, not %s",
-                       v_type_text(E, metrics));
+    Diag *g =
+        diag_add(E->d, T_TYPE, user_span(E, at), "metrics are a record of functions, not %s", v_type_text(E, metrics));
     diag_help(E->d, g, "metrics = {accuracy}");
     elab_fail(E, g);
   }
@@ -252,8 +252,8 @@ static Value *b_check_optimiser(Elab *E, const Builtin *self, Call *c, Value **b
   bool ok = b[0]->kind == V_RECORD && v_field(b[0], name_of(E->names, "init", 4), &f) && f->kind == V_FUN &&
             v_field(b[0], name_of(E->names, "update", 6), &f) && f->kind == V_FUN;
   if (ok) return v_none(E);
-  Diag *g = diag_add(E->d, T_TYPE, user_span(E, c->span), "the optimiser is a record of functions {init, update}, not %s",
-                     v_type_text(E, b[0]));
+  Diag *g = diag_add(E->d, T_TYPE, user_span(E, c->span),
+                     "the optimiser is a record of functions {init, update}, not %s", v_type_text(E, b[0]));
   diag_help(E->d, g, "opt.adam(1e-3), after `import opt`");
   elab_fail(E, g);
 }
@@ -409,29 +409,28 @@ static Value *b_end(Elab *E, const Builtin *self, Call *c, Value **b) {
   return v_none(E);
 }
 
-const Builtin builtins_fit[] = {
-    {"_with_fields", "f, net, row, what", b_with_fields, "", 0},
-    {"_metrics", "metrics, net, row", b_metrics, "", 0},
-    {"_metric_zeros", "metrics, net, data", b_metric_zeros, "", 0},
-    {"_mean", "total, rows", b_mean, "", 0},
-    {"_named", "prefix, v, otherwise", b_named, "", 0},
-    {"_rows", "batch", b_rows, "", 0},
-    {"_from", "data, k", b_from, "", 0},
-    {"_endless", "data", b_endless, "", 0},
-    {"_shape_of", "data", b_shape_of, "", 0},
-    {"_is", "v, kind", b_is, "", 0},
-    {"_fail", "message, help=", b_fail, "", 0},
-    {"_check_optimiser", "o", b_check_optimiser, "", 0},
-    {"_text", "v", b_text, "", 0},
-    {"_has_model", "v", b_has_model, "", 0},
-    {"_mode", "v, training", b_mode, "", 0},
-    {"_first", "v", b_first, "", 0},
-    {"_map2", "f, a, b", b_map2, "", 0},
-    {"_apply", "f, row", b_apply, "", 0},
-    {"_merge_rows", "head, rest", b_merge_rows, "", 0},
-    {"_finite", "loss, gradient, epoch, step", b_finite, "", 0},
-    {"_begin", "epochs, steps, batches", b_begin, "", 0},
-    {"_step", "epoch, at, step, loss, rows", b_step, "", 0},
-    {"_epoch", "epoch, values", b_epoch, "", 0},
-    {"_end", "step", b_end, "", 0},
-    {0}};
+const Builtin builtins_fit[] = {{"_with_fields", "f, net, row, what", b_with_fields, "", 0},
+                                {"_metrics", "metrics, net, row", b_metrics, "", 0},
+                                {"_metric_zeros", "metrics, net, data", b_metric_zeros, "", 0},
+                                {"_mean", "total, rows", b_mean, "", 0},
+                                {"_named", "prefix, v, otherwise", b_named, "", 0},
+                                {"_rows", "batch", b_rows, "", 0},
+                                {"_from", "data, k", b_from, "", 0},
+                                {"_endless", "data", b_endless, "", 0},
+                                {"_shape_of", "data", b_shape_of, "", 0},
+                                {"_is", "v, kind", b_is, "", 0},
+                                {"_fail", "message, help=", b_fail, "", 0},
+                                {"_check_optimiser", "o", b_check_optimiser, "", 0},
+                                {"_text", "v", b_text, "", 0},
+                                {"_has_model", "v", b_has_model, "", 0},
+                                {"_mode", "v, training", b_mode, "", 0},
+                                {"_first", "v", b_first, "", 0},
+                                {"_map2", "f, a, b", b_map2, "", 0},
+                                {"_apply", "f, row", b_apply, "", 0},
+                                {"_merge_rows", "head, rest", b_merge_rows, "", 0},
+                                {"_finite", "loss, gradient, epoch, step", b_finite, "", 0},
+                                {"_begin", "epochs, steps, batches", b_begin, "", 0},
+                                {"_step", "epoch, at, step, loss, rows", b_step, "", 0},
+                                {"_epoch", "epoch, values", b_epoch, "", 0},
+                                {"_end", "step", b_end, "", 0},
+                                {0}};

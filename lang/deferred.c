@@ -1,11 +1,13 @@
 /* Deferred programs: a block elaborated and compiled while the program runs.
  *
  * The rows of the short last batch of a set of unknown length are known after the full ones have been read. The graph
- * holds a CALL of the native `deferred` in place of the block's nodes; its operands are what the block is made from. When
- * it runs, the host asks for the block on the rows there are (session_deferred), compiles it and keeps it by (site, rows).
+ * holds a CALL of the native `deferred` in place of the block's nodes; its operands are what the block is made from.
+ * When it runs, the host asks for the block on the rows there are (session_deferred), compiles it and keeps it by
+ * (site, rows).
  *
  * So that mistakes are found before anything runs, the block is elaborated on one row and on one row less than a batch
- * while checking, and forgotten, except for which of the nodes that stood before it are read: these are the operands. */
+ * while checking, and forgotten, except for which of the nodes that stood before it are read: these are the operands.
+ */
 #include "graph/ptrmap.h"
 #include "lang/loop.h"
 #include <string.h>
@@ -13,8 +15,8 @@
 typedef struct Deferred {
   Tail tail;
   LoopForm form;
-  Elab E;         /* as it was where the block stands */
-  uint32_t mark;  /* nodes below it stood before the block */
+  Elab E;        /* as it was where the block stands */
+  uint32_t mark; /* nodes below it stood before the block */
   VEC(Node *) given;
 } Deferred;
 
@@ -140,8 +142,8 @@ static void fail_like(Ask *a, const Diags *ds) {
     fault_set(a->fault, R_NATIVE, (Span){0}, "the last batch has %lld rows: it can't be compiled", (long long)a->rows);
 }
 
-/* The roots with the operands as inputs. Old nodes beyond them are computed from them, unless they are effects' results or
- * a loop's own. */
+/* The roots with the operands as inputs. Old nodes beyond them are computed from them, unless they are effects' results
+ * or a loop's own. */
 static bool bind(Ask *a) {
   Deferred *d = a->d;
   Elab *E = d->form.E;

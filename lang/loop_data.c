@@ -146,7 +146,8 @@ static Value *append_rows(LoopForm *f, Value *stacked, Value **row) {
     if (!same) {
       Diag *g = diag_add(E->d, S_MISMATCH, f->ast->a->span,
                          "a scan stacks values of one shape, and this depends on the number of rows: %s in the last "
-                         "batch", v_type_text(E, row[k]));
+                         "batch",
+                         v_type_text(E, row[k]));
       diag_help(E->d, g, "batch(%lld, drop_last = true) leaves the short last batch out",
                 (long long)f->data->shape.size);
       elab_fail(E, g);

@@ -1,5 +1,5 @@
-/* Running deferred programs: blocks that lang/deferred.c elaborates while a unit runs. Each is compiled once for a site and
- * a number of rows. */
+/* Running deferred programs: blocks that lang/deferred.c elaborates while a unit runs. Each is compiled once for a site
+ * and a number of rows. */
 #include "repl/deferred.h"
 #include "repl/nonfinite.h"
 #include <stdlib.h>

@@ -1,9 +1,10 @@
 /* Where a number of a refused training step became nan or inf first.
  *
- * The commit point's node stands for the step: what it depends on is computed once more, as a region of its own in which
- * the values that the step began with are inputs. For every node of it a kernel says whether it holds a number that is
- * not finite. The first in order whose operands were finite is looked at element by element: its expression is walked at
- * the point that went wrong. If that is a loop, the first of its steps that goes wrong is taken apart in the same way. */
+ * The commit point's node stands for the step: what it depends on is computed once more, as a region of its own in
+ * which the values that the step began with are inputs. For every node of it a kernel says whether it holds a number
+ * that is not finite. The first in order whose operands were finite is looked at element by element: its expression is
+ * walked at the point that went wrong. If that is a loop, the first of its steps that goes wrong is taken apart in the
+ * same way. */
 #include "repl/nonfinite.h"
 #include "graph/ptrmap.h"
 #include "graph/scalar_eval.h"
@@ -123,14 +124,19 @@ static Cell eval(Point *p, const Expr *e) {
     else
       c.i = e->num.i;
     return c;
-  case EX_ITER: c.i = p->it[e->num.i]; return c;
+  case EX_ITER:
+    c.i = p->it[e->num.i];
+    return c;
   case EX_LIN:
     c.i = e->num.i;
     for (int k = 0; k < e->n; k++) c.i += e->coef[k] * eval(p, e->arg[k]).i;
     return c;
-  case EX_LOAD: return eval_load(p, e);
-  case EX_OP: return eval_op(p, e);
-  default: return c;
+  case EX_LOAD:
+    return eval_load(p, e);
+  case EX_OP:
+    return eval_op(p, e);
+  default:
+    return c;
   }
 }
 
@@ -153,7 +159,8 @@ static void say_op(Why *w, const Point *p, Span otherwise) {
   number(r, sizeof r, p->result);
   for (size_t k = 0; k < sizeof infix / sizeof *infix; k++)
     if (infix[k].op == e->op && e->n == 2) snprintf(text, sizeof text, "%s %s %s", a[0], infix[k].sign, a[1]);
-  if (!*text) snprintf(text, sizeof text, "%s(%s%s%s)", op_info[e->op].name, a[0], e->n > 1 ? ", " : "", e->n > 1 ? a[1] : "");
+  if (!*text)
+    snprintf(text, sizeof text, "%s(%s%s%s)", op_info[e->op].name, a[0], e->n > 1 ? ", " : "", e->n > 1 ? a[1] : "");
   fault_set(w->fault, R_NAN, e->span.file ? e->span : otherwise, "%s: it began here, with %s = %s", w->what, text, r);
 }
 
@@ -201,7 +208,8 @@ static bool look_at(Why *w, Node *n) {
   int first = point ? c->nout : 0, most = c->nout + c->nred;
   if (most <= 2 * TG_MAX_RANK && at >= 0) {
     if (point) decode(c->nout, c->extent, at, it);
-    for (int k = first; k < most; k++) inner = inner > MAX_POINTS / (c->extent[k] ? c->extent[k] : 1) ? MAX_POINTS : inner * c->extent[k];
+    for (int k = first; k < most; k++)
+      inner = inner > MAX_POINTS / (c->extent[k] ? c->extent[k] : 1) ? MAX_POINTS : inner * c->extent[k];
     for (int64_t f = 0; f < inner && !p.culprit; f++) {
       decode(most - first, c->extent + first, f, it + first);
       if (c->guard && !eval(&p, c->guard).i) continue;
@@ -216,7 +224,8 @@ static bool look_at(Why *w, Node *n) {
   return p.culprit || (at >= 0 && c->nred && c->op == RED_SUM);
 }
 
-/* ---- the step, a loop's step -------------------------------------------------------------------------------------- */
+/* ---- the step, a loop's step --------------------------------------------------------------------------------------
+ */
 
 static bool search(Why *w, int n, Node *const *root);
 
@@ -322,7 +331,8 @@ void nonfinite_explain(Host *h, Graph *g, const PlanRefusal *r, Fault *fault) {
   Why w = {.h = h, .g = g, .fault = fault, .what = arena_strdup(g->arena, fault->msg)};
   int slots = h->slot.n, n = r->call->call.narg;
   PlanStats last = h->last;
-  Node **to = arena_array(g->arena, Node *, r->n), **root = arena_copy(g->arena, r->call->call.arg, sizeof *root * (size_t)n);
+  Node **to = arena_array(g->arena, Node *, r->n),
+       **root = arena_copy(g->arena, r->call->call.arg, sizeof *root * (size_t)n);
   for (int k = 0; k < r->n; k++) {
     const Tensor *t = &r->value[k];
     vec_push(h->arena, &h->slot, *t);

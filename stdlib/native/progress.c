@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { TREND = 16 }; /* columns of the sparkline */
+enum { TREND = 16 };              /* columns of the sparkline */
 static const double REDRAW = 0.1; /* seconds */
 
 /* The losses so far in at most 2 * TREND means of `each` steps; when they are full, neighbours are joined. */
@@ -20,12 +20,12 @@ struct Progress {
   bool tty, shown;
   int width;
   FitSignal *signal;
-  int heard; /* signal->requested when the fit began: an earlier fit's Ctrl-C does not end it */
+  int heard;                      /* signal->requested when the fit began: an earlier fit's Ctrl-C does not end it */
   int64_t epochs, steps, batches; /* -1: unknown */
   int depth;                      /* fits within each other */
   double begun, epoch_begun, last, drawn; /* last: when a step ended; what comes after is not training */
-  int64_t epoch, rows; /* rows of this epoch so far, in this run */
-  double total;        /* sum of loss * rows of them */
+  int64_t epoch, rows;                    /* rows of this epoch so far, in this run */
+  double total;                           /* sum of loss * rows of them */
   Trend trend;
 };
 
@@ -257,8 +257,9 @@ static bool run_end(void *ctx, int nattr, const Attr *attr, int nin, const Tenso
   progress_hide(p);
   if (p->depth > 0 && --p->depth == 0) {
     if (p->signal->requested != p->heard)
-      fprintf(p->err, "interrupted: fit ends after step %lld; the program goes on with what it has learned "
-                      "(Ctrl-C again stops it)\n",
+      fprintf(p->err,
+              "interrupted: fit ends after step %lld; the program goes on with what it has learned "
+              "(Ctrl-C again stops it)\n",
               (long long)int_at(&in[0]));
     p->signal->fitting = 0;
   }
@@ -280,7 +281,9 @@ static bool run_finite(void *ctx, int nattr, const Attr *attr, int nin, const Te
 }
 
 const Native progress_natives[PROGRESS_NATIVES] = {
-    {.name = "fit_begin", .effect = true, .run = run_begin}, {.name = "fit_step", .effect = true, .run = run_step},
-    {.name = "fit_epoch", .effect = true, .run = run_epoch}, {.name = "fit_end", .effect = true, .run = run_end},
+    {.name = "fit_begin", .effect = true, .run = run_begin},
+    {.name = "fit_step", .effect = true, .run = run_step},
+    {.name = "fit_epoch", .effect = true, .run = run_epoch},
+    {.name = "fit_end", .effect = true, .run = run_end},
     {.name = "fit_finite", .effect = true, .commit = true, .run = run_finite},
 };
