@@ -267,7 +267,7 @@ void cu_stage_spread(Cu *c, const Stage *s) {
 }
 
 /* ---- Scatters ----------------------------------------------------------------------------------------------------
- * One thread a point of P, a row of the destination (by_dest), and every value of an own iterator that is a subscript by
+ * One thread a point of P, a few rows of the destination (by_dest), and every value of an own iterator that is a subscript by
  * itself: such threads write different places, and each meets the terms of one place in ascending order. */
 static bool bare(const Cu *c, const Stage *s, int own) {
   for (int d = 0; d < c->k->buf[s->out].rank; d++)
@@ -276,13 +276,21 @@ static bool bare(const Cu *c, const Stage *s, int own) {
 }
 
 void cu_scatter(Cu *c, const Stage *s) {
-  enum { BLOCK = 128 };
+  enum { BLOCK = 128, MOST_WALKED = 1 << 27 };
   static const Reduce by[] = {[SC_SET] = RED_NONE, [SC_ADD] = RED_SUM, [SC_MAX] = RED_MAX, [SC_MIN] = RED_MIN};
   const KBuf *b = &c->k->buf[s->out];
   DType t = (DType)b->dtype;
-  int64_t units = c->k->by_dest ? b->dim[0] : kernel_points(c->k), total = units;
-  for (int i = 0; i < s->nown; i++)
-    if (bare(c, s, i)) total *= s->extent[i];
+  int64_t units = kernel_points(c->k), rows = 1, total, others = 1;
+  for (int i = 0; i < s->nown; i++) {
+    if (bare(c, s, i))
+      others *= s->extent[i];
+  }
+  if (c->k->by_dest) { /* all threads walk all source points: not too many of them */
+    double work = (double)cu_product(s->nown, s->extent) * (double)b->dim[0];
+    rows = work <= MOST_WALKED ? 1 : work / MOST_WALKED >= (double)b->dim[0] ? b->dim[0] : (int64_t)(work / MOST_WALKED) + 1;
+    units = (b->dim[0] + rows - 1) / rows;
+  }
+  total = units * others;
   c->st = s;
   cu_open(c, (total + BLOCK - 1) / BLOCK, BLOCK);
   text_line(c->t, "i64 flat = (i64)blockIdx.x * %d + threadIdx.x;", BLOCK);
@@ -317,7 +325,7 @@ void cu_scatter(Cu *c, const Stage *s) {
     text_line(c->t, "in = 0;");
     text_line(c->t, "}");
   }
-  if (c->k->by_dest) text_line(c->t, "in = in && %s == unit;", at[0]);
+  if (c->k->by_dest) text_line(c->t, "in = in && %s / %" PRId64 "ll == unit;", at[0], rows);
   text_line(c->t, "if (in) {");
   if (c->k->by_dest) c->minor = "o"; /* units are not the source's: any thread may meet the fault */
   const char *v = cu_expr(c, s->body), *place = cu_index(c, s->out, s->at);
