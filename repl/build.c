@@ -146,6 +146,17 @@ static void mark(void *ctx, Node *n) {
   vec_push(m->b->a, &m->b->frontier, n);
 }
 
+/* Inside a loop that runs in the library, what is read by nodes that change from step to step. */
+static void mark_body(Mark *m, const Loop *l) {
+  VEC(Node *) root = {0};
+  Node **order, *const *param;
+  for (int k = 0; k < l->body.nout; k++) vec_push(m->b->a, &root, l->body.out[k]);
+  if (l->cond) vec_push(m->b->a, &root, l->cond);
+  int n = graph_topo(m->b->g, root.n, root.at, &order);
+  for (int i = 0; i < n; i++)
+    if (nd_free_params(order[i], &param)) nd_each_input(order[i], mark, m);
+}
+
 static bool is_input(const Node *n) { return n->kind == ND_INPUT && n->slot >= EXPORT_SLOT; }
 
 static void find_frontier(Build *b) {
@@ -162,8 +173,11 @@ static void find_frontier(Build *b) {
     nd_each_input(order[i], look, &d);
     d.is[order[i]->id] = d.any;
   }
-  for (int i = 0; i < n; i++)
-    if (d.is[order[i]->id]) nd_each_input(order[i], mark, &m);
+  for (int i = 0; i < n; i++) {
+    if (!d.is[order[i]->id]) continue;
+    nd_each_input(order[i], mark, &m);
+    if (order[i]->kind == ND_LOOP) mark_body(&m, &order[i]->loop);
+  }
   for (int i = 0; i < root.n; i++) mark(&m, root.at[i]);
 }
 
