@@ -14,23 +14,31 @@
 #include <string.h>
 
 /* ---- what a loop body depends on --------------------------------------------------------------------------------- */
-typedef struct Inside { Arena *a; PtrMap in; NodeVec frontier; PtrMap seen; bool hit; Node *now; } Inside;
-static void touches(void *ctx, Node *in) {
-  Inside *s = ctx;
-  s->hit |= ptrmap_has(&s->in, in);
+typedef struct Inside { Arena *a; PtrMap in, local; NodeVec frontier; PtrMap seen; } Inside;
+static bool reads_any(const Node *n, const PtrMap *param) {
+  Node *const *free;
+  for (int k = nd_free_params(n, &free); k-- > 0;)
+    if (ptrmap_has(param, free[k])) return true;
+  return false;
 }
-/* Marks the nodes that depend on the given params; order: children first. */
+static void binds(PtrMap *to, int n, Node *const *param, Node *counter) {
+  for (int i = 0; i < n; i++) ptrmap_put(to, param[i], param[i]);
+  if (counter) ptrmap_put(to, counter, counter);
+}
+/* Marks the nodes that depend on the given params, and apart from them (`local`) those that stand inside an inner loop: they
+ * are nobody's frontier, but what they read may be. */
 static void mark_inside(Inside *s, int n, Node *const *order, int nparam, Node *const *param, Node *counter) {
-  for (int i = 0; i < nparam; i++) ptrmap_put(&s->in, param[i], param[i]);
-  if (counter) ptrmap_put(&s->in, counter, counter);
+  PtrMap own = {.arena = s->a}, inner = {.arena = s->a};
+  binds(&own, nparam, param, counter);
   for (int i = 0; i < n; i++) {
-    s->hit = false;
-    nd_each_input(order[i], touches, s);
-    if (s->hit) ptrmap_put(&s->in, order[i], order[i]);
+    if (order[i]->kind == ND_LOOP) binds(&inner, order[i]->loop.nstate, order[i]->loop.param, order[i]->loop.counter);
+    if (order[i]->kind == ND_CUSTOM) binds(&inner, order[i]->custom.nparam, order[i]->custom.param, NULL);
+  }
+  for (int i = 0; i < n; i++) {
+    if (reads_any(order[i], &own)) ptrmap_put(&s->in, order[i], order[i]);
+    if (reads_any(order[i], &inner)) ptrmap_put(&s->local, order[i], order[i]);
   }
 }
-/* bound: PARAMs of loops within the body. What reads them is a part of such a loop, though it may read nothing that this loop
- * changes; its own inputs are what the loop reads. */
 typedef struct Frontier { Inside *in; Sweep *sw; PtrMap bound; } Frontier;
 static void bind_inner(Frontier *f, int n, Node *const *order) {
   for (int i = 0; i < n; i++) {
@@ -50,7 +58,7 @@ static bool in_inner(const Frontier *f, const Node *n) {
 }
 static void add_frontier(void *ctx, Node *n) {
   Frontier *f = ctx;
-  if (ptrmap_has(&f->in->in, n) || ptrmap_has(&f->in->seen, n) || !sw_active(f->sw, n)) return;
+  if (ptrmap_has(&f->in->in, n) || ptrmap_has(&f->in->local, n) || ptrmap_has(&f->in->seen, n) || !sw_active(f->sw, n)) return;
   ptrmap_put(&f->in->seen, n, n);
   if (in_inner(f, n)) {
     nd_each_input(n, add_frontier, f);
@@ -236,12 +244,12 @@ void rule_loop(Sweep *s, Node *n) {
   Node **order, **root = arena_array(a, Node *, nout + l->body.neffect);
   memcpy(root, l->body.out, sizeof *root * (size_t)nout);
   int n_in = graph_topo(g, nout, root, &order);
-  Inside in = {.a = a, .in = {.arena = a}, .seen = {.arena = a}};
+  Inside in = {.a = a, .in = {.arena = a}, .local = {.arena = a}, .seen = {.arena = a}};
   mark_inside(&in, n_in, order, ns, l->param, l->counter);
   Frontier fr = {&in, s, {.arena = a}};
   bind_inner(&fr, n_in, order);
   for (int i = 0; i < n_in; i++)
-    if (ptrmap_has(&in.in, order[i])) nd_each_input(order[i], add_frontier, &fr);
+    if (ptrmap_has(&in.in, order[i]) || ptrmap_has(&in.local, order[i])) nd_each_input(order[i], add_frontier, &fr);
   for (int i = 0; i < nout; i++) add_frontier(&fr, l->body.out[i]);
   int nf = in.frontier.n;
 
@@ -311,7 +319,7 @@ void rule_loop(Sweep *s, Node *n) {
   for (int i = 0; i < ns + nf; i++) vec_push(a, &probe, dx[i]);
   Node **rorder;
   int n_rev = graph_topo(g, probe.n, probe.at, &rorder);
-  Inside rin = {.a = a, .in = {.arena = a}, .seen = {.arena = a}};
+  Inside rin = {.a = a, .in = {.arena = a}, .local = {.arena = a}, .seen = {.arena = a}};
   mark_inside(&rin, n_rev, rorder, nlam, rparam, t);
   Fission f = {.g = g, .in = &rin, .stacked = &stacked, .a = a, .counter = t};
   NodeVec *leaf = arena_array(a, NodeVec, nf);
