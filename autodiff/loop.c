@@ -39,31 +39,11 @@ static void mark_inside(Inside *s, int n, Node *const *order, int nparam, Node *
     if (reads_any(order[i], &inner)) ptrmap_put(&s->local, order[i], order[i]);
   }
 }
-typedef struct Frontier { Inside *in; Sweep *sw; PtrMap bound; } Frontier;
-static void bind_inner(Frontier *f, int n, Node *const *order) {
-  for (int i = 0; i < n; i++) {
-    const Node *x = order[i];
-    if (x->kind == ND_LOOP)
-      for (int k = 0; k < x->loop.nstate; k++) ptrmap_put(&f->bound, x->loop.param[k], x->loop.param[k]);
-    if (x->kind == ND_LOOP && x->loop.counter) ptrmap_put(&f->bound, x->loop.counter, x->loop.counter);
-    if (x->kind == ND_CUSTOM)
-      for (int k = 0; k < x->custom.nparam; k++) ptrmap_put(&f->bound, x->custom.param[k], x->custom.param[k]);
-  }
-}
-static bool in_inner(const Frontier *f, const Node *n) {
-  Node *const *param;
-  for (int k = nd_free_params(n, &param); k-- > 0;)
-    if (ptrmap_has(&f->bound, param[k])) return true;
-  return false;
-}
+typedef struct Frontier { Inside *in; Sweep *sw; } Frontier;
 static void add_frontier(void *ctx, Node *n) {
   Frontier *f = ctx;
   if (ptrmap_has(&f->in->in, n) || ptrmap_has(&f->in->local, n) || ptrmap_has(&f->in->seen, n) || !sw_active(f->sw, n)) return;
   ptrmap_put(&f->in->seen, n, n);
-  if (in_inner(f, n)) {
-    nd_each_input(n, add_frontier, f);
-    return;
-  }
   if (n->nres == 0 && dt_is_float(n->dtype)) vec_push(f->in->a, &f->in->frontier, n);
 }
 
@@ -246,8 +226,7 @@ void rule_loop(Sweep *s, Node *n) {
   int n_in = graph_topo(g, nout, root, &order);
   Inside in = {.a = a, .in = {.arena = a}, .local = {.arena = a}, .seen = {.arena = a}};
   mark_inside(&in, n_in, order, ns, l->param, l->counter);
-  Frontier fr = {&in, s, {.arena = a}};
-  bind_inner(&fr, n_in, order);
+  Frontier fr = {&in, s};
   for (int i = 0; i < n_in; i++)
     if (ptrmap_has(&in.in, order[i]) || ptrmap_has(&in.local, order[i])) nd_each_input(order[i], add_frontier, &fr);
   for (int i = 0; i < nout; i++) add_frontier(&fr, l->body.out[i]);
