@@ -18,7 +18,7 @@ typedef struct Run {
   const char *path, *about;
   uint64_t id;
   double written; /* seconds, monotonic: the last write, or the resume */
-  int lock;       /* the present file, locked; -1: there is none */
+  int lock, next; /* the present file and the one about to replace it, locked; -1: there is none */
 } Run;
 
 struct TrainFiles {
@@ -106,20 +106,17 @@ static void remove_leftovers(Arena *a, const char *path) {
 /* The file that a run has read or written stays locked until the run replaces it or ends. Two processes that began with
  * no file are told apart by the file itself: the second to write finds one that it has not written. File systems
  * without locks are trusted. */
-static void release(Run *r) {
-  if (r->lock >= 0) close(r->lock);
-  r->lock = -1;
+static void release(int *lock) {
+  if (*lock >= 0) close(*lock);
+  *lock = -1;
 }
 
-static bool hold(Run *r, const char *file, Fault *f) {
-  int fd = open(file, O_RDONLY | O_CLOEXEC);
-  if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
-    close(fd);
-    return io_fail(f, r->path, "is in use by another process");
-  }
-  release(r);
-  r->lock = fd;
-  return true;
+/* -1 without a fault: the file is gone, or can't be locked here. */
+static bool take(Run *r, const char *file, int *lock, Fault *f) {
+  *lock = open(file, O_RDONLY | O_CLOEXEC);
+  if (*lock < 0 || !flock(*lock, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK) return true;
+  release(lock);
+  return io_fail(f, r->path, "is in use by another process");
 }
 
 static bool present(const Run *r) { /* the file of that name is the one held */
@@ -129,21 +126,22 @@ static bool present(const Run *r) { /* the file of that name is the one held */
 }
 
 /* The file that is there; again, if its owner replaced it just then. */
-static bool hold_present(Run *r, Fault *f) {
-  release(r);
+static bool take_present(Run *r, Fault *f) {
+  release(&r->lock);
   for (int k = 0; k < 100; k++) {
-    if (!hold(r, r->path, f)) return false;
+    if (!take(r, r->path, &r->lock, f)) return false;
     if (present(r)) return true;
-    release(r);
+    release(&r->lock);
   }
   return true;
 }
 
-/* Just before `aside` becomes the file: what it replaces is what this run has left there. */
+/* Just before `aside` becomes the file: what it replaces is what this run has left there. Both are locked until then,
+ * so nobody finds the name without its owner. */
 static bool still_ours(void *ctx, const char *aside, Fault *f) {
   Run *r = ctx;
   if (access(r->path, F_OK) == 0 && !present(r)) return io_fail(f, r->path, "was written by another process meanwhile");
-  return hold(r, aside, f);
+  return take(r, aside, &r->next, f);
 }
 
 /* ---- resuming ---------------------------------------------------------------------------------------------------- */
@@ -244,7 +242,7 @@ static bool run_resume(void *ctx, int nattr, const Attr *attr, int nin, const Te
   const char *path = io_path(ctx, attr[0].s, buf);
   Run *r = run_of(t, path);
   if (!r) {
-    vec_push(t->arena, &t->run, ((Run){.path = arena_strdup(t->arena, path), .lock = -1}));
+    vec_push(t->arena, &t->run, ((Run){.path = arena_strdup(t->arena, path), .lock = -1, .next = -1}));
     r = &t->run.at[t->run.n - 1];
   }
   r->about = arena_strdup(t->arena, attr[1].s), r->id = *(const uint64_t *)in[0].data, r->written = now();
@@ -254,11 +252,11 @@ static bool run_resume(void *ctx, int nattr, const Attr *attr, int nin, const Te
   bool ok = make_folders(folder_of(a, r->path), f);
   if (ok) remove_leftovers(a, r->path);
   if (ok && access(r->path, F_OK) && errno == ENOENT) {
-    release(r);
+    release(&r->lock);
     for (int k = 0; k < nout; k++) fill(&out[k], &in[k + 1]);
   } else if (ok) {
     In file = {.fd = -1};
-    ok = hold_present(r, f) && read_state(a, &file, r, nout, name, attr[2].s, in + 1, out, f);
+    ok = take_present(r, f) && read_state(a, &file, r, nout, name, attr[2].s, in + 1, out, f);
     in_close(&file);
     if (ok) fprintf(stderr, "resumed from %s\n", r->path);
   }
@@ -276,6 +274,11 @@ static bool write_state(Run *r, int n, const Attr *attr, const Tensor *t, Fault 
   for (int k = 0; k < n; k++) name[k] = attr[k].s;
   bool ok = st_replace(r->path, n, name, t, sizeof meta / sizeof *meta, meta, (StLast){still_ours, r}, f);
   free(name);
+  if (ok && r->next >= 0) {
+    release(&r->lock);
+    r->lock = r->next, r->next = -1;
+  }
+  release(&r->next);
   r->written = now();
   return ok;
 }
