@@ -13,7 +13,7 @@ static TensorType type_of(Elab *E, const FileTensor *f) {
 
 static FileTensor of_type(const TensorType *t) {
   FileTensor f = {t->dtype, t->rank, {0}};
-  memcpy(f.dim, t->dim, sizeof *t->dim * (size_t)t->rank);
+  for (int d = 0; d < t->rank; d++) f.dim[d] = t->dim[d];
   return f;
 }
 

@@ -234,7 +234,7 @@ static void compare(Elab *E, const char *path, const StFile *s, const Leaves *l,
   FileTensor *want = arena_array(E->a, FileTensor, l->n);
   for (int k = 0; k < l->n; k++) {
     want[k] = (FileTensor){l->type[k].dtype, l->type[k].rank, {0}};
-    memcpy(want[k].dim, l->type[k].dim, sizeof want[k].dim[0] * (size_t)l->type[k].rank);
+    for (int d = 0; d < want[k].rank; d++) want[k].dim[d] = l->type[k].dim[d];
   }
   const char *const *line, *what = like->kind == V_MODEL ? "the model" : "`like`";
   int n = st_compare(E->a, s, l->n, name, want, exact, what, &line);
@@ -254,7 +254,7 @@ static StFile future_file(Elab *E, const SavedFile *saved) {
   for (int k = 0; k < saved->n; k++) {
     const TensorType *t = &saved->type[k];
     s.tensor[k] = (StTensor){.name = name[k], .known = true, .type = {t->dtype, t->rank, {0}}};
-    memcpy(s.tensor[k].type.dim, t->dim, sizeof *t->dim * (size_t)t->rank);
+    for (int d = 0; d < t->rank; d++) s.tensor[k].type.dim[d] = t->dim[d];
   }
   return s;
 }
