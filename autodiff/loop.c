@@ -190,6 +190,10 @@ static Node *from_rows(Graph *g, Arena *a, Node *stack, const Node *like, int64_
   return nd_comp(g, like->rank, 0, like->dim, RED_NONE, ex_load(g, stack, like->rank, at, mask, false, like->span), NULL);
 }
 
+static bool is_zero(const Node *n) {
+  double v;
+  return n->kind == ND_COMP && n->comp.op == RED_NONE && ex_is_const(n->comp.body, &v) && v == 0;
+}
 /* A contribution is a tree of element-wise sums; its leaves split off one by one. */
 static void leaves_of(Graph *g, Arena *a, Node *c, NodeVec *out) {
   if (c->kind == ND_COMP && c->comp.op == RED_NONE && !c->comp.guard) {
@@ -311,6 +315,7 @@ void rule_loop(Sweep *s, Node *n) {
     leaves_of(g, a, c, &parts);
     for (int p = 0; p < parts.n; p++) {
       int64_t c;
+      if (is_zero(parts.at[p])) continue; /* else a state that nothing changes, added to in each step */
       Node *row = row_piece(g, a, parts.at[p], t, &c);
       if (row) {
         vec_push(a, &rows, ((Row){i, c, row}));
@@ -330,10 +335,10 @@ void rule_loop(Sweep *s, Node *n) {
     acc[i] = nr, rparam[nr] = p, rinit[nr++] = bd_zeros_like(g, c);
     vec_push(a, &body, bd_map(g, OP_ADD, p, rest));
   }
+  for (int i = 0; i < rows.n; i++) stack_index(&f, rows.at[i].value, true); /* often a factor that was split off as well */
   for (int i = 0; i < stacked.n; i++) vec_push(a, &body, stacked.at[i]);
-  for (int i = 0; i < rows.n; i++) vec_push(a, &body, rows.at[i].value);
   Loop back = {.nstate = nr, .init = rinit, .param = rparam, .counter = t, .trip = l->trip, .trip_node = steps,
-               .body = {.nout = body.n, .out = body.at}, .nstack = stacked.n + rows.n, .reverse = !l->reverse};
+               .body = {.nout = body.n, .out = body.at}, .nstack = stacked.n, .reverse = !l->reverse};
   Node *rev = nd_loop(g, &back);
   Node **stack = arena_array(a, Node *, stacked.n);
   for (int i = 0; i < stacked.n; i++) stack[i] = nd_get(g, rev, nr + i);
@@ -348,7 +353,7 @@ void rule_loop(Sweep *s, Node *n) {
   }
   for (int i = 0; i < rows.n; i++) {
     Node *x = in.frontier.at[rows.at[i].of];
-    sw_add(s, x, from_rows(g, a, nd_get(g, rev, nr + stacked.n + i), x, rows.at[i].c));
+    sw_add(s, x, from_rows(g, a, nd_get(g, rev, nr + stack_index(&f, rows.at[i].value, false)), x, rows.at[i].c));
   }
 }
 
