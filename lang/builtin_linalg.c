@@ -21,7 +21,7 @@ static Value *product(Elab *E, Value *a, Value *b, const int *ia, const int *ib,
   Span sp[2] = {sa, sb};
   DType t = tv_join(E, 2, two, sp, false);
   if (!dt_is_float(t)) t = DT_I64;
-  E->g->span = at;
+  E->g->span = user_span(E, at);
   Expr *e = ex_op2(E->g, OP_MUL, factor(E, a, t, ia, all, sa), factor(E, b, t, ib, all, sb));
   tv_check_size(E, t, nout, all, at);
   int64_t red[2 * TG_MAX_RANK];

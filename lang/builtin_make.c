@@ -14,7 +14,7 @@ static DType dtype_arg(Elab *E, Value *v, Call *c, DType otherwise) {
 static Expr *one_of(Elab *E, DType t) { return t == DT_BOOL ? ex_bool(E->g, true) : ex_num(E->g, t, 1); }
 
 static Value *made(Elab *E, DType t, int rank, const Dim *dim, Expr *e, Span at) {
-  E->g->span = at;
+  E->g->span = user_span(E, at);
   tv_check_size(E, t, rank, dim, at);
   return tv_seal(E, v_tensor(E, t, rank, dim, e));
 }

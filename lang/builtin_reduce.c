@@ -110,7 +110,7 @@ static Value *b_scan(Elab *E, const Builtin *self, Call *c, Value **b) {
   DType t = x->t.dtype, work = (op == RED_SUM || op == RED_PROD) && !dt_is_float(t) ? DT_I64 : t;
   if (t == DT_F16 || t == DT_BF16) work = DT_F32;
   if (work == DT_BOOL) diag_fail(E->d, T_TYPE, c->span, "%s of bools", self->name);
-  E->g->span = c->span;
+  E->g->span = user_span(E, c->span);
   if (work != t) x = tv_cast(E, x, work, c->span);
   Value *r = axis_back(E, scan_last(E, axis_last(E, x, axis), op, reverse, false), axis);
   return dt_is_float(t) && work != t ? tv_cast(E, r, t, c->span) : r;

@@ -45,7 +45,7 @@ static Value *reshape_to(Elab *E, Value *x, int rank, Dim *dim, Call *c) {
     dim[open] =
         (Dim){.n = have / want,
               .from = origin_new(E, NULL, c->span, "%lld is what -1 stands for here", (long long)(have / want))};
-  E->g->span = c->span;
+  E->g->span = user_span(E, c->span);
   return view_reshape(E, x, rank, dim, c->span);
 }
 
@@ -119,7 +119,7 @@ static Value *b_join(Elab *E, const Builtin *self, Call *c, Value **b) {
   int axis = b[1] ? (int)v_static_int(E, b[1], arg_span(c, b[1]), "an axis") : 0, n = rest->agg.n;
   Span *at = arena_array(E->a, Span, n);
   for (int k = 0; k < n; k++) at[k] = arg_span(c, rest->agg.at[k]);
-  E->g->span = c->span;
+  E->g->span = user_span(E, c->span);
   return self->data ? join_stack(E, n, rest->agg.at, axis, at, c->span)
                     : join_concat(E, n, rest->agg.at, axis, at, c->span);
 }
@@ -169,7 +169,7 @@ static Value *b_split(Elab *E, const Builtin *self, Call *c, Value **b) {
 /* ---- padding and moving ---------------------------------------------------------------------------------------- */
 
 static Value *made(Elab *E, Value *x, const Dim *dim, Expr *e, Span at) {
-  E->g->span = at;
+  E->g->span = user_span(E, at);
   tv_check_size(E, x->t.dtype, x->t.rank, dim, at);
   Value *r = v_tensor(E, x->t.dtype, x->t.rank, dim, e);
   r->t.weak = x->t.weak;

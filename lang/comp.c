@@ -397,7 +397,7 @@ static Value *elab_form(Elab *E, const Env *env, Ast *ast, Reduce op, bool mean)
   bool allowed = E->effects_allowed;
   Part p = clause(&f, env, 0, allowed);
   E->effects_allowed = allowed;
-  E->g->span = ast->span;
+  E->g->span = user_span(E, ast->span);
   if (!f.reduces) return p.lead ? build(E, p.v, ast->span) : p.v;
   if (p.done) return p.v;
   const Dim *dim = lead_dims(p.v);

@@ -122,7 +122,7 @@ static Value *lazy(Elab *E, Value *c, Arm *yes, Arm *no, Span sy, Span sn, Span 
   }
   if (m == 0 && !yes->effect.n && !no->effect.n) return yes->v;
   Region ry = {m, ya, yes->effect.n, yes->effect.at}, rn = {m, na, no->effect.n, no->effect.at};
-  E->g->span = at;
+  E->g->span = user_span(E, at);
   Node *node = nd_cond(E->g, tv_closed(E, c), &ry, &rn);
   if (yes->effect.n || no->effect.n) vec_push(E->a, &E->effect, node);
   for (int k = 0; k < n; k++)

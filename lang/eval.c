@@ -438,7 +438,7 @@ Value *elab_expr(Elab *E, const Env *env, Ast *e) {
   if ((const char *)__builtin_frame_address(0) < E->stack_low) fail_depth(E, e->span);
   if (E->interrupt && *E->interrupt) diag_fail(E->d, R_INTERRUPT, e->span, "interrupted while checking");
   Span outer = E->g->span;
-  E->g->span = e->span;
+  E->g->span = user_span(E, e->span);
   Value *v = dispatch(E, env, e);
   E->g->span = outer;
   return v;

@@ -208,7 +208,7 @@ static void read_next(LoopForm *f, const Next *known) {
 static void attempt(LoopForm *f) {
   Elab *E = f->E;
   Graph *g = E->g;
-  g->span = f->ast->span;
+  g->span = user_span(f->E, f->ast->span);
   int64_t hi = f->trip > 0 ? f->trip - 1 : 0;
   f->counter = nd_counter(g, 0, hi);
   f->count = ex_load(g, f->counter, 0, NULL, NULL, false, f->ast->span);
@@ -327,7 +327,7 @@ static Node *trip_node(LoopForm *f) {
 static Value *build(LoopForm *f) {
   Elab *E = f->E;
   Graph *g = E->g;
-  g->span = f->ast->span;
+  g->span = user_span(f->E, f->ast->span);
   Value **next, **leaf;
   Node *hidden = f->alive ? f->alive : f->data && f->data->stops ? f->data->more : NULL;
   int all = f->nleaf + f->ncarry, n = all + (hidden != NULL), nstack = 0, cap = n + f->nrow;

@@ -78,7 +78,7 @@ void tail_lazy(Tail *t) {
   for (int k = 0; k < t->nrow; k++)
     yes[f->nleaf + k] = tv_closed(E, t->row[k]), no[f->nleaf + k] = tv_closed(E, zero_like(E, &t->row[k]->t));
   Region ry = {n, yes, t->effect.n, t->effect.at}, rn = {n, no, 0, NULL};
-  E->g->span = f->ast->span;
+  E->g->span = user_span(E, f->ast->span);
   Node *node = nd_cond(E->g, nd_scalar(E->g, t->guard), &ry, &rn);
   vec_push(E->a, &E->effect, node);
   from_branch(E, node, 0, f->nleaf, after);

@@ -60,7 +60,7 @@ static void assert_some(Elab *E, Reduce op, int nred, const int64_t *red, Expr *
   int n = expr_free_union(E, ok, 0, free);
   Node *all = node_over(E, v_scalar(E, ok), n, free);
   Attr a = {.s = arena_printf(E->a, "%s over nothing: the guard lets no element through", red_name(op))};
-  E->g->span = at;
+  E->g->span = user_span(E, at);
   vec_push(E->a, &E->effect, nd_call(E->g, fn, 1, &a, 1, &all, 0, NULL));
 }
 
@@ -82,7 +82,7 @@ static Value *reduce_tensor(Elab *E, Reduce op, bool mean, TensorV *x, int nlead
       if (red[k] == 0) note_origin(E, g, x->dim[k]);
     elab_fail(E, g);
   }
-  E->g->span = at;
+  E->g->span = user_span(E, at);
   Expr *e = lead_last_leaf(E, ex_cast(E->g, t, x->e), nlead, nown);
   if (guard) guard = lead_last_leaf(E, guard, nlead, nown);
   if (guard && no_identity && !mean && !E->trial) {
@@ -90,7 +90,7 @@ static Value *reduce_tensor(Elab *E, Reduce op, bool mean, TensorV *x, int nlead
     for (int k = 0; k < nown; k++) by[k] = ex_iter(E->g, k);
     for (int k = 0; k < nlead; k++) by[nown + k] = ex_iter(E->g, k);
     assert_some(E, op, nlead, red, ex_subst_iters(E->g, guard, nown + nlead, by), at);
-    E->g->span = at;
+    E->g->span = user_span(E, at);
   }
   const Dim *out = x->dim + nlead;
   Reduce how = mean ? RED_SUM : op;
