@@ -187,7 +187,7 @@ bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p) {
   ukr_tile(c->acc, isa->vector_bits / 8, m->R, m->V, &mr, &nvec);
   /* In place when a panel is used a few times only: once from memory, then from L1 where its rows must not collide. */
   bool in_place = p->v_matrix && p->V.from == c->acc && m->v.by_k;
-  in_place = in_place && (m->R <= 2 * mr || (m->R <= 8 * mr && (m->v.at.ld * m->esize) % 1024 != 0));
+  in_place = in_place && (m->R <= 4 * mr || (m->R <= 8 * mr && (m->v.at.ld * m->esize) % 1024 != 0));
   if (in_place) {
     m->in_place = 1;
   } else {

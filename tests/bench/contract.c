@@ -217,6 +217,8 @@ int main(int argc, char **argv) {
   product(&B, DT_F32, 512, 512, 512, false, true);
   product(&B, DT_F64, 512, 512, 512, false, false);
   product(&B, DT_F32, 64, 512, 784, false, false);
+  product(&B, DT_F32, 32, 1024, 256, false, false); /* an LSTM's step and its adjoint */
+  product(&B, DT_F32, 32, 256, 1024, false, true);
   product(&B, DT_F32, 512, 784, 64, true, false);
   product(&B, DT_F32, 60000, 10, 784, false, false);
   product(&B, DT_F32, 784, 10, 60000, true, false);
