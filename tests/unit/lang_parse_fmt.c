@@ -393,7 +393,7 @@ static char *layout(Gen *g, bool odd) {
     if (odd && t->gap == 'n' && !roll(g, 6))
       w = stpcpy(w, roll(g, 3) ? "\n   " : " # why\n");
     else if (odd && k && !strcmp(t->text, "|>") && !roll(g, 3))
-      w = stpcpy(w, "\n\n |> " + 1), w -= 3;
+      w = stpcpy(w, "\n |> "), w -= 3;
     else if (k && !stuck)
       w = stpcpy(w, odd && !roll(g, 4) ? "   " : " ");
     w = stpcpy(w, t->text);
