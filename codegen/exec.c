@@ -4,6 +4,7 @@
  * walked in pieces of about PIECE_NS, between which the interrupt flag is read. Which lane runs what never changes a
  * bit: units are independent. The fault reported is that of the lowest lane, hence of the first unit. */
 #include "codegen/exec_dev.h"
+#include "codegen/rt/clock.h"
 #include "codegen/plan.h"
 #include <stdlib.h>
 #include <string.h>
@@ -115,18 +116,12 @@ static bool run_phases(Run *r, const KernelStep *k) {
   return true;
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static bool run_kernel(Run *r, KernelStep *k) {
   if (k->skip) return true;
   if (!codegen_profile(r->p->cg)) return run_phases(r, k);
-  double start = now();
+  double start = rt_seconds();
   bool ok = run_phases(r, k);
-  k->seconds += now() - start;
+  k->seconds += rt_seconds() - start;
   k->runs++;
   return ok;
 }

@@ -1,5 +1,6 @@
 /* What all communicators share: waiting, faults, helpers; and the group of one. */
 #include "dist/comm.h"
+#include "codegen/rt/clock.h"
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,12 +28,6 @@ bool comm_done(Comm *c, uint64_t ticket) {
   return c->broken || c->ops->done(c, ticket);
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Spins, then yields: the others may share this core. The group's health is asked for once in a while, never on the
  * fast path. */
 bool comm_wait(Comm *c, uint64_t ticket, CommFault *f) {
@@ -42,7 +37,7 @@ bool comm_wait(Comm *c, uint64_t ticket, CommFault *f) {
       idle = 0;
       continue;
     }
-    if (idle == 0 && began == 0) began = now();
+    if (idle == 0 && began == 0) began = rt_seconds();
     idle++;
     if (idle > 200) sched_yield();
     if (idle % 4096 == 0 && !c->ops->check(c, &c->fault)) {
@@ -50,7 +45,7 @@ bool comm_wait(Comm *c, uint64_t ticket, CommFault *f) {
       c->ops->fail(c, c->fault.msg);
     }
   }
-  if (began > 0) c->stats.waited += now() - began;
+  if (began > 0) c->stats.waited += rt_seconds() - began;
   if (c->broken) *f = c->fault;
   return !c->broken;
 }

@@ -1,5 +1,6 @@
 /* Forks ranks, shows their words, notices their ends. */
 #include "dist/launch.h"
+#include "codegen/rt/clock.h"
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -26,12 +27,6 @@ typedef struct Launch {
   CommSegment *seg;
   Rank rank[LAUNCH_MAX];
 } Launch;
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void say(int rank, const char *text, size_t n) { fprintf(stderr, "[rank %d] %.*s\n", rank, (int)n, text); }
 /* Passes on whole lines; a line that is too long is passed on in pieces. */
@@ -64,7 +59,7 @@ static void failed(Launch *l, int r, int code, const char *how) {
     fprintf(stderr, "tg: rank %d failed; the other ranks are ended\n", cause);
   else
     fprintf(stderr, "tg: rank %d %s; the other ranks are ended\n", r, how);
-  l->give_up = now() + COMM_GRACE;
+  l->give_up = rt_seconds() + COMM_GRACE;
 }
 
 /* Takes note of ended children. */
@@ -110,7 +105,7 @@ static void watch(Launch *l) {
         if (p[k].revents) listen_to(l, who[k]);
     reap(l);
     watch_silence(l);
-    if (l->give_up > 0 && now() > l->give_up) kill_rest(l);
+    if (l->give_up > 0 && rt_seconds() > l->give_up) kill_rest(l);
   }
   for (int r = 0; r < l->nrank; r++)
     while (l->rank[r].err >= 0) listen_to(l, r);

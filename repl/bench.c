@@ -2,6 +2,7 @@
  * order, and their values are kept, so that an expression's time is its own plan's and nothing else. A line each:
  * median, minimum and number of runs, kernels, the expression. */
 #include "cli.h"
+#include "timing.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -9,15 +10,6 @@
 enum { MAX_RUNS = 1000, MIN_RUNS = 5 };
 static const double budget = 1.0; /* seconds an expression */
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
 
 /* Compiles the entry once and runs it until the budget is spent; the first run is not counted. */
 static bool time_region(Host *h, Graph *g, Region *r, const char *text, Fault *fault) {
@@ -26,16 +18,16 @@ static bool time_region(Host *h, Graph *g, Region *r, const char *text, Fault *f
   Plan *p = NULL;
   bool ok = t && out && (p = host_plan(h, g, r, fault));
   int n = 0;
-  double start = now();
-  for (int i = 0; ok && n < MAX_RUNS && (n < MIN_RUNS || now() - start < budget); i++) {
-    double t0 = now();
+  double start = rt_seconds();
+  for (int i = 0; ok && n < MAX_RUNS && (n < MIN_RUNS || rt_seconds() - start < budget); i++) {
+    double t0 = rt_seconds();
     ok = plan_run(p, h->slot.n, h->slot.at, out, &h->nh, fault);
-    double dt = now() - t0;
+    double dt = rt_seconds() - t0;
     for (int k = 0; ok && k < r->nout; k++) tensor_drop(&out[k]);
     if (i) t[n++] = dt;
   }
   if (ok) {
-    qsort(t, (size_t)n, sizeof *t, by_value);
+    qsort(t, (size_t)n, sizeof *t, timing_order);
     fprintf(h->o.out, "%10.4f ms  min %10.4f  %4d runs  %3d kernels  %s\n", t[n / 2] * 1e3, t[0] * 1e3, n, plan_stats(p).kernels, text);
     fflush(h->o.out);
   }

@@ -1,6 +1,7 @@
 /* `tg bench libNAME.so`: latency of a library's functions by batch size. It knows of the library what any caller does: the
  * manifest inside it, and the functions NAME_create, NAME_manifest and NAME_EXPORT_dl. */
 #include "build.h"
+#include "timing.h"
 #include "codegen/rt/lib.h"
 #include "stdlib/native/json.h"
 #include <dlfcn.h>
@@ -27,15 +28,6 @@ typedef struct Function {
 } Function;
 typedef int (*DlFn)(void *c, const DLTensor *const *in, int nin, const DLTensor *const *out, int nout);
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
 
 /* ---- The manifest -------------------------------------------------------------------------------------------------- */
 static bool read_tensor(Json *j, Arena *a, Described *t) {
@@ -149,14 +141,14 @@ static int time_rows(FILE *out, DlFn fn, void *context, const Function *f, int64
   double *s = arena_array(a, double, MAX_RUNS);
   bool made = make_tensors(a, &f->in, rows, true, t, at) && make_tensors(a, &f->out, rows, false, t + f->in.n, at + f->in.n);
   int n = 0, status = made ? fn(context, at, f->in.n, at + f->in.n, f->out.n) : RT_NO_MEMORY;
-  double start = now();
-  while (!status && n < MAX_RUNS && (n < MIN_RUNS || now() - start < budget)) {
-    double t0 = now();
+  double start = rt_seconds();
+  while (!status && n < MAX_RUNS && (n < MIN_RUNS || rt_seconds() - start < budget)) {
+    double t0 = rt_seconds();
     status = fn(context, at, f->in.n, at + f->in.n, f->out.n);
-    s[n++] = now() - t0;
+    s[n++] = rt_seconds() - t0;
   }
   if (!status) {
-    qsort(s, (size_t)n, sizeof *s, by_value);
+    qsort(s, (size_t)n, sizeof *s, timing_order);
     double p50 = s[n / 2];
     if (batched)
       fprintf(out, "%-20s %6lld", f->name, (long long)rows);

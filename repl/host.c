@@ -1,5 +1,6 @@
 /* The host's life, the pipeline from region to result, and units. */
 #include "host.h"
+#include "codegen/rt/clock.h"
 #include "codegen/cuda/session.h"
 #include "autodiff/autodiff.h"
 #include "deferred.h"
@@ -167,12 +168,6 @@ static const char *cache_dir(Host *h) {
   return base && *base ? arena_printf(h->arena, "%s/.cache/tg", base) : NULL;
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- the pipeline ------------------------------------------------------------------------------------------------ */
 static bool wants(const Host *h, int from, int to) {
   for (int i = from; i <= to; i++)
@@ -218,7 +213,7 @@ Plan *host_plan(Host *h, Graph *g, Region *r, Fault *fault) {
 }
 
 static bool run_plan(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault) {
-  double t0 = now();
+  double t0 = rt_seconds();
   Plan *p = make_plan(h, g, r, fault);
   if (!p) return false;
   bool ok = true;
@@ -227,12 +222,12 @@ static bool run_plan(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fau
     h->stopped = h->o.stop == (PassId)i;
   }
   h->last = plan_stats(p);
-  double t1 = now();
+  double t1 = rt_seconds();
   h->times.compile += t1 - t0;
   if (!h->stopped) ok = plan_run(p, h->slot.n, h->slot.at, out, &h->nh, fault);
   PlanRefusal refusal;
   if (!ok && plan_refused(p, &refusal)) nonfinite_explain(h, g, &refusal, fault);
-  h->times.run += now() - t1;
+  h->times.run += rt_seconds() - t1;
   if (h->o.profile) plan_dump(p, "profile", stderr);
   plan_free(p);
   return ok;
@@ -318,9 +313,9 @@ int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind 
   deferred_drop(h);
   host_fit = (FitSignal){0};
   h->times = (HostTimes){0};
-  double t0 = now();
+  double t0 = rt_seconds();
   bool ok = session_unit(h->session, file, kind, &unit);
-  h->times.check = now() - t0;
+  h->times.check = rt_seconds() - t0;
   int failed = check_exit(h->diags);
   host_report(h);
   if (!ok) return failed;

@@ -1,5 +1,6 @@
 /* Checkpoints: reading what is there, writing what is due. */
 #include "stdlib/native/checkpoint.h"
+#include "codegen/rt/clock.h"
 #include "stdlib/native/events.h"
 #include "stdlib/native/safetensors.h"
 #include <dirent.h>
@@ -54,12 +55,6 @@ static Run *run_of(TrainFiles *t, const char *path) {
   for (int k = 0; k < t->run.n; k++)
     if (!strcmp(t->run.at[k].path, path)) return &t->run.at[k];
   return NULL;
-}
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* ---- folders ----------------------------------------------------------------------------------------------------- */
@@ -245,7 +240,7 @@ static bool run_resume(void *ctx, int nattr, const Attr *attr, int nin, const Te
     vec_push(t->arena, &t->run, ((Run){.path = arena_strdup(t->arena, path), .lock = -1, .next = -1}));
     r = &t->run.at[t->run.n - 1];
   }
-  r->about = arena_strdup(t->arena, attr[1].s), r->id = *(const uint64_t *)in[0].data, r->written = now();
+  r->about = arena_strdup(t->arena, attr[1].s), r->id = *(const uint64_t *)in[0].data, r->written = rt_seconds();
   Arena *a = arena_new();
   const char **name = arena_array(a, const char *, nout);
   for (int k = 0; k < nout; k++) name[k] = attr[k + 3].s;
@@ -279,7 +274,7 @@ static bool write_state(Run *r, int n, const Attr *attr, const Tensor *t, Fault 
     r->lock = r->next, r->next = -1;
   }
   release(&r->next);
-  r->written = now();
+  r->written = rt_seconds();
   return ok;
 }
 
@@ -290,7 +285,7 @@ static bool run_checkpoint(void *ctx, int nattr, const Attr *attr, int nin, cons
   Run *r = t && nattr == nin + 1 && nin > 0 && attr[0].s ? run_of(t, io_path(ctx, attr[0].s, buf)) : NULL;
   if (!r) return wrong(f, "checkpoint");
   bool due = *(const uint8_t *)in[0].data;
-  if (!due && !(now() - r->written >= attr[1].f)) return true;
+  if (!due && !(rt_seconds() - r->written >= attr[1].f)) return true;
   return checkpoint_status(write_state(r, nin - 1, attr + 2, in + 1, f), f);
 }
 

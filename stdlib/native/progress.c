@@ -1,5 +1,6 @@
 /* Training as its user sees it. See progress.h. */
 #include "stdlib/native/progress.h"
+#include "codegen/rt/clock.h"
 #include "stdlib/native/host.h"
 #include <stdlib.h>
 #include <string.h>
@@ -28,12 +29,6 @@ struct Progress {
   double total;                           /* sum of loss * rows of them */
   Trend trend;
 };
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 Progress *progress_new(FILE *err, bool tty, int width, FitSignal *signal) {
   Progress *p = calloc(1, sizeof *p);
@@ -164,7 +159,7 @@ static void put_bar(Line *l, double done) {
 
 static void draw(Progress *p, int64_t at, int64_t step) {
   Line l = {.n = 0};
-  double t = now(), spent = t - p->begun;
+  double t = rt_seconds(), spent = t - p->begun;
   put_epoch(&l, p, p->epoch);
   double done = -1;
   if (p->batches > 0) done = (double)(at + 1) / (double)p->batches;
@@ -202,7 +197,7 @@ static bool run_begin(void *ctx, int nattr, const Attr *attr, int nin, const Ten
   Progress *p = progress_of(ctx);
   if (!p) return true;
   p->epochs = attr[0].i, p->steps = attr[1].i, p->batches = attr[2].i;
-  p->begun = p->epoch_begun = p->last = now();
+  p->begun = p->epoch_begun = p->last = rt_seconds();
   p->rows = 0, p->total = 0, p->epoch = 0, p->drawn = 0;
   p->trend = (Trend){0};
   if (p->depth++ == 0) p->heard = p->signal->requested;
@@ -219,7 +214,7 @@ static bool run_step(void *ctx, int nattr, const Attr *attr, int nin, const Tens
   double loss = *(const float *)in[3].data;
   int64_t rows = int_at(&in[4]);
   p->epoch = int_at(&in[0]);
-  p->last = now();
+  p->last = rt_seconds();
   p->rows += rows, p->total += loss * (double)rows;
   trend_add(&p->trend, loss);
   *go = p->signal->requested == p->heard;
@@ -232,7 +227,7 @@ static bool run_epoch(void *ctx, int nattr, const Attr *attr, int nin, const Ten
   Progress *p = progress_of(ctx);
   if (!p) return true;
   Line l = {.n = 0};
-  double t = now();
+  double t = rt_seconds();
   progress_hide(p);
   if (((NativeHost *)ctx)->out) fflush(((NativeHost *)ctx)->out); /* what was printed before stands before this line */
   put_epoch(&l, p, int_at(&in[0]));

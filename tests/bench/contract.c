@@ -6,6 +6,7 @@
  * Products: medians of rounds of tg's kernel and of cblas in turn. Convolutions: GFLOP/s as a share of the peak, which
  * is the best rate of a loop of independent fused multiply-adds on the same threads. */
 #include "codegen/rt/pool.h"
+#include "codegen/rt/clock.h"
 #include "tests/unit/mma_forms.h"
 #include <cblas.h>
 #include <stdio.h>
@@ -15,12 +16,6 @@
 void openblas_set_num_threads(int n);
 
 static clockid_t clock_id = CLOCK_MONOTONIC;
-static double now(void) {
-  struct timespec t;
-  clock_gettime(clock_id, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 typedef struct Run {
   const Code *code;
   void **ptr;
@@ -108,14 +103,14 @@ static void bench(Bench *B, const char *name, MmaCase *c, Node *n, Blas ref) {
   Code code;
   bool disk, declined;
   const char *why = "";
-  double t0 = now();
+  double t0 = rt_seconds();
   Kernel *k = mma_kernel_of(c, n);
   if (!mma_compile(B->jit, c->g, k, kernel_print(k, c->arena), &code, &disk, &declined, &why)) {
     printf("%-28s %s %s\n", name, declined ? "declined" : "failed", why);
     mma_case_free(c);
     return;
   }
-  double compile = now() - t0;
+  double compile = rt_seconds() - t0;
   Contract con;
   contract_find_node(n, &con);
   double flop = 2.0 * (double)con.nB * (double)con.nM * (double)con.nN * (double)con.nK;
@@ -139,14 +134,14 @@ static void bench(Bench *B, const char *name, MmaCase *c, Node *n, Blas ref) {
   for (int round = 0; round < ROUNDS; round++)
     for (int side = 0; side < 1 + ref.on; side++) {
       if (ref.on) usleep(60000);
-      double begin = now();
-      for (int i = 0; i < MAX / ROUNDS && (i < 3 || now() - begin < 0.08); i++) {
-        double a = now();
+      double begin = rt_seconds();
+      for (int i = 0; i < MAX / ROUNDS && (i < 3 || rt_seconds() - begin < 0.08); i++) {
+        double a = rt_seconds();
         if (side)
           blas(&ref, c, other.data);
         else
           rt_pool_run(B->pool, lane_fn, &r);
-        double b = now() - a;
+        double b = rt_seconds() - a;
         if (!i) continue; /* wakes the workers */
         if (side)
           theirs[others++] = b;
@@ -205,9 +200,9 @@ int main(int argc, char **argv) {
   if (!pc) return printf("%s\n", why), 1;
   p.ukr = (GemmUkr)(uintptr_t)jit_symbol(pc, "peak");
   for (int i = 0; i < 20; i++) {
-    double a = now();
+    double a = rt_seconds();
     rt_pool_run(B.pool, peak_lane, &p);
-    double rate = 2.0 * p.mr * p.nr * PEAK_K * (double)p.reps * B.threads / (now() - a);
+    double rate = 2.0 * p.mr * p.nr * PEAK_K * (double)p.reps * B.threads / (rt_seconds() - a);
     if (rate > B.peak) B.peak = rate;
   }
   printf("threads %d, multiply-add peak %.1f GFLOP/s (f32)\n", B.threads, B.peak * 1e-9);
