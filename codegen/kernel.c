@@ -1,6 +1,7 @@
 /* Kernels as data: look-ups, fault sites, canonical text. */
 #include "codegen/kernel.h"
 #include "codegen/map.h"
+#include "codegen/text.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -115,46 +116,25 @@ void kernel_sites(Kernel *k, Arena *a) {
 }
 
 /* ---- Text ------------------------------------------------------------------------------------------------------- */
-typedef struct Text {
-  Arena *a;
-  char *at;
-  size_t n, cap;
+typedef struct Writer {
+  Text t;
   const Kernel *k;
-} Text;
+} Writer;
 
-static void put(Text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void put(Text *t, const char *fmt, ...) {
-  for (;;) {
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(t->at + t->n, t->cap - t->n, fmt, ap);
-    va_end(ap);
-    if ((size_t)n < t->cap - t->n) {
-      t->n += (size_t)n;
-      return;
-    }
-    size_t cap = 2 * t->cap + (size_t)n;
-    char *at = arena_alloc(t->a, cap);
-    memcpy(at, t->at, t->n);
-    t->at = at;
-    t->cap = cap;
-  }
+static void put_dims(Writer *t, const char *label, int n, const int64_t *dim) {
+  text_put(&t->t, "%s", label);
+  for (int i = 0; i < n; i++) text_put(&t->t, "%s%" PRId64, i ? " " : "", dim[i]);
 }
 
-static void put_dims(Text *t, const char *label, int n, const int64_t *dim) {
-  put(t, "%s", label);
-  for (int i = 0; i < n; i++) put(t, "%s%" PRId64, i ? " " : "", dim[i]);
-}
-
-static void put_ref(Text *t, Walk *w, const Expr *e) {
+static void put_ref(Writer *t, Walk *w, const Expr *e) {
   if (e->kind == EX_ITER)
-    put(t, "i%" PRId64, e->num.i);
+    text_put(&t->t, "i%" PRId64, e->num.i);
   else if (e->kind == EX_CONST && !dt_is_float((DType)e->dtype))
-    put(t, "%" PRId64, e->num.i);
+    text_put(&t->t, "%" PRId64, e->num.i);
   else if (e->kind == EX_CONST)
-    put(t, "%a", e->num.f);
+    text_put(&t->t, "%a", e->num.f);
   else
-    put(t, "%%%d", nummap_get(&w->seen, e));
+    text_put(&t->t, "%%%d", nummap_get(&w->seen, e));
 }
 
 static int buf_index(const Kernel *k, const Node *n) {
@@ -164,106 +144,107 @@ static int buf_index(const Kernel *k, const Node *n) {
 }
 
 static void put_expr(void *ctx, Walk *w, const Expr *e) {
-  Text *t = ctx;
+  Writer *t = ctx;
   if (e->kind == EX_ITER || e->kind == EX_CONST) return;
-  put(t, "    %%%d = ", nummap_get(&w->seen, e));
+  text_put(&t->t, "    %%%d = ", nummap_get(&w->seen, e));
   switch (e->kind) {
   case EX_LIN: {
-    int order[64], *o = e->n <= 64 ? order : arena_array(t->a, int, e->n);
+    int order[64], *o = e->n <= 64 ? order : arena_array(t->t.a, int, e->n);
     lin_order(e, o);
-    put(t, "%" PRId64, e->num.i);
+    text_put(&t->t, "%" PRId64, e->num.i);
     for (int i = 0; i < e->n; i++) {
-      put(t, " + %" PRId64 "*", e->coef[o[i]]);
+      text_put(&t->t, " + %" PRId64 "*", e->coef[o[i]]);
       put_ref(t, w, e->arg[o[i]]);
     }
     break;
   }
   case EX_LOAD:
-    put(t, "b%d[", buf_index(t->k, e->node));
+    text_put(&t->t, "b%d[", buf_index(t->k, e->node));
     for (int i = 0; i < e->n; i++) {
-      if (i) put(t, ", ");
+      if (i) text_put(&t->t, ", ");
       put_ref(t, w, e->arg[i]);
     }
-    put(t, "]%s", e->checked ? " checked" : "");
+    text_put(&t->t, "]%s", e->checked ? " checked" : "");
     if (e->mask) {
-      put(t, " if ");
+      text_put(&t->t, " if ");
       put_ref(t, w, e->mask);
     }
     break;
   case EX_OP:
-    put(t, "%s.%s", op_info[e->op].name, dt_name((DType)e->dtype));
+    text_put(&t->t, "%s.%s", op_info[e->op].name, dt_name((DType)e->dtype));
     for (int i = 0; i < e->n; i++) {
-      put(t, "%s", i ? ", " : " ");
+      text_put(&t->t, "%s", i ? ", " : " ");
       put_ref(t, w, e->arg[i]);
     }
     if (e->op == OP_CAST || op_info[e->op].typing == 'C' || op_info[e->op].typing == 'P')
-      put(t, " : %s", dt_name((DType)e->arg[0]->dtype));
+      text_put(&t->t, " : %s", dt_name((DType)e->arg[0]->dtype));
     break;
   default:
     bug("kernel: expression kind %d", e->kind);
   }
-  put(t, "\n");
+  text_put(&t->t, "\n");
 }
 
 static const char *const stage_name[] = {"map", "reduce", "contract", "scan", "scatter"};
 static const char *const space_name[] = {"global", "row", "reg"};
 static const char *const combine_name[] = {"set", "add", "max", "min"};
 
-static void put_stage(Text *t, Walk *w, const Kernel *k, const Stage *s, int at) {
-  put(t, "  stage %d %s", at, stage_name[s->kind]);
+static void put_stage(Writer *t, Walk *w, const Kernel *k, const Stage *s, int at) {
+  text_put(&t->t, "  stage %d %s", at, stage_name[s->kind]);
   if (s->kind == ST_REDUCE || s->kind == ST_CONTRACT)
-    put(t, " %s %s%s", red_name((Reduce)s->op), s->order == ORD_LANES ? "lanes" : "chain", s->fma ? " fma" : "");
+    text_put(&t->t, " %s %s%s", red_name((Reduce)s->op), s->order == ORD_LANES ? "lanes" : "chain", s->fma ? " fma" : "");
   if (s->kind == ST_SCAN)
-    put(t, " %s%s%s", red_name((Reduce)s->op), s->reverse ? " reverse" : "", s->exclusive ? " exclusive" : "");
-  if (s->kind == ST_SCATTER) put(t, " %s%s", combine_name[s->how], s->checked ? " checked" : "");
+    text_put(&t->t, " %s%s%s", red_name((Reduce)s->op), s->reverse ? " reverse" : "", s->exclusive ? " exclusive" : "");
+  if (s->kind == ST_SCATTER) text_put(&t->t, " %s%s", combine_name[s->how], s->checked ? " checked" : "");
   put_dims(t, " | ", s->nown, s->extent);
   put_dims(t, " ; ", s->nred, s->extent + s->nown);
-  put(t, " -> b%d", s->out);
+  text_put(&t->t, " -> b%d", s->out);
   if (s->kind != ST_SCATTER) {
-    put(t, "(");
-    for (int d = 0; d < k->buf[s->out].rank; d++) put(t, "%s%d", d ? " " : "", s->store[d]);
-    put(t, ")");
+    text_put(&t->t, "(");
+    for (int d = 0; d < k->buf[s->out].rank; d++) text_put(&t->t, "%s%d", d ? " " : "", s->store[d]);
+    text_put(&t->t, ")");
   }
-  put(t, "\n");
+  text_put(&t->t, "\n");
   walk_stage(w, k, s);
   if (s->kind == ST_SCATTER) {
-    put(t, "    at [");
+    text_put(&t->t, "    at [");
     for (int d = 0; d < k->buf[s->out].rank; d++) {
-      if (d) put(t, ", ");
+      if (d) text_put(&t->t, ", ");
       put_ref(t, w, s->at[d]);
     }
-    put(t, "]\n");
+    text_put(&t->t, "]\n");
   }
   if (s->guard) {
-    put(t, "    if ");
+    text_put(&t->t, "    if ");
     put_ref(t, w, s->guard);
-    put(t, "\n");
+    text_put(&t->t, "\n");
   }
-  put(t, "    = ");
+  text_put(&t->t, "    = ");
   put_ref(t, w, s->body);
-  put(t, " : %s\n", dt_name((DType)s->body->dtype));
+  text_put(&t->t, " : %s\n", dt_name((DType)s->body->dtype));
 }
 
 char *kernel_print(const Kernel *k, Arena *a) {
-  Text t = {a, arena_alloc(a, 1024), 0, 1024, k};
+  Writer t = {.k = k};
+  text_init(&t.t, a);
   put_dims(&t, "kernel [", k->npar, k->par);
-  put(&t, "]%s\n", k->by_dest ? " by destination" : "");
+  text_put(&t.t, "]%s\n", k->by_dest ? " by destination" : "");
   for (int i = 0; i < k->nbuf; i++) {
     const KBuf *b = &k->buf[i];
-    put(&t, "  b%d %s %s", i, space_name[b->space], dt_name((DType)b->dtype));
+    text_put(&t.t, "  b%d %s %s", i, space_name[b->space], dt_name((DType)b->dtype));
     put_dims(&t, " [", b->rank, b->dim);
-    put(&t, "]");
+    text_put(&t.t, "]");
     if (b->space == SP_GLOBAL) {
       put_dims(&t, " strides [", b->rank, b->stride);
-      put(&t, "] arg %d%s%s", b->arg, b->in ? " in" : "", b->out ? " out" : "");
+      text_put(&t.t, "] arg %d%s%s", b->arg, b->in ? " in" : "", b->out ? " out" : "");
     } else {
-      put(&t, " par [");
-      for (int d = 0; d < b->rank; d++) put(&t, "%s%d", d ? " " : "", b->par[d]);
-      put(&t, "]");
+      text_put(&t.t, " par [");
+      for (int d = 0; d < b->rank; d++) text_put(&t.t, "%s%d", d ? " " : "", b->par[d]);
+      text_put(&t.t, "]");
     }
-    put(&t, "\n");
+    text_put(&t.t, "\n");
   }
   Walk w = {{.arena = a}, 0, put_expr, &t};
   for (int i = 0; i < k->nstage; i++) put_stage(&t, &w, k, &k->stage[i], i);
-  return t.at;
+  return t.t.at;
 }

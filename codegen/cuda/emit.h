@@ -1,24 +1,14 @@
-/* Inside codegen/cuda/: text under construction, expressions, stages.
+/* Inside codegen/cuda/: expressions, stages, and what they share.
  *
- *   Text   characters in an arena, with an indentation
  *   Cu     one kernel's source: functions so far, helpers wanted, names of what expressions have been computed
  *
  * Registers: f16, bf16 and f32 are `float`, bool is `int` 0 or 1, the rest C's types. Memory: f16 and bf16 are their bits
  * (u16), bool is u8. Iterators of the stage at hand are C variables i0, i1, ..; buffers b0, b1, .. */
 #ifndef TG_CODEGEN_CUDA_EMIT_H
 #define TG_CODEGEN_CUDA_EMIT_H
+#include "codegen/text.h"
 #include "codegen/cuda/cuda.h"
 #include "codegen/map.h"
-
-typedef struct Text {
-  Arena *a;
-  char *at;
-  size_t n, cap;
-  int indent;
-} Text;
-void text_init(Text *t, Arena *a);
-void text_put(Text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void text_line(Text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* indented, with newline */
 
 typedef enum {
   SCHED_POINT,  /* one thread a point of P; inner buffers are its registers and local arrays */

@@ -1,5 +1,7 @@
-/* Text under construction. */
-#include "codegen/cuda/emit.h"
+/* Text that grows in an arena. */
+#include "codegen/text.h"
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 void text_init(Text *t, Arena *a) {
