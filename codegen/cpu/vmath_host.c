@@ -26,66 +26,29 @@ static VmV of_d(double d) {
 }
 static VmV of_u(bool wide, uint64_t u) { return (VmV){.u = wide ? u : (uint32_t)u}; }
 
-static VmV op_f(VmOp op, float a, float b, float c) {
-  switch (op) {
-  case VM_ADD:
-    return of_f(a + b);
-  case VM_SUB:
-    return of_f(a - b);
-  case VM_MUL:
-    return of_f(a * b);
-  case VM_DIV:
-    return of_f(a / b);
-  case VM_FMA:
-    return of_f(fmaf(a, b, c));
-  case VM_RINT:
-    return of_f(rintf(a));
-  case VM_FLOOR:
-    return of_f(floorf(a));
-  case VM_ABS:
-    return of_f(fabsf(a));
-  case VM_NEG:
-    return of_f(-a);
-  case VM_COPYSIGN:
-    return of_f(copysignf(a, b));
-  case VM_LT:
-    return (VmV){.u = a < b};
-  case VM_LE:
-    return (VmV){.u = a <= b};
-  default:
-    return (VmV){.u = a == b};
+/* The same for f32 and f64: T, its maker, and the suffix of C's functions. */
+#define OPS(NAME, T, OF, SUFFIX) \
+  static VmV NAME(VmOp op, T a, T b, T c) { \
+    switch (op) { \
+    case VM_ADD: return OF(a + b); \
+    case VM_SUB: return OF(a - b); \
+    case VM_MUL: return OF(a * b); \
+    case VM_DIV: return OF(a / b); \
+    case VM_FMA: return OF(fma##SUFFIX(a, b, c)); \
+    case VM_RINT: return OF(rint##SUFFIX(a)); \
+    case VM_FLOOR: return OF(floor##SUFFIX(a)); \
+    case VM_ABS: return OF(fabs##SUFFIX(a)); \
+    case VM_NEG: return OF(-a); \
+    case VM_COPYSIGN: return OF(copysign##SUFFIX(a, b)); \
+    case VM_LT: return (VmV){.u = a < b}; \
+    case VM_LE: return (VmV){.u = a <= b}; \
+    default: return (VmV){.u = a == b}; \
+    } \
   }
-}
-static VmV op_d(VmOp op, double a, double b, double c) {
-  switch (op) {
-  case VM_ADD:
-    return of_d(a + b);
-  case VM_SUB:
-    return of_d(a - b);
-  case VM_MUL:
-    return of_d(a * b);
-  case VM_DIV:
-    return of_d(a / b);
-  case VM_FMA:
-    return of_d(fma(a, b, c));
-  case VM_RINT:
-    return of_d(rint(a));
-  case VM_FLOOR:
-    return of_d(floor(a));
-  case VM_ABS:
-    return of_d(fabs(a));
-  case VM_NEG:
-    return of_d(-a);
-  case VM_COPYSIGN:
-    return of_d(copysign(a, b));
-  case VM_LT:
-    return (VmV){.u = a < b};
-  case VM_LE:
-    return (VmV){.u = a <= b};
-  default:
-    return (VmV){.u = a == b};
-  }
-}
+OPS(op_f, float, of_f, f)
+OPS(op_d, double, of_d, )
+#undef OPS
+
 static VmV host_op(void *ctx, VmOp op, bool wide, VmV a, VmV b, VmV c) {
   switch (op) {
   case VM_SEL:
