@@ -2,6 +2,7 @@
 #include "codegen/session.h"
 #include "codegen/cpu/jit.h"
 #include "codegen/cuda/session.h"
+#include "codegen/dev_tensors.h"
 #include "codegen/interp.h"
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ struct Codegen {
   CodeEntry **table; /* open addressing by hash; cap is a power of two */
   int n, cap;
   double below; /* work of kernels that are walked */
+  DevTensors *tensors; /* on the device; NULL: none yet */
 };
 
 static const double WALK_MANY = 1500, WALK_ONCE = 60000;
@@ -44,6 +46,7 @@ void codegen_expect_runs(Codegen *c, int runs) {
 
 void codegen_free(Codegen *c) {
   if (!c) return;
+  dev_tensors_free(c->tensors);
   for (int i = 0; i < c->cap; i++)
     if (c->table[i]) cuda_code_free(c->o.cuda, c->table[i]->cuda);
   cuda_close(c->o.cuda);
@@ -67,6 +70,11 @@ RtPool *codegen_pool(Codegen *c) {
     if (!c->pool) c->o.threads = 1;
   }
   return c->pool;
+}
+
+DevTensors *codegen_tensors(Codegen *c) {
+  if (!c->tensors) c->tensors = dev_tensors_new(codegen_device(c));
+  return c->tensors;
 }
 
 RtDevice *codegen_device(const Codegen *c) { return c->o.cuda ? cuda_device(c->o.cuda) : NULL; }

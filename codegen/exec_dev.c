@@ -1,11 +1,13 @@
 /* See exec_dev.h.
  *
- *   DevPlan  one block of device memory: arena, inputs, outputs, constants, scratch, the fault record
- *   host[s]  where the host has the bytes of slot s (an input, a constant, what a native just made), or NULL. A kernel that
- *            writes the slot ends it
- *   Segment  a sequence of kernel steps, with its recordings by the addresses that it ran on */
+ *   DevPlan  one block of device memory: arena, constants, scratch, the fault record. Inputs are the session's
+ *            (dev_tensors.h), outputs have memory of their own, which becomes the session's when the plan ends
+ *   host[s]  where the host has the bytes of slot s (an input, a constant, what a native just made), or NULL. A kernel
+ * that writes the slot ends it Segment  a sequence of kernel steps, with its recordings by the addresses that it ran on
+ */
 #include "codegen/exec_dev.h"
 #include "codegen/cuda/session.h"
+#include "codegen/dev_tensors.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,16 +38,20 @@ typedef struct CallMemory {
 
 struct DevPlan {
   RtDevice *d;
+  DevTensors *tensors; /* the session's */
+  size_t scratch_bytes;
   char *base, *arena, *scratch, *record;
   const void **host;
-  uint64_t *args;    /* of a launch: pointers, fault record, scratch, site */
+  uint64_t *args; /* of a launch: pointers, fault record, scratch, site */
   void **key;
   int max_key;
-  Span *site;        /* of all kernel steps */
+  Span *site; /* of all kernel steps */
   int nsite;
-  bool unchecked;    /* a kernel that can fault has been queued since the record was read */
+  bool unchecked; /* a kernel that can fault has been queued since the record was read */
   CallMemory *calls;
   Segment *segments;
+  DevTensor **input; /* by input of the plan: in use since dev_begin */
+  Tensor *output;    /* by output of the plan: what the last run gave, if it lies in memory of its own */
 };
 
 static const Span NO_SPAN = {0, 0, 0};
@@ -98,11 +104,62 @@ static bool no_memory(Fault *fault) {
   return false;
 }
 
+static size_t mib(size_t bytes) { return (bytes + (1 << 20) - 1) >> 20; }
+
+/* What was wanted, and what all of the plan wants. */
+static bool refused(Plan *p, size_t scratch, Fault *fault) {
+  size_t constants = 0, tensors = 0;
+  for (int i = 0; i < p->nslot; i++) {
+    const Slot *s = &p->slot[i];
+    if (s->into >= 0) continue;
+    if (s->kind == SL_CONST) constants += s->bytes;
+    if (s->kind == SL_INPUT || s->kind == SL_OUT) tensors += s->bytes;
+  }
+  fault_set(fault, R_MEMORY, NO_SPAN,
+            "out of device memory: %s; the program needs %zu MiB at once for intermediate results, %zu for constants, "
+            "%zu for inputs and results",
+            p->dev->d->why, mib(p->arena_bytes + scratch), mib(constants), mib(tensors));
+  return false;
+}
+
+static bool take_block(Plan *p, size_t scratch, Fault *fault) {
+  DevPlan *v = p->dev;
+  size_t at = align_up(p->arena_bytes), total = at;
+  for (int i = 0; i < p->nslot; i++)
+    if (p->slot[i].into < 0 && p->slot[i].kind == SL_CONST) total += align_up(p->slot[i].bytes + 1);
+  void *base;
+  if (!dev_room(v->tensors, total + align_up(scratch) + align_up(sizeof(CuFault)), &base))
+    return refused(p, scratch, fault);
+  v->base = v->arena = base;
+  v->scratch = v->base + total;
+  v->record = v->scratch + align_up(scratch);
+  v->scratch_bytes = scratch;
+  for (int i = 0; i < p->nslot; i++) {
+    const Slot *s = &p->slot[i];
+    if (s->into >= 0) continue;
+    if (s->kind == SL_ARENA) p->fixed[i] = v->arena + s->offset;
+    if (s->kind != SL_CONST) continue;
+    p->fixed[i] = v->base + at;
+    at += align_up(s->bytes + 1);
+    if (!done(v, v->d->op->put(v->d, p->fixed[i], s->data, s->bytes), fault)) return false;
+  }
+  return true;
+}
+
+static bool take_outputs(Plan *p, Fault *fault) {
+  DevPlan *v = p->dev;
+  for (int i = 0; i < p->nslot; i++)
+    if (p->slot[i].into < 0 && p->slot[i].kind == SL_OUT && !dev_room(v->tensors, p->slot[i].bytes, &p->fixed[i]))
+      return refused(p, v->scratch_bytes, fault);
+  return true;
+}
+
 bool dev_prepare(Plan *p, Fault *fault) {
   if (p->dev) return true;
   DevPlan *v = p->dev = calloc(1, sizeof *v);
   if (!v) return no_memory(fault);
   v->d = codegen_device(p->cg);
+  v->tensors = codegen_tensors(p->cg);
   Needs n = {0};
   needs_of(&p->root, &n);
   v->max_key = n.max_key;
@@ -112,42 +169,44 @@ bool dev_prepare(Plan *p, Fault *fault) {
   v->args = calloc((size_t)n.max_arg + 3, sizeof *v->args);
   v->key = calloc((size_t)n.max_key + 1, sizeof *v->key);
   v->site = calloc((size_t)n.nsite + 1, sizeof *v->site);
-  if (!p->addr || !v->host || !v->args || !v->key || !v->site) return no_memory(fault);
+  v->input = calloc((size_t)p->ninput + 1, sizeof *v->input);
+  v->output = calloc((size_t)p->noutput + 1, sizeof *v->output);
+  if (!v->tensors || !p->addr || !v->host || !v->args || !v->key || !v->site || !v->input || !v->output)
+    return no_memory(fault);
   sites_of(&p->root, v->site);
   p->fixed = p->addr + p->nslot;
-  size_t total = align_up(p->arena_bytes);
-  for (int i = 0; i < p->nslot; i++) {
-    const Slot *s = &p->slot[i];
-    if (s->into < 0 && s->kind != SL_ARENA && s->kind != SL_ROW) total += align_up(s->bytes + 1);
+  return take_block(p, n.scratch, fault) && take_outputs(p, fault);
+}
+
+static void leave_inputs(Plan *p) {
+  DevPlan *v = p->dev;
+  for (int i = 0; v->input && i < p->ninput; i++) {
+    if (v->input[i]) dev_tensor_leave(v->tensors, v->input[i]);
+    v->input[i] = NULL;
   }
-  size_t scratch_at = total, record_at = total + align_up(n.scratch);
-  void *base;
-  if (!v->d->op->alloc(v->d, record_at + align_up(sizeof(CuFault)), &base)) {
-    fault_set(fault, R_MEMORY, NO_SPAN, "out of device memory: %s", v->d->why);
-    return false;
+}
+
+/* The memory of results goes to the session, as the copies of what the last run gave. */
+static void leave_outputs(Plan *p) {
+  DevPlan *v = p->dev;
+  if (!v->output || !p->fixed) return;
+  for (int i = 0; i < p->noutput; i++) {
+    int slot = p->value[p->output[i]].slot;
+    if (!v->output[i].owner) continue;
+    if (p->fixed[slot]) dev_tensor_give(v->tensors, &v->output[i], p->fixed[slot]);
+    p->fixed[slot] = NULL;
+    tensor_drop(&v->output[i]);
   }
-  v->base = v->arena = base;
-  v->scratch = v->base + scratch_at;
-  v->record = v->base + record_at;
-  size_t at = align_up(p->arena_bytes);
-  for (int i = 0; i < p->nslot; i++) {
-    const Slot *s = &p->slot[i];
-    if (s->into >= 0 || s->kind == SL_ROW) continue;
-    if (s->kind == SL_ARENA) {
-      p->fixed[i] = v->arena + s->offset;
-      continue;
-    }
-    p->fixed[i] = v->base + at;
-    at += align_up(s->bytes + 1);
-    if (s->kind == SL_CONST && !done(v, v->d->op->put(v->d, p->fixed[i], s->data, s->bytes), fault)) return false;
-  }
-  return true;
+  for (int i = 0; i < p->nslot; i++)
+    if (p->slot[i].into < 0 && p->slot[i].kind == SL_OUT) v->d->op->release(v->d, p->fixed[i]);
 }
 
 void dev_free(Plan *p) {
   DevPlan *v = p->dev;
   if (!v) return;
   v->d->op->wait(v->d); /* what is queued uses what is freed here */
+  leave_inputs(p);
+  leave_outputs(p);
   for (Segment *s = v->segments, *next; s; s = next) {
     next = s->next;
     for (int i = 0; i < s->ntape; i++) {
@@ -167,6 +226,8 @@ void dev_free(Plan *p) {
   free(v->args);
   free(v->key);
   free(v->site);
+  free(v->input);
+  free(v->output);
   free(v);
   p->dev = NULL;
 }
@@ -242,7 +303,8 @@ static bool queue_kernel(Plan *p, const KernelStep *k) {
     ok = v->d->op->launch(v->d, c->fn[i], (uint32_t)c->k.launch[i].grid, (uint32_t)c->k.launch[i].block, v->args);
   /* sealed = kind: what comes behind does not replace this kernel's fault */
   if (ok && c->k.faults)
-    ok = v->d->op->copy(v->d, v->record + offsetof(CuFault, sealed), v->record + offsetof(CuFault, kind), sizeof(int32_t));
+    ok = v->d->op->copy(v->d, v->record + offsetof(CuFault, sealed), v->record + offsetof(CuFault, kind),
+                        sizeof(int32_t));
   return ok;
 }
 
@@ -374,7 +436,8 @@ bool dev_call(Plan *p, CallStep *c, void *native_ctx, Fault *fault) {
     c->tensor[i].data = m->pinned + at;
     at += (tensor_bytes(&c->tensor[i]) + 63) / 64 * 64;
   }
-  if (!c->fn->run(native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, fault)) return false;
+  if (!native_call(c->fn, native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, fault))
+    return false;
   for (int i = c->narg; i < c->narg + c->nres && ok; i++) {
     ok = v->d->op->put_async(v->d, p->addr[c->value[i]], c->tensor[i].data, tensor_bytes(&c->tensor[i]));
     v->host[c->value[i]] = c->tensor[i].data;
@@ -384,21 +447,35 @@ bool dev_call(Plan *p, CallStep *c, void *native_ctx, Fault *fault) {
 }
 
 /* ---- A run ------------------------------------------------------------------------------------------------------- */
-bool dev_begin(Plan *p, int ninput, const Tensor *input, Fault *fault) {
+static bool use_inputs(Plan *p, int ninput, const Tensor *input, Fault *fault) {
   DevPlan *v = p->dev;
-  bool ok = true;
-  memcpy(p->addr, p->fixed, sizeof *p->addr * (size_t)p->nslot);
-  for (int i = 0; i < p->nslot; i++) v->host[i] = p->slot[i].kind == SL_CONST && p->slot[i].into < 0 ? p->slot[i].data : NULL;
-  for (int i = 0; i < p->ninput && ok; i++) {
+  for (int i = 0; i < p->ninput; i++) {
     const Value *x = &p->value[p->input[i]];
     int64_t n = p->slot[x->slot].number;
     if (n < 0 || n >= ninput) bug("plan_run: input %lld is missing", (long long)n);
     if (tensor_bytes(&input[n]) != x->bytes) bug("plan_run: input %lld is not of the planned size", (long long)n);
-    ok = v->d->op->put(v->d, p->addr[x->slot], input[n].data, x->bytes);
+    bool no_room;
+    v->input[i] = dev_tensor_use(v->tensors, &input[n], &no_room);
+    if (!v->input[i]) return no_room ? refused(p, v->scratch_bytes, fault) : failed(v, fault);
+    p->addr[x->slot] = dev_tensor_at(v->input[i]);
     v->host[x->slot] = input[n].data;
   }
+  return true;
+}
+
+bool dev_begin(Plan *p, int ninput, const Tensor *input, Fault *fault) {
+  DevPlan *v = p->dev;
+  bool left = false; /* by a run that failed */
+  for (int i = 0; i < p->ninput; i++) left |= v->input[i] != NULL;
+  if (left && !done(v, v->d->op->wait(v->d), fault)) return false;
+  leave_inputs(p);
+  dev_tensors_sweep(v->tensors);
+  for (int i = 0; i < p->noutput; i++) tensor_drop(&v->output[i]);
+  memcpy(p->addr, p->fixed, sizeof *p->addr * (size_t)p->nslot);
+  for (int i = 0; i < p->nslot; i++)
+    v->host[i] = p->slot[i].kind == SL_CONST && p->slot[i].into < 0 ? p->slot[i].data : NULL;
   v->unchecked = false;
-  return done(v, ok && v->d->op->zero(v->d, v->record, sizeof(CuFault)), fault);
+  return use_inputs(p, ninput, input, fault) && done(v, v->d->op->zero(v->d, v->record, sizeof(CuFault)), fault);
 }
 
 bool dev_end(Plan *p, Tensor *out, Fault *fault) {
@@ -409,8 +486,16 @@ bool dev_end(Plan *p, Tensor *out, Fault *fault) {
     const void *h = v->host[x->slot];
     if (h && x->bytes)
       memcpy(out[i].data, h, x->bytes);
-    else if (x->bytes && !v->d->op->get(v->d, out[i].data, p->addr[x->slot], x->bytes))
+    else if (x->bytes && !v->d->op->get_async(v->d, out[i].data, p->addr[x->slot], x->bytes))
       return failed(v, fault);
   }
-  return done(v, v->d->op->wait(v->d), fault);
+  if (!v->d->op->wait(v->d)) return failed(v, fault);
+  leave_inputs(p);
+  for (int i = 0; i < p->noutput; i++) {
+    const Value *x = &p->value[p->output[i]];
+    const Slot *s = &p->slot[x->slot];
+    if (s->kind == SL_OUT && s->number == i && p->addr[x->slot] == p->fixed[x->slot])
+      v->output[i] = tensor_ref(&out[i]);
+  }
+  return true;
 }

@@ -16,6 +16,7 @@ const char *code_text(const CodeEntry *e);
 Jit *codegen_jit(Codegen *c, Fault *fault); /* NULL with *fault */
 /* The device that plans run on; NULL: the host. Its code of a kernel. */
 struct RtDevice *codegen_device(const Codegen *c);
+struct DevTensors *codegen_tensors(Codegen *c); /* what lies there between runs; made at the first call, NULL: out of memory */
 struct CudaCode *code_device(const CodeEntry *e);
 bool codegen_ready(Codegen *c, Fault *fault); /* waits for kernels that are still being compiled */
 RtPool *codegen_pool(Codegen *c);           /* made at the first call; NULL: one lane */

@@ -28,7 +28,7 @@ typedef struct RtDeviceOps {
   bool (*put)(RtDevice *d, void *dst, const void *src, size_t bytes);
   bool (*put_async)(RtDevice *d, void *dst, const void *pinned, size_t bytes);
   bool (*get)(RtDevice *d, void *dst, const void *src, size_t bytes); /* waits for all that is queued */
-  bool (*get_async)(RtDevice *d, void *pinned, const void *src, size_t bytes);
+  bool (*get_async)(RtDevice *d, void *dst, const void *src, size_t bytes); /* at once and in order where dst is not pinned */
   bool (*copy)(RtDevice *d, void *dst, const void *src, size_t bytes); /* async, as are zero and launch */
   bool (*zero)(RtDevice *d, void *dst, size_t bytes);
   bool (*load)(RtDevice *d, const void *image, RtModule **m);
