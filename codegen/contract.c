@@ -348,7 +348,7 @@ Node *contract_normal(Graph *g, Node *n) {
   if (widen) prod = ex_cast(g, DT_I64, prod);
   Contract check;
   if (!contract_find(c->nout, c->nred, c->extent, RED_SUM, prod, NULL, &check)) return n;
-  Node *sum = nd_comp(g, c->nout, c->nred, c->extent, RED_SUM, prod, NULL);
+  Node *sum = nd_comp_cut(g, c->nout, c->nred, c->extent, RED_SUM, prod, NULL, c->chunk);
   if (!post && !around) return sum;
   Expr *e = ex_load_full(g, sum, 0);
   if (post) e = ex_op2(g, OP_MUL, e, post);

@@ -76,7 +76,7 @@ static Node *segment(Graph *g, Node *n) {
   const Comp *c = &n->comp;
   Combine how;
   Expr *data, *rest;
-  if (!c->guard || !c->nred || !combine_of(c->op, &how)) return NULL;
+  if (!c->guard || !c->nred || c->chunk || !combine_of(c->op, &how)) return NULL; /* a scatter knows no chunks */
   /* Half-precision sums accumulate in f32, which a scatter into the result cannot. */
   if (c->op == RED_SUM && (n->dtype == DT_F16 || n->dtype == DT_BF16)) return NULL;
   int key = split_guard(g, c, c->guard, &data, &rest);

@@ -117,6 +117,7 @@ typedef struct Comp {       /* also the payload of SCAN (nred = 0) and SCATTER (
   Expr *body, *guard;       /* guard: bool or NULL; points where it is false take no part (outputs without reduction: 0). The
                                body may be evaluated there all the same: its loads are inside their tensors, or masked */
   bool reverse, exclusive;  /* SCAN */
+  int64_t chunk;            /* COMP, a float sum or product: see nd_comp_cut. Else 0 */
 } Comp;
 
 typedef enum { SC_SET, SC_ADD, SC_MAX, SC_MIN } Combine;
@@ -179,6 +180,14 @@ Node *nd_param(Graph *g, DType t, int rank, const int64_t *dim, const char *name
 Node *nd_counter(Graph *g, int64_t lo, int64_t hi); /* i64 rank-0 PARAM with a known closed interval */
 /* Returns the loaded node itself when the comp is the identity on it. */
 Node *nd_comp(Graph *g, int nout, int nred, const int64_t *extent, Reduce op, Expr *body, Expr *guard);
+/* A reduction whose outermost iterator runs over the samples of a batch, and whose order must not depend on how many of
+ * them stand here: it is cut at flat positions chunk, 2 * chunk, .. (chunk > 0, a multiple of the product of the other
+ * reduction extents, so whole samples), and the parts are joined by the aligned pairwise tree (codegen/kernel.h states
+ * the order of each). So the sum of a complete node of that tree has the bits of a comp of its samples alone, with the
+ * same chunk. The simplifier leaves its iterators alone. Kept for float sums and products, also when all is one chunk;
+ * else order does not matter, and this is nd_comp. */
+Node *nd_comp_cut(Graph *g, int nout, int nred, const int64_t *extent, Reduce op, Expr *body, Expr *guard,
+                  int64_t chunk);
 Node *nd_scan(Graph *g, int nout, const int64_t *extent, Reduce op, Expr *body, bool reverse, bool exclusive);
 Node *nd_scatter(Graph *g, DType t, int rank, const int64_t *dim, Node *base, int nsrc, const int64_t *extent,
                  Expr *const *idx, Expr *body, Expr *guard, Combine how, bool checked);

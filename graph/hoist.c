@@ -53,7 +53,7 @@ static Node *lift(Lift *f, const Node *n) {
   if (k) memcpy(extent + 1, c->extent, sizeof *extent * (size_t)k);
   Expr *body = ex_map(f->g, c->body, lift_leaf, f), *guard = c->guard ? ex_map(f->g, c->guard, lift_leaf, f) : NULL;
   f->g->span = n->span;
-  return nd_comp(f->g, c->nout + 1, c->nred, extent, c->op, body, guard);
+  return nd_comp_cut(f->g, c->nout + 1, c->nred, extent, c->op, body, guard, c->chunk);
 }
 
 static void see_load(void *ctx, Expr *e) {

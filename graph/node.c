@@ -254,6 +254,7 @@ static void check_comp(const char *what, const Expr *body, const Expr *guard) {
 static void comp_in(Make *m, const Comp *c) {
   key(m, (uint64_t)c->nout << 40 | (uint64_t)c->nred << 16 | (uint64_t)c->op << 8 | (uint64_t)c->reverse << 1 |
              c->exclusive);
+  key(m, (uint64_t)c->chunk);
   for (int i = 0; i < c->nout + c->nred; i++) key(m, (uint64_t)c->extent[i]);
   expr_in(m, c->body);
   expr_in(m, c->guard);
@@ -264,6 +265,21 @@ Node *nd_scalar(Graph *g, Expr *closed) { return nd_comp(g, 0, 0, NULL, RED_NONE
 static Expr *true_is_null(Expr *guard) { return guard && guard->kind == EX_CONST && guard->num.i ? NULL : guard; }
 
 Node *nd_comp(Graph *g, int nout, int nred, const int64_t *extent, Reduce op, Expr *body, Expr *guard) {
+  return nd_comp_cut(g, nout, nred, extent, op, body, guard, 0);
+}
+
+/* 0 where the order of the reduction does not matter. */
+static int64_t chunk_kept(int nout, int nred, const int64_t *extent, Reduce op, const Expr *body, int64_t chunk) {
+  if (!chunk || (op != RED_SUM && op != RED_PROD) || !dt_is_float((DType)body->dtype)) return 0;
+  int64_t row = 1;
+  for (int i = nout + 1; i < nout + nred; i++) row *= extent[i];
+  if (row == 0) return 0;
+  if (chunk < 0 || chunk % row) bug("comp: chunks of %lld in rows of %lld", (long long)chunk, (long long)row);
+  return chunk;
+}
+
+Node *nd_comp_cut(Graph *g, int nout, int nred, const int64_t *extent, Reduce op, Expr *body, Expr *guard,
+                  int64_t chunk) {
   Make m;
   bool fresh;
   guard = true_is_null(guard);
@@ -285,6 +301,7 @@ Node *nd_comp(Graph *g, int nout, int nred, const int64_t *extent, Reduce op, Ex
   }
   start(&m, g, ND_COMP, op == RED_ARGMAX || op == RED_ARGMIN ? DT_I64 : body->dtype, nout, extent);
   m.n.comp = (Comp){.nout = nout, .nred = nred, .extent = extent, .op = op, .body = body, .guard = guard};
+  m.n.comp.chunk = chunk_kept(nout, nred, extent, op, body, chunk);
   comp_in(&m, &m.n.comp);
   Node *n = finish(&m, false, &fresh);
   if (fresh) n->comp.extent = COPY(g, extent, nout + nred);

@@ -312,6 +312,17 @@ static void iterators(In *in, Sizes *v) {
 
 static Expr *guard(In *in) { return eat(in, "if") ? typed(in, expr(in), DT_BOOL) : NULL; }
 
+/* `cut 24`: whole rows of the reduction space's first axis. */
+static int64_t cut(In *in, int nred, const int64_t *extent) {
+  int64_t row = 1;
+  if (!eat(in, "cut")) return 0;
+  int64_t chunk = integer(in);
+  for (int i = 1; i < nred; i++)
+    if (extent[i] && __builtin_mul_overflow(row, extent[i], &row)) fail(in, "iteration space too large");
+  if (chunk <= 0 || chunk % row) fail(in, "a chunk is a multiple of %lld here", (long long)row);
+  return chunk;
+}
+
 static Node *comp(In *in, const TensorType *t, bool scan) {
   Sizes extent = {0};
   expect(in, "for");
@@ -321,6 +332,7 @@ static Node *comp(In *in, const TensorType *t, bool scan) {
   for (int r = RED_SUM; r <= RED_ARGMIN && !op; r++)
     if (eat(in, red_name((Reduce)r))) op = (Reduce)r;
   if (op && !scan) iterators(in, &extent);
+  int64_t chunk = op && !scan ? cut(in, extent.n - nout, extent.at + nout) : 0;
   bool reverse = scan && eat(in, "reverse"), exclusive = scan && eat(in, "exclusive");
   expect(in, ":");
   lets(in);
@@ -338,7 +350,7 @@ static Node *comp(In *in, const TensorType *t, bool scan) {
     fail(in, "%s of %s", red_name(op), dt_name(body->dtype));
   if (!shape_bytes(DT_BOOL, extent.n, extent.at, &bytes)) fail(in, "iteration space too large");
   if (!scan && !op != !nred) fail(in, "a reduction and its iterators go together");
-  if (!scan) return nd_comp(in->g, nout, nred, extent.at, op, body, g);
+  if (!scan) return nd_comp_cut(in->g, nout, nred, extent.at, op, body, g, chunk);
   if (!nout || !op || arg || g) fail(in, "malformed scan");
   return nd_scan(in->g, nout, extent.at, op, body, reverse, exclusive);
 }

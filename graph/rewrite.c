@@ -79,7 +79,7 @@ Node *nd_renew(Graph *g, Node *n, const Renew *m) {
   switch (n->kind) {
   case ND_COMP: {
     const Comp *c = &n->comp;
-    return nd_comp(g, c->nout, c->nred, c->extent, c->op, expr1(m, c->body), expr1(m, c->guard));
+    return nd_comp_cut(g, c->nout, c->nred, c->extent, c->op, expr1(m, c->body), expr1(m, c->guard), c->chunk);
   }
   case ND_SCAN:
     return nd_scan(g, n->comp.nout, n->comp.extent, n->comp.op, expr1(m, n->comp.body), n->comp.reverse,

@@ -188,7 +188,7 @@ static void load_work(Work *w, Graph *g, const Comp *c) {
 static Node *simplify_comp(Graph *g, Node *n) {
   Work w;
   Node *inner;
-  if (n->comp.nout + n->comp.nred > WORK_ITER || empty_space(&n->comp)) return n;
+  if (n->comp.nout + n->comp.nred > WORK_ITER || empty_space(&n->comp) || n->comp.chunk) return n;
   load_work(&w, g, &n->comp);
   work_reduce(&w);
   work_guards(&w);

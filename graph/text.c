@@ -4,6 +4,7 @@
  *   %1 = const i64[3] {2, 0, 1}
  *   %2 = param i64[] "t" in 0..9
  *   %3 = comp f32[4, 5] for i0 4, i1 5 sum i2 7: (mul %0[i0, i2] %1[i2, i1]) if (lt i2 i0)
+ *   %3 = comp f32[5] for i0 5 sum i1 64, i2 3 cut 24: %0[i1, i2, i0]                        Comp.chunk
  *   %4 = scan f32[4] for i0 4 sum reverse exclusive: %3[i0, 0]
  *   %5 = scatter f32[10] %4 for i0 7 add checked: at [%1[i0]] %3[i0, 0] if ...              base, or `zeros` for none
  *   %6 = loop states (%7 = %0, ...) counter %2 trip 10 reverse upto %8 while %9 next (%a, ...) stack (%b) effects (%c)
@@ -317,6 +318,7 @@ static void put_node(Out *o, const Node *n) {
     put_iters(o, 0, c->nout, c->extent);
     if (c->op) put(o, " %s", red_name(c->op));
     put_iters(o, c->nout, c->nred, c->extent);
+    if (c->chunk) put(o, " cut %lld", (long long)c->chunk);
     put(o, "%s%s: ", c->reverse ? " reverse" : "", c->exclusive ? " exclusive" : "");
     put_lets(o, 2, (Expr *[]){c->body, c->guard});
     put_body(o, c->body, c->guard);

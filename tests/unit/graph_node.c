@@ -191,6 +191,36 @@ Test(graph_node, text_of_every_expression) {
   roundtrip1(map(DIMS(9, 9), chain, NULL));
 }
 
+/* A cut is part of the value where the order of terms counts, and nowhere else; the simplifier leaves it as it is. */
+Test(graph_node, cut_reductions) {
+  Node *x = nd_input(g, DT_F32, DIMS(20, 3), "x", 0), *k = nd_input(g, DT_I64, DIMS(20), "k", 1);
+  int64_t *e = (int64_t[]){20, 3};
+  Expr *body = AT(x, it(0), it(1)), *positive = op(OP_GT, body, ex_float(g, DT_F32, 0));
+  Node *n = nd_comp_cut(g, 0, 2, e, RED_SUM, body, NULL, 9);
+  cr_assert_eq(n->comp.chunk, 9);
+  cr_assert_eq(n, nd_comp_cut(g, 0, 2, e, RED_SUM, body, NULL, 9));
+  cr_assert_neq(n, nd_comp_cut(g, 0, 2, e, RED_SUM, body, NULL, 12));
+  cr_assert_neq(n, nd_comp(g, 0, 2, e, RED_SUM, body, NULL));
+  cr_assert(strstr(roundtrip1(n), " cut 9"));
+  roundtrip1(nd_comp_cut(g, 0, 2, e, RED_SUM, body, positive, 3));
+  Node *whole = nd_comp_cut(g, 0, 2, e, RED_PROD, body, NULL, 60); /* one chunk still orders what is below it */
+  cr_assert_eq(whole->comp.chunk, 60);
+  cr_assert_eq(nd_comp_cut(g, 0, 1, e, RED_SUM, AT(k, it(0)), NULL, 3),
+               nd_comp(g, 0, 1, e, RED_SUM, AT(k, it(0)), NULL));
+  cr_assert_eq(nd_comp_cut(g, 0, 2, e, RED_MAX, body, NULL, 9), nd_comp(g, 0, 2, e, RED_MAX, body, NULL));
+  cr_assert_eq(nd_comp_cut(g, 0, 2, e, RED_ANY, positive, NULL, 9), nd_comp(g, 0, 2, e, RED_ANY, positive, NULL));
+  Node *one = nd_comp_cut(g, 0, 2, (int64_t[]){1, 3}, RED_SUM, AT(x, it(0), it(1)), NULL, 9);
+  Node *root[2] = {n, one};
+  Region r = {2, root, 0, NULL};
+  graph_simplify(g, &r);
+  cr_assert_eq(r.out[0], n);
+  cr_assert_eq(r.out[1], one);
+  Node *y = nd_input(g, DT_F32, DIMS(20, 3), "y", 2), *moved = n;
+  graph_rewrite(g, 1, &x, &y, 1, &moved);
+  cr_assert(moved != n && moved->comp.chunk == 9);
+  graph_verify(g, &r);
+}
+
 Test(graph_node, text_of_every_node) {
   Node *x = nd_input(g, DT_F32, DIMS(10), "x \"q\"\n", 3), *k = nd_input(g, DT_I64, DIMS(7), "k", 1);
   Node *zero = nd_scalar(g, ex_float(g, DT_F32, 0));
@@ -260,6 +290,8 @@ Test(graph_node, malformed_text_is_refused) {
                                     "%0 = get f32[] %0 0\nreturn (%0)",
                                     "%0 = input f32[3] \"x\" slot 0 junk\nreturn ()",
                                     "%0 = comp f32[] for : (exp 1)\nreturn (%0)",
+                                    "%0 = comp f32[] for sum i0 4, i1 3 cut 4: 0.5:f32\nreturn (%0)",
+                                    "%0 = comp f32[] for sum i0 4 cut 0: 0.5:f32\nreturn (%0)",
                                     "%0 = input f32[3] \"x\" slot 0\n%1 = comp f32[] for : %0[0, 0]\nreturn (%1)"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     Region r;
