@@ -59,6 +59,9 @@ void codegen_free(Codegen *c) {
 }
 
 CodegenStats codegen_stats(const Codegen *c) { return c->stats; }
+void codegen_between(const Codegen *c) {
+  if (c->o.between) c->o.between(c->o.between_ctx);
+}
 volatile int *codegen_interrupt(const Codegen *c) { return c->o.interrupt; }
 int codegen_lanes(const Codegen *c) { return c->o.threads; }
 bool codegen_profile(const Codegen *c) { return c->o.profile; }

@@ -17,6 +17,8 @@ typedef struct CodegenOptions {
   volatile int *interrupt;/* non-zero: stop at the next chunk of work with R_INTERRUPT; may be NULL */
   double interpret_below; /* kernels of less work than this (scalar operations, loops counted) run without machine code;
                            * 0: a good default; < 0: none; INFINITY: all. Same bits either way */
+  void (*between)(void *ctx); /* called between pieces of work by the thread that runs the plan; NULL: nothing */
+  void *between_ctx;
   bool profile;           /* plans keep the time of each kernel, for the dump "profile" */
   struct Cuda *cuda;      /* plans run on this device (cuda/session.h), which the session takes over; NULL: on the host */
   struct Jit *collect;    /* kernels are not run but collected here for a library (aot/), with interpret_below < 0; not owned */

@@ -39,6 +39,7 @@ typedef struct Task {
   size_t lane_bytes;
   KFault *fault;
   volatile int *interrupt;
+  const Codegen *session;
 } Task;
 
 static void run_range(const Task *t, int lane, int64_t lo, int64_t hi) {
@@ -53,6 +54,7 @@ static void run_range(const Task *t, int lane, int64_t lo, int64_t hi) {
     t->phase->fn(&a);
     lo = a.hi;
     if (a.fault->kind || (t->interrupt && *t->interrupt)) return;
+    if (lane == 0) codegen_between(t->session);
   }
 }
 
@@ -97,7 +99,8 @@ static bool run_phases(Run *r, const KernelStep *k) {
             .lanes = p->lanes,
             .lane_bytes = p->lane_bytes,
             .fault = p->fault,
-            .interrupt = r->interrupt};
+            .interrupt = r->interrupt,
+            .session = p->cg};
   int used = 1;
   for (int i = 0; i < c->nphase; i++) {
     t.phase = &c->phase[i];
@@ -161,7 +164,7 @@ static bool run_call(Run *r, CallStep *c) {
     if (dev_call(r->p, c, r->native_ctx, r->fault)) return true;
   } else {
     for (int i = 0; i < c->narg + c->nres; i++) c->tensor[i].data = r->addr[c->value[i]];
-    if (c->fn->run(r->native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, r->fault))
+    if (native_call(c->fn, r->native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, r->fault))
       return true;
   }
   if (r->fault->id == E_NONE) fault_set(r->fault, R_NATIVE, c->span, "%s failed", c->fn->name);

@@ -23,5 +23,6 @@ RtPool *codegen_pool(Codegen *c);           /* made at the first call; NULL: one
 int codegen_lanes(const Codegen *c);
 bool codegen_profile(const Codegen *c);
 volatile int *codegen_interrupt(const Codegen *c);
+void codegen_between(const Codegen *c); /* lets others go on (CodegenOptions.between) */
 void codegen_planned(Codegen *c);
 #endif

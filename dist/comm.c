@@ -2,6 +2,7 @@
 #include "dist/comm.h"
 #include "codegen/rt/clock.h"
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -54,6 +55,18 @@ void comm_fail(Comm *c, const char *msg) {
   if (!c->broken) c->ops->fail(c, msg);
   c->broken = true;
 }
+bool comm_fail_alike(Comm *c, const char *msg) {
+  char its[COMM_WHY], ours[COMM_WHY];
+  bool was_broken = c->broken;
+  comm_fail(c, msg);
+  if (c->rank == 0 || was_broken) return false;
+  snprintf(ours, sizeof ours, "%s", msg);
+  for (int k = 0; k < 100; k++) {
+    if (c->ops->failed_with(c, 0, its, sizeof its)) return !strcmp(its, ours);
+    nanosleep(&(struct timespec){0, 10000000}, NULL);
+  }
+  return false;
+}
 void comm_free(Comm *c) {
   if (c) c->ops->free(c);
 }
@@ -79,7 +92,8 @@ bool comm_broadcast(Comm *c, int root, void *data, int64_t bytes, const char *na
 static uint64_t alone_start(Comm *c, const Coll *what) {
   /* one rank owns all shards: its only node is the root */
   int64_t n = what->kind == COLL_JOIN ? what->count : what->block[0];
-  if (n && what->in != what->out) memcpy(what->out, what->in, (size_t)n * (size_t)join_bytes(what->type));
+  const void *in = what->kind == COLL_JOIN ? what->node[0] : what->in;
+  if (n && in != what->out) memcpy(what->out, in, (size_t)n * (size_t)join_bytes(what->type));
   return c->last + 1;
 }
 static bool alone_progress(Comm *c) {
@@ -92,10 +106,15 @@ static bool alone_check(Comm *c, CommFault *f) {
   return true;
 }
 static void alone_fail(Comm *c, const char *msg) { (void)c, (void)msg; }
+static bool alone_failed_with(Comm *c, int rank, char *msg, size_t room) {
+  (void)c, (void)rank, (void)msg, (void)room;
+  return false;
+}
 static void alone_free(Comm *c) { free(c); }
 
 Comm *comm_alone(void) {
-  static const CommOps ops = {"alone", alone_start, alone_progress, alone_done, alone_check, alone_fail, alone_free};
+  static const CommOps ops = {"alone",     alone_start, alone_progress,    alone_done,
+                              alone_check, alone_fail,  alone_failed_with, alone_free};
   Comm *c = calloc(1, sizeof *c);
   if (c) c->ops = &ops, c->nrank = 1;
   return c;

@@ -27,9 +27,10 @@ typedef struct Coll {
   JoinOp op;     /* JOIN */
   int64_t count; /* JOIN: elements of the result. GATHER: unused */
   const int64_t
-      *block;     /* GATHER: elements that each rank gives; out holds them one after another in rank order. Copied */
-  const void *in; /* JOIN: the rank's nodes (comm_nodes), each `count` elements, one after another. GATHER: own block */
-  void *out;      /* may be `in` for a JOIN of a rank with one node */
+      *block; /* GATHER: elements that each rank gives; out holds them one after another in rank order. Copied */
+  const void *node[TG_MAX_NODES]; /* JOIN: the rank's nodes (comm_nodes), `count` elements each */
+  const void *in;                 /* GATHER: own block; may be its place in `out` */
+  void *out;                      /* JOIN: none of the nodes, unless there is one rank */
 } Coll;
 
 typedef struct CommFault {
@@ -42,7 +43,7 @@ typedef struct CommStats {
   double waited;              /* seconds in comm_wait */
 } CommStats;
 
-enum { COMM_PATIENCE = 6 }; /* seconds without a sign of life */
+enum { COMM_PATIENCE = 6, COMM_WHY = 256 }; /* seconds without a sign of life; bytes of a reason that are kept */
 
 int comm_rank(const Comm *c);
 int comm_size(const Comm *c);
@@ -60,6 +61,9 @@ bool comm_wait_all(Comm *c, CommFault *f);
 CommStats comm_stats(const Comm *c);
 /* Tells the others why this rank gives up. */
 void comm_fail(Comm *c, const char *msg);
+/* The same, for a fault that every rank may have met at the same place of the program: true when rank 0 fails with the
+ * same words, so that it alone need say them. Waits for rank 0 for a second. */
+bool comm_fail_alike(Comm *c, const char *msg);
 /* Leaves the group in order. */
 void comm_free(Comm *c);
 
@@ -81,6 +85,8 @@ Comm *comm_shared(CommSegment *s, int rank);
 void comm_segment_mark_dead(CommSegment *s, int rank, const char *how);
 /* The rank that failed first, -1: none has. */
 int comm_segment_culprit(const CommSegment *s);
+/* Have all ranks failed with the same words? Then each met it by itself. */
+bool comm_segment_alike(const CommSegment *s);
 /* Seconds since the rank's last sign of life (since comm_segment_init when it has given none). */
 double comm_segment_silence(const CommSegment *s, int rank);
 
@@ -92,6 +98,7 @@ typedef struct CommOps {
   bool (*done)(const Comm *c, uint64_t ticket);
   bool (*check)(Comm *c, CommFault *f); /* false: the group is broken; asked now and then while waiting */
   void (*fail)(Comm *c, const char *msg);
+  bool (*failed_with)(Comm *c, int rank, char *msg, size_t room); /* that rank has failed; why */
   void (*free)(Comm *c);
 } CommOps;
 struct Comm {

@@ -24,6 +24,7 @@ typedef struct Rank {
 typedef struct Launch {
   int nrank, live, code, first; /* first: the rank that failed first, -1 */
   double give_up;               /* when what is left gets killed; 0: all is well */
+  char verdict[160];
   CommSegment *seg;
   Rank rank[LAUNCH_MAX];
 } Launch;
@@ -56,9 +57,9 @@ static void failed(Launch *l, int r, int code, const char *how) {
   l->first = r, l->code = code;
   int cause = comm_segment_culprit(l->seg); /* a rank that ends because of another is not the one to name */
   if (cause >= 0 && cause != r)
-    fprintf(stderr, "tg: rank %d failed; the other ranks are ended\n", cause);
+    snprintf(l->verdict, sizeof l->verdict, "rank %d failed", cause);
   else
-    fprintf(stderr, "tg: rank %d %s; the other ranks are ended\n", r, how);
+    snprintf(l->verdict, sizeof l->verdict, "rank %d %s", r, how);
   l->give_up = rt_seconds() + COMM_GRACE;
 }
 
@@ -94,6 +95,14 @@ static void kill_rest(Launch *l) {
     if (!l->rank[r].ended) kill(l->rank[r].pid, SIGKILL);
 }
 
+/* Ctrl-C reaches every process of the terminal's group: the ranks act on it, the parent waits for them. What another
+ * process sends to the parent alone is passed on. */
+static volatile sig_atomic_t forward;
+static void on_interrupt(int sig, siginfo_t *info, void *context) {
+  (void)sig, (void)context;
+  if (info->si_code == SI_USER) forward = 1;
+}
+
 static void watch(Launch *l) {
   while (l->live > 0) {
     struct pollfd p[LAUNCH_MAX];
@@ -104,11 +113,18 @@ static void watch(Launch *l) {
       for (int k = 0; k < n; k++)
         if (p[k].revents) listen_to(l, who[k]);
     reap(l);
+    if (forward) {
+      forward = 0;
+      for (int r = 0; r < l->nrank; r++)
+        if (!l->rank[r].ended) kill(l->rank[r].pid, SIGINT);
+    }
     watch_silence(l);
     if (l->give_up > 0 && rt_seconds() > l->give_up) kill_rest(l);
   }
   for (int r = 0; r < l->nrank; r++)
     while (l->rank[r].err >= 0) listen_to(l, r);
+  /* What all met alike (a mistake in the program, Ctrl-C) rank 0 has shown. */
+  if (l->first >= 0 && !comm_segment_alike(l->seg)) fprintf(stderr, "tg: %s; the other ranks are ended\n", l->verdict);
 }
 
 /* In the child; does not return. */
@@ -116,7 +132,7 @@ _Noreturn static void child(Launch *l, int r, int err, pid_t parent, RankMain fn
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);
   if (r > 0) {
-    if (!freopen("/dev/null", "w", stdout)) _exit(1);
+    if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "r", stdin)) _exit(1);
     dup2(err, 2);
     close(err);
     setvbuf(stderr, NULL, _IOLBF, 0);
@@ -166,9 +182,8 @@ int launch(int nrank, RankMain fn, void *ctx) {
   comm_segment_init(seg, nrank);
   for (int r = 0; r < nrank; r++)
     if (!start(l, r, fn, ctx)) failed(l, r, 1, "cannot be started");
-  /* Ctrl-C reaches every process of the terminal's group: the ranks act on it, the parent waits for them. */
-  struct sigaction ignore = {.sa_handler = SIG_IGN}, old;
-  sigaction(SIGINT, &ignore, &old);
+  struct sigaction wait_for_ranks = {.sa_sigaction = on_interrupt, .sa_flags = SA_SIGINFO | SA_RESTART}, old;
+  sigaction(SIGINT, &wait_for_ranks, &old);
   watch(l);
   sigaction(SIGINT, &old, NULL);
   int code = l->code;

@@ -3,8 +3,8 @@
 #include <string.h>
 
 int64_t shard_lo(int64_t rows, int s) {
-  int64_t q = rows / TG_SHARDS, r = rows % TG_SHARDS;
-  return q * s + r * s / TG_SHARDS;
+  int64_t each = rows / TG_SHARDS + (rows % TG_SHARDS != 0);
+  return each && s > rows / each ? rows : s * each;
 }
 int shard_of_rank(int rank, int nrank) { return (int)((int64_t)rank * TG_SHARDS / nrank); }
 

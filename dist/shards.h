@@ -1,9 +1,9 @@
 /* Shards of a global batch, and the tree that joins what is summed over them.
  *
  * A batch of B samples is always cut into TG_SHARDS shards, whatever the number of ranks: shard s holds samples
- * floor(s * B / V) .. floor((s + 1) * B / V). A sum over the batch is one partial sum a shard, joined by the aligned
- * binary tree ((0 1)(2 3))((4 5)(6 7)). So the tree's shape, and with it every bit of the result, depends on the
- * program only.
+ * s * L up to (s + 1) * L with L = ceil(B / V), as far as there are any: kernels cut equal shards cheaply. A sum over
+ * the batch is one partial sum a shard, joined by the aligned binary tree ((0 1)(2 3))((4 5)(6 7)). So the tree's
+ * shape, and with it every bit of the result, depends on the program only.
  *
  * A rank owns consecutive shards. It sends the *maximal complete nodes* of the tree within them: what it could join
  * already without changing the tree. Rank 1 of 3 owns shards 2..4 and sends the nodes [2, 4) and [4, 5). An empty

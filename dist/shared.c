@@ -39,7 +39,7 @@ typedef struct RankBlock {
   _Alignas(LINE) _Atomic int state;
   _Atomic int64_t beat; /* milliseconds, CLOCK_MONOTONIC */
   _Atomic int pid;
-  char why[256]; /* written before state becomes RANK_FAILED */
+  char why[COMM_WHY]; /* written before state becomes RANK_FAILED */
   Label label[SLOTS];
 } RankBlock;
 
@@ -125,6 +125,14 @@ static void mark_failed(CommSegment *s, int rank, const char *why) {
 void comm_segment_mark_dead(CommSegment *s, int rank, const char *how) { mark_failed(s, rank, how); }
 int comm_segment_culprit(const CommSegment *s) { return atomic_load(&((CommSegment *)s)->culprit) - 1; }
 
+bool comm_segment_alike(const CommSegment *s) {
+  for (int r = 0; r < s->nrank; r++) {
+    const RankBlock *b = &s->rank[r];
+    if (atomic_load(&((RankBlock *)b)->state) != RANK_FAILED || strcmp(b->why, s->rank[0].why) != 0) return false;
+  }
+  return true;
+}
+
 double comm_segment_silence(const CommSegment *s, int rank) {
   return 1e-3 * (double)(clock_ms() - atomic_load(&((CommSegment *)s)->rank[rank].beat));
 }
@@ -169,8 +177,7 @@ static void stage(Shared *s, const Op *op, uint64_t q) {
   n = part_of(op, q - op->first, op->what.count, &lo);
   int64_t own = share_lo(n, me + 1, s->base.nrank, bytes) - share_lo(n, me, s->base.nrank, bytes);
   for (int k = 0; k < s->nnode[me]; k++) {
-    memcpy(staged_node(s->seg, me, q, k), (const char *)op->what.in + (k * op->what.count + lo) * bytes,
-           (size_t)(n * bytes));
+    memcpy(staged_node(s->seg, me, q, k), (const char *)op->what.node[k] + lo * bytes, (size_t)(n * bytes));
     s->base.stats.bytes += (n - own) * bytes;
   }
 }
@@ -325,10 +332,11 @@ static bool rank_well(Shared *s, int r, CommFault *f) {
   int state = atomic_load(&b->state), pid = atomic_load(&b->pid);
   f->rank = r;
   int64_t silent = clock_ms() - atomic_load(&b->beat);
-  if (state == RANK_FAILED)
+  bool all_done = atomic_load(&b->collected.n) >= s->next_chunk; /* it had done all that this rank began */
+  if (state == RANK_FAILED && !all_done)
     snprintf(f->msg, sizeof f->msg, "rank %d: %s", r, b->why);
   else if (state == RANK_LEFT) {
-    if (atomic_load(&b->collected.n) >= s->next_chunk) return true; /* it had done all that this rank began */
+    if (all_done) return true;
     snprintf(f->msg, sizeof f->msg, "rank %d has ended while others still wait for it", r);
   } else if (pid && kill(pid, 0) && errno == ESRCH)
     snprintf(f->msg, sizeof f->msg, "rank %d (process %d) is gone", r, pid);
@@ -360,6 +368,12 @@ static void *heart(void *p) {
   return NULL;
 }
 static void shared_fail(Comm *c, const char *msg) { mark_failed(((Shared *)c)->seg, c->rank, msg); }
+static bool shared_failed_with(Comm *c, int rank, char *msg, size_t room) {
+  RankBlock *b = &((Shared *)c)->seg->rank[rank];
+  if (atomic_load(&b->state) != RANK_FAILED) return false;
+  snprintf(msg, room, "%s", b->why);
+  return true;
+}
 
 static void shared_free(Comm *c) {
   Shared *s = (Shared *)c;
@@ -373,8 +387,8 @@ static void shared_free(Comm *c) {
 }
 
 Comm *comm_shared(CommSegment *seg, int rank) {
-  static const CommOps ops = {"shared memory", shared_start, shared_progress, shared_done,
-                              shared_check,    shared_fail,  shared_free};
+  static const CommOps ops = {"shared memory", shared_start, shared_progress,    shared_done,
+                              shared_check,    shared_fail,  shared_failed_with, shared_free};
   if (seg->nrank > MAX_RANKS) return NULL;
   Shared *s = calloc(1, sizeof *s);
   if (!s) return NULL;

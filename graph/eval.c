@@ -497,7 +497,7 @@ static void eval_call(Eval *ev, Frame *fr, Node *n, Data *out) {
   for (int i = 0; i < n->nres && ok; i++)
     ok = tensor_alloc(&res[i], wide && dt_is_float(n->res[i].dtype) ? DT_F64 : n->res[i].dtype, n->res[i].rank, n->res[i].dim);
   if (!ok) fault_set(ev->fault, R_MEMORY, n->span, "out of memory");
-  ok = ok && n->call.fn->run(ev->o->native_ctx, n->call.nattr, n->call.attr, nin, in, n->nres, res, ev->fault);
+  ok = ok && native_call(n->call.fn, ev->o->native_ctx, n->call.nattr, n->call.attr, nin, in, n->nres, res, ev->fault);
   if (!ok && !ev->fault->span.file) ev->fault->span = n->span;
   for (int i = 0; i < n->nres && ok; i++) {
     Data *d = data_from(ev->arena, res[i].dtype, out->res[i].n, res[i].data);

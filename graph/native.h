@@ -30,14 +30,35 @@ bool shape_bytes(DType t, int rank, const int64_t *dim, size_t *bytes);
 typedef struct Fault { ErrId id; Span span; char msg[512]; } Fault; /* id E_NONE: none */
 void fault_set(Fault *f, ErrId id, Span at, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
+/* The ranks that run one program together (dist/). What natives get as `ctx` begins with a NativeCtx, so that one place,
+ * native_call, decides which rank runs a native and who else hears of it. */
+typedef struct NativeRanks {
+  int rank, nrank;
+  void *self;
+  /* Rank 0's bytes for every rank; false with *f when the group is broken. */
+  bool (*broadcast)(void *self, const char *name, void *data, size_t bytes, Fault *f);
+} NativeRanks;
+typedef struct NativeCtx { const NativeRanks *ranks; } NativeCtx; /* NULL: there is one rank */
+
+typedef enum {
+  RUN_ALL,        /* every rank runs it */
+  RUN_FIRST,      /* rank 0; nobody waits for it. It has no results */
+  RUN_FIRST_TELL, /* rank 0; the others take over its results, or its fault */
+} NativeWho;
+
 typedef struct Native {
   const char *name;
   bool effect;         /* ordered, run even if unused */
   bool commit;         /* the step around it may still be refused here: no state has been overwritten (codegen/commit.c) */
+  NativeWho who;       /* of several ranks */
   bool has_batch;      /* leading dims beyond the routine's own are looped over by the routine itself */
   /* in: arguments; out: results, already allocated. Returns false with *fault set. `ctx` is the host's (printing, ...) */
   bool (*run)(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *fault);
 } Native;
+
+/* Runs a native as its row says; all that execute a CALL go through this. */
+bool native_call(const Native *n, void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                 Fault *f);
 
 typedef struct Natives { VEC(const Native *) row; Arena *arena; } Natives;
 void natives_add(Natives *r, const Native *n);

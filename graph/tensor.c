@@ -72,3 +72,42 @@ const Native *natives_find(const Natives *r, const char *name) {
     if (!strcmp(r->row.at[i]->name, name)) return r->row.at[i];
   return NULL;
 }
+
+/* ---- natives of several ranks ------------------------------------------------------------------------------------ */
+
+/* One message: whether it went well, and the results; after a fault a second with the fault. */
+static bool tell(const NativeRanks *g, const Native *n, bool ok, int nout, Tensor *out, Fault *f) {
+  size_t bytes = 1, at = 1;
+  for (int k = 0; k < nout; k++) bytes += tensor_bytes(&out[k]);
+  char *note = calloc(bytes, 1);
+  if (!note) {
+    fault_set(f, R_MEMORY, (Span){0, 0, 0}, "out of memory: %zu bytes were refused", bytes);
+    return false;
+  }
+  note[0] = ok;
+  for (int k = 0; k < nout && ok && g->rank == 0; k++) {
+    if (tensor_bytes(&out[k])) memcpy(note + at, out[k].data, tensor_bytes(&out[k]));
+    at += tensor_bytes(&out[k]);
+  }
+  Fault broken = {0}, first = *f;
+  bool told = g->broadcast(g->self, n->name, note, bytes, &broken);
+  ok = note[0] == 1;
+  if (told && !ok) told = g->broadcast(g->self, n->name, &first, sizeof first, &broken);
+  at = 1;
+  for (int k = 0; k < nout && told && ok && g->rank > 0; k++) {
+    if (tensor_bytes(&out[k])) memcpy(out[k].data, note + at, tensor_bytes(&out[k]));
+    at += tensor_bytes(&out[k]);
+  }
+  free(note);
+  if (!ok && told) *f = first;
+  if (!told && (ok || g->rank > 0)) *f = broken;
+  return told && ok;
+}
+
+bool native_call(const Native *n, void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout,
+                 Tensor *out, Fault *f) {
+  const NativeRanks *g = ctx && n->who != RUN_ALL ? ((const NativeCtx *)ctx)->ranks : NULL;
+  if (!g || g->nrank == 1) return n->run(ctx, nattr, attr, nin, in, nout, out, f);
+  if (n->who == RUN_FIRST) return g->rank > 0 || n->run(ctx, nattr, attr, nin, in, nout, out, f);
+  return tell(g, n, g->rank > 0 || n->run(ctx, nattr, attr, nin, in, nout, out, f), nout, out, f);
+}

@@ -1,6 +1,7 @@
 /* Arguments, commands and help, driven by options.def. */
 #include "cli.h"
 #include "build.h"
+#include "ranks.h"
 #include "codegen/aot/aot.h"
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +133,14 @@ static int host_options(Line *l, HostOptions *o) {
     if (*end || n < 1 || n > 256) return usage("--threads is a number from 1 to 256, not", s);
     o->threads = (int)n;
   }
+  if ((s = value_of(l, "ranks"))) {
+    char *end;
+    long n = strtol(s, &end, 10);
+    if (*end || n < 1 || n > 64) return usage("--ranks is a number from 1 to 64, not", s);
+    bool runs = value_of(l, "eval") || (l->nfile && (!l->command || !strcmp(l->command, "run")));
+    if (!runs) return usage("--ranks goes with `run FILE` and with -e", NULL);
+    o->ranks = (int)n;
+  }
   if ((s = value_of(l, "device")) || ((s = getenv("TG_DEVICE")) && *s)) {
     o->oracle = !strcmp(s, "oracle");
     o->fall_back = !strcmp(s, "auto");
@@ -158,13 +167,18 @@ static void print_stats(const Host *h) {
           (long long)s.kernels_compiled, (long long)s.kernels_from_memory, (long long)s.kernels_from_disk, h->last.arena_bytes, h->last.scratch_bytes);
 }
 
-static int run_text(const HostOptions *o, const char *name, const char *text, size_t len, UnitKind kind) {
+typedef struct Unit { const char *name, *text; size_t len; UnitKind kind; } Unit;
+static int run_unit(const HostOptions *o, void *ctx) {
+  const Unit *u = ctx;
   Host *h = host_new(o);
   host_catch_interrupt();
-  int code = host_unit(h, name, text, len, kind);
+  int code = host_unit(h, u->name, u->text, u->len, u->kind);
   if (o->stats) print_stats(h);
   host_free(h);
   return code;
+}
+static int run_text(const HostOptions *o, const char *name, const char *text, size_t len, UnitKind kind) {
+  return ranks_run(o, run_unit, &(Unit){name, text, len, kind});
 }
 static int cmd_run(const HostOptions *o, const char *path) {
   size_t len;

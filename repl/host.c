@@ -5,6 +5,7 @@
 #include "autodiff/autodiff.h"
 #include "deferred.h"
 #include "nonfinite.h"
+#include "ranks.h"
 #include "stdlib/native/checkpoint.h"
 #include "stdlib/native/data.h"
 #include <errno.h>
@@ -138,8 +139,12 @@ Host *host_new(const HostOptions *o) {
   h->natives.arena = arena;
   native_register_all(&h->natives);
   natives_add(&h->natives, &deferred_native);
+  natives_add(&h->natives, &native_coll_start);
+  natives_add(&h->natives, &native_coll_wait);
+  natives_add(&h->natives, &native_coll_gather);
   h->nh = (NativeHost){.out = h->o.out, .width = terminal_width(), .host = h};
   h->nh.progress = progress_new(stderr, isatty(2), error_width(), &host_fit);
+  if (h->o.comm) h->ranks = ranks_of_comm(h->o.comm), h->nh.base.ranks = &h->ranks;
   static const Hooks template = {.vjp = ad_vjp, .jvp = ad_jvp, .run = hook_run, .keep = hook_keep, .program = hook_program, .library = library_module};
   Hooks *hooks = arena_copy(arena, &template, sizeof template);
   hooks->ctx = h, hooks->data = h->nh.data = data_table_new(&host_interrupt);
@@ -199,12 +204,15 @@ static bool open_device(Host *h, Cuda **cuda, Fault *fault) {
   return false;
 }
 
+static void go_on(void *ctx) { comm_progress(ctx); }
+
 static Plan *make_plan(Host *h, Graph *g, const Region *r, Fault *fault) {
   Cuda *cuda = NULL;
   if (!h->codegen && !open_device(h, &cuda, fault)) return NULL;
   if (!h->codegen)
     h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads, .cache_dir = cache_dir(h), .interrupt = &host_interrupt,
-                                                .profile = h->o.profile, .cuda = cuda});
+                                                .profile = h->o.profile, .cuda = cuda,
+                                                .between = h->o.comm ? go_on : NULL, .between_ctx = h->o.comm});
   return codegen_plan(h->codegen, g, r, fault);
 }
 Plan *host_plan(Host *h, Graph *g, Region *r, Fault *fault) {
@@ -254,14 +262,17 @@ bool host_run(Host *h, Graph *g, const Region *r0, Tensor *out, Fault *fault) {
 /* ---- units ------------------------------------------------------------------------------------------------------- */
 void host_report(Host *h) {
   fflush(h->o.out);
-  diag_print_all(h->diags, stderr, h->o.color);
+  if (!ranks_repeat(h)) diag_print_all(h->diags, stderr, h->o.color);
   diags_clear(h->diags);
 }
+/* Ctrl-C reaches all ranks, some of them while they wait for others. */
+static bool is_interrupt(const Fault *f) { return f->id == R_INTERRUPT || (f->id == R_RANK && host_interrupt); }
 void host_report_fault(Host *h, const Fault *f) {
-  diag_add(h->diags, f->id, f->span, "%s", f->msg);
+  if (is_interrupt(f)) diag_add(h->diags, R_INTERRUPT, (Span){0}, "interrupted");
+  else diag_add(h->diags, f->id, f->span, "%s", f->msg);
   host_report(h);
 }
-static int fault_exit(const Fault *f) { return f->id == R_INTERRUPT ? EXIT_INTERRUPT : EXIT_RUN; }
+static int fault_exit(const Fault *f) { return is_interrupt(f) ? EXIT_INTERRUPT : EXIT_RUN; }
 
 /* Computes the entry's bindings together with its effects and keeps them as session tensors. */
 static int run_entry(Host *h, const Region *unit) {

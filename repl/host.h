@@ -3,6 +3,7 @@
 #ifndef TG_REPL_HOST_H
 #define TG_REPL_HOST_H
 #include "codegen/codegen.h"
+#include "dist/natives.h"
 #include "lang/lang.h"
 #include "stdlib/native/host.h"
 #include "stdlib/native/progress.h"
@@ -19,6 +20,8 @@ PassId pass_by_name(const char *name); /* PASS_COUNT if unknown */
 
 typedef struct HostOptions {
   int threads;              /* 0: TG_THREADS or all cores */
+  int ranks;                /* --ranks; 0: not said */
+  Comm *comm;               /* the ranks of this program, not owned; NULL: one */
   bool oracle;              /* --device oracle */
   bool cuda, fall_back;     /* --device cuda; --device auto: cuda where it can be had, else the host */
   bool dump[PASS_COUNT];
@@ -39,6 +42,7 @@ typedef struct Host {
   Diags *diags;
   Natives natives;
   NativeHost nh;
+  NativeRanks ranks;        /* what nh.base.ranks points to where there are several */
   Codegen *codegen;         /* made with the first region that needs it */
   Session *session;
   VEC(Tensor) slot;         /* session tensors: INPUT slot i is slot.at[i] */

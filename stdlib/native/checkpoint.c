@@ -289,5 +289,5 @@ static bool run_checkpoint(void *ctx, int nattr, const Attr *attr, int nin, cons
   return checkpoint_status(write_state(r, nin - 1, attr + 2, in + 1, f), f);
 }
 
-const Native native_resume = {.name = "resume", .effect = true, .run = run_resume};
-const Native native_checkpoint = {.name = "checkpoint", .effect = true, .run = run_checkpoint};
+const Native native_resume = {.name = "resume", .effect = true, .who = RUN_FIRST_TELL, .run = run_resume};
+const Native native_checkpoint = {.name = "checkpoint", .effect = true, .who = RUN_FIRST_TELL, .run = run_checkpoint};

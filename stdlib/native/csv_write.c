@@ -64,4 +64,4 @@ static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tens
   return run_status(out_commit(&o), f);
 }
 
-const Native native_save_csv = {.name = "save_csv", .effect = true, .run = run_save};
+const Native native_save_csv = {.name = "save_csv", .effect = true, .who = RUN_FIRST_TELL, .run = run_save};

@@ -330,4 +330,4 @@ static bool run(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *i
   return run_status(ok, f);
 }
 
-const Native native_data_describe = {.name = "data_describe", .effect = true, .run = run};
+const Native native_data_describe = {.name = "data_describe", .effect = true, .who = RUN_FIRST, .run = run};

@@ -153,5 +153,5 @@ static bool run_after(void *ctx, int nattr, const Attr *attr, int nin, const Ten
 }
 
 const Native native_after = {.name = "after", .effect = true, .run = run_after};
-const Native native_print = {.name = "print", .effect = true, .run = run_print};
+const Native native_print = {.name = "print", .effect = true, .who = RUN_FIRST, .run = run_print};
 const Native native_assert = {.name = "assert", .effect = true, .run = run_assert};

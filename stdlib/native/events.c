@@ -343,5 +343,5 @@ static bool run_histograms(void *ctx, int nattr, const Attr *attr, int nin, cons
   return run_log(ctx, nattr, attr, nin, in, true, f);
 }
 
-const Native native_log_scalars = {.name = "log_scalars", .effect = true, .run = run_scalars};
-const Native native_log_histograms = {.name = "log_histograms", .effect = true, .run = run_histograms};
+const Native native_log_scalars = {.name = "log_scalars", .effect = true, .who = RUN_FIRST, .run = run_scalars};
+const Native native_log_histograms = {.name = "log_histograms", .effect = true, .who = RUN_FIRST, .run = run_histograms};

@@ -10,6 +10,7 @@ struct Progress;
 struct TrainFiles;
 
 typedef struct NativeHost {
+  NativeCtx base;   /* the ranks of the program */
   FILE *out;        /* where print writes; not flushed by natives */
   int width;        /* columns of the terminal; <= 0: 80 */
   const char *root; /* folder that relative paths start from; NULL: the working folder */

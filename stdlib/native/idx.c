@@ -159,4 +159,4 @@ static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tens
 }
 
 const Native native_load_idx = {.name = "load_idx", .run = run_load};
-const Native native_save_idx = {.name = "save_idx", .effect = true, .run = run_save};
+const Native native_save_idx = {.name = "save_idx", .effect = true, .who = RUN_FIRST_TELL, .run = run_save};

@@ -262,4 +262,4 @@ static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tens
 }
 
 const Native native_load_npy = {.name = "load_npy", .run = run_load};
-const Native native_save_npy = {.name = "save_npy", .effect = true, .run = run_save};
+const Native native_save_npy = {.name = "save_npy", .effect = true, .who = RUN_FIRST_TELL, .run = run_save};

@@ -140,4 +140,4 @@ static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tens
 }
 
 const Native native_load_npz = {.name = "load_npz", .run = run_load};
-const Native native_save_npz = {.name = "save_npz", .effect = true, .run = run_save};
+const Native native_save_npz = {.name = "save_npz", .effect = true, .who = RUN_FIRST_TELL, .run = run_save};

@@ -251,7 +251,8 @@ static bool run_end(void *ctx, int nattr, const Attr *attr, int nin, const Tenso
   if (!p) return true;
   progress_hide(p);
   if (p->depth > 0 && --p->depth == 0) {
-    if (p->signal->requested != p->heard)
+    const NativeRanks *ranks = ((NativeHost *)ctx)->base.ranks;
+    if (p->signal->requested != p->heard && (!ranks || ranks->rank == 0))
       fprintf(p->err,
               "interrupted: fit ends after step %lld; the program goes on with what it has learned "
               "(Ctrl-C again stops it)\n",

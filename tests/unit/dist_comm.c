@@ -22,7 +22,10 @@ Test(dist, shards_cover_the_batch) {
     cr_assert_eq(shard_lo(rows[k], TG_SHARDS), rows[k]);
     for (int s = 0; s < TG_SHARDS; s++) cr_assert(shard_lo(rows[k], s) <= shard_lo(rows[k], s + 1));
     if (rows[k] < 10000)
-      for (int s = 0; s <= TG_SHARDS; s++) cr_assert_eq(shard_lo(rows[k], s), rows[k] * s / TG_SHARDS);
+      for (int s = 0; s <= TG_SHARDS; s++) {
+        int64_t each = (rows[k] + TG_SHARDS - 1) / TG_SHARDS;
+        cr_assert_eq(shard_lo(rows[k], s), s * each < rows[k] ? s * each : rows[k]);
+      }
   }
 }
 
@@ -97,6 +100,14 @@ static void fill_nodes(const Comm *c, int64_t n, float *in) {
   }
   free(part), free(scratch);
 }
+/* A sum of the rank's nodes, which lie one after another. Valid until the next call. */
+static const Coll *join_of(const char *name, int64_t count, const float *in, float *out) {
+  static _Thread_local Coll what;
+  what = (Coll){.kind = COLL_JOIN, .name = name, .type = JOIN_F32, .count = count, .out = out};
+  for (int k = 0; k < TG_MAX_NODES; k++) what.node[k] = in + k * count;
+  return &what;
+}
+
 /* The tree, written out. */
 static float tree(int64_t i) {
   float v[TG_SHARDS];
@@ -113,8 +124,7 @@ static void join_sizes(Comm *c, void *ctx) {
     in[k] = malloc(sizeof(float) * (size_t)(count[k] + 1) * TG_MAX_NODES),
     out[k] = malloc(sizeof(float) * (size_t)(count[k] + 1));
     fill_nodes(c, count[k], in[k]);
-    ticket[k] = comm_start(
-        c, &(Coll){.kind = COLL_JOIN, .name = "w", .type = JOIN_F32, .count = count[k], .in = in[k], .out = out[k]});
+    ticket[k] = comm_start(c, join_of("w", count[k], in[k], out[k]));
   }
   CommFault f;
   for (int k = N - 1; k >= 0; k--) {
@@ -163,8 +173,7 @@ static void many(Comm *c, void *ctx) {
   uint64_t t[N];
   for (int k = 0; k < N; k++) {
     fill_nodes(c, LEN, in[k]);
-    t[k] = comm_start(
-        c, &(Coll){.kind = COLL_JOIN, .name = "g", .type = JOIN_F32, .count = LEN, .in = in[k], .out = out[k]});
+    t[k] = comm_start(c, join_of("g", LEN, in[k], out[k]));
     if (k % 5 == comm_rank(c) % 5) comm_progress(c);
   }
   CommFault f;
@@ -181,7 +190,7 @@ static void counted(Comm *c, void *ctx) {
   static _Thread_local float in[N * TG_MAX_NODES], out[N];
   fill_nodes(c, N, in);
   CommFault f;
-  comm_start(c, &(Coll){.kind = COLL_JOIN, .name = "w", .type = JOIN_F32, .count = N, .in = in, .out = out});
+  comm_start(c, join_of("w", N, in, out));
   cr_assert(comm_wait_all(c, &f));
   double want = 2.0 * (comm_size(c) - 1) / comm_size(c) * sizeof(float) * N;
   cr_assert(fabs((double)comm_stats(c).bytes - want) < 0.01 * want, "%lld bytes", (long long)comm_stats(c).bytes);
@@ -196,7 +205,7 @@ static void disagree(Comm *c, void *ctx) {
   float in[TG_MAX_NODES * 8] = {0}, out[8];
   CommFault f = {0};
   const char *name = comm_rank(c) == 2 ? "conv.w" : "dense.w";
-  comm_start(c, &(Coll){.kind = COLL_JOIN, .name = name, .type = JOIN_F32, .count = 8, .in = in, .out = out});
+  comm_start(c, join_of(name, 8, in, out));
   cr_assert(!comm_wait_all(c, &f));
   if (comm_rank(c) == 2) return;
   bool own = strstr(f.msg, "dense.w") && strstr(f.msg, "conv.w"), other = strstr(f.msg, "rank ") == f.msg;
@@ -225,7 +234,7 @@ static int train(void *ctx, Comm *c) {
         return 1;
       }
     }
-    comm_start(c, &(Coll){.kind = COLL_JOIN, .name = "w", .type = JOIN_F32, .count = 1000, .in = in, .out = out});
+    comm_start(c, join_of("w", 1000, in, out));
     if (!comm_wait_all(c, &f)) {
       fprintf(stderr, "%s\n", f.msg);
       return 1;

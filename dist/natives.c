@@ -1,0 +1,94 @@
+/* Collectives as natives. */
+#include "dist/natives.h"
+#include <stdlib.h>
+#include <string.h>
+
+static bool wrong(Fault *f, const char *what) {
+  fault_set(f, R_NATIVE, (Span){0}, "%s: wrong arguments", what);
+  return false;
+}
+static bool status(bool ok, const CommFault *why, Fault *f) {
+  if (!ok) fault_set(f, R_RANK, (Span){0}, "%s", why->msg);
+  return ok;
+}
+static Comm *comm_of(void *ctx) {
+  const NativeRanks *g = ctx ? ((const NativeCtx *)ctx)->ranks : NULL;
+  return g ? g->self : NULL;
+}
+
+static bool join_type(DType t, JoinType *out) {
+  switch (t) {
+  case DT_F32:
+    *out = JOIN_F32;
+    return true;
+  case DT_F64:
+    *out = JOIN_F64;
+    return true;
+  case DT_I64:
+    *out = JOIN_I64;
+    return true;
+  case DT_U8:
+  case DT_BOOL:
+    *out = JOIN_U8;
+    return true;
+  default:
+    return false;
+  }
+}
+
+static bool run_start(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                      Fault *f) {
+  Comm *c = comm_of(ctx);
+  ShardNode node[TG_MAX_NODES];
+  if (!c || nattr != 2 || nout != 2 || !attr[0].s || attr[1].i < 0 || attr[1].i >= JOIN_COUNT ||
+      out[1].dtype != DT_I64 || nin != comm_nodes(c, comm_rank(c), node))
+    return wrong(f, "coll_start");
+  Coll what = {.kind = COLL_JOIN, .name = attr[0].s, .op = (JoinOp)attr[1].i, .out = out[0].data};
+  what.count = tensor_count(&out[0]);
+  if (!join_type(out[0].dtype, &what.type)) return wrong(f, "coll_start");
+  for (int k = 0; k < nin; k++) {
+    if (in[k].dtype != out[0].dtype || tensor_count(&in[k]) != what.count) return wrong(f, "coll_start");
+    what.node[k] = in[k].data;
+  }
+  *(int64_t *)out[1].data = (int64_t)comm_start(c, &what);
+  return true;
+}
+
+static bool run_wait(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                     Fault *f) {
+  (void)nattr, (void)attr;
+  Comm *c = comm_of(ctx);
+  CommFault why;
+  if (!c || nin < 2 || nout != 1 || tensor_bytes(&in[1]) != tensor_bytes(&out[0])) return wrong(f, "coll_wait");
+  bool ok = comm_wait(c, (uint64_t) * (const int64_t *)in[0].data, &why);
+  size_t bytes = tensor_bytes(&out[0]);
+  if (ok && bytes && out[0].data != in[1].data) memcpy(out[0].data, in[1].data, bytes);
+  return status(ok, &why, f);
+}
+
+/* As bytes: any type can be gathered. */
+static bool run_gather(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                       Fault *f) {
+  Comm *c = comm_of(ctx);
+  if (!c || nattr != 1 + comm_size(c) || nin != 1 || nout != 1 || !attr[0].s) return wrong(f, "coll_gather");
+  int64_t *block = calloc((size_t)comm_size(c), sizeof *block), total = 0, bytes = (int64_t)dt_bytes(out[0].dtype);
+  if (!block) return fault_set(f, R_MEMORY, (Span){0}, "out of memory"), false;
+  for (int r = 0; r < comm_size(c); r++) block[r] = attr[r + 1].i * bytes, total += block[r];
+  bool ok = total == (int64_t)tensor_bytes(&out[0]) && block[comm_rank(c)] == (int64_t)tensor_bytes(&in[0]);
+  Coll what = {
+      .kind = COLL_GATHER, .name = attr[0].s, .type = JOIN_U8, .block = block, .in = in[0].data, .out = out[0].data};
+  CommFault why;
+  ok = ok ? status(comm_wait(c, comm_start(c, &what), &why), &why, f) : wrong(f, "coll_gather");
+  free(block);
+  return ok;
+}
+
+static bool broadcast(void *self, const char *name, void *data, size_t bytes, Fault *f) {
+  CommFault why;
+  return status(comm_broadcast(self, 0, data, (int64_t)bytes, name, &why), &why, f);
+}
+NativeRanks ranks_of_comm(Comm *c) { return (NativeRanks){comm_rank(c), comm_size(c), c, broadcast}; }
+
+const Native native_coll_start = {.name = "coll_start", .effect = true, .run = run_start};
+const Native native_coll_wait = {.name = "coll_wait", .run = run_wait};
+const Native native_coll_gather = {.name = "coll_gather", .effect = true, .run = run_gather};
