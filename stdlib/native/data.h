@@ -12,7 +12,8 @@
  * Natives (attribute 0.i is the set's number; keys and tensors in the order of the set's parts, see nkey and ntensor):
  *   data_open    1.i rows a batch (0: single rows); in: batches to leave out i64, keys i64.., tensors..; out: handle
  * i64, more bool: a full batch follows. * data_next    1.i rows to read now; in: handle, tensors..; out: the fields
- * [rows, ...].., more bool, number of this batch in the pass i64. Fewer rows than asked for: a fault. * data_rest in:
+ * [rows, ...].., more bool, number of this batch in the pass i64. Fewer rows than asked for: a fault. With 2.i lo
+ * and 3.i hi: of these rows those from lo to hi, [hi - lo, ...]; the others are passed over. * data_rest in:
  * handle; out: i64 rows after the last full batch. * data_close   in: handle. * data_gather  in: row numbers i64[L...],
  * keys.., tensors..; out: the fields [L..., ...]... A number out of range: R_INDEX.
  *   * ordered (effects) */

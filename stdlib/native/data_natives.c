@@ -83,11 +83,13 @@ static bool run_next(void *ctx, int nattr, const Attr *attr, int nin, const Tens
   DataPassRun *p = pass_of(ctx, nattr, attr, nin, in, "data_next", f);
   if (!p) return false;
   DataSet *s = data_pass_set(p);
-  int64_t rows = nattr == 2 ? attr[1].i : -1, number, ready;
-  if (rows < 1 || nin != 1 + s->ntensor || nout != s->nfield + 2) return wrong(f, "data_next");
+  int64_t rows = nattr == 2 || nattr == 4 ? attr[1].i : -1, number, ready;
+  int64_t lo = nattr == 4 ? attr[2].i : 0, hi = nattr == 4 ? attr[3].i : rows, own = hi - lo;
+  if (rows < 1 || lo < 0 || own < 0 || hi > rows || nin != 1 + s->ntensor || nout != s->nfield + 2)
+    return wrong(f, "data_next");
   data_pass_tensors(p, in + 1);
   Dest d;
-  bool ok = dest_open(&d, s, 1, &rows, out, f) && data_pass_take(p, rows, d.to, &number, f);
+  bool ok = dest_open(&d, s, 1, &own, out, f) && data_pass_take(p, rows, lo, hi, d.to, &number, f);
   dest_close(&d, ok);
   ok = ok && (ready = data_pass_ready(p, f)) >= 0;
   if (ok) put(&out[s->nfield], ready == data_pass_size(p)), put(&out[s->nfield + 1], number);

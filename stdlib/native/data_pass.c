@@ -4,6 +4,9 @@
  *   chunks   else: whole batches are read into a chunk, by the caller, or ahead of it by a thread into a ring of them
  * when the set is slow. A chunk holds a multiple of the batch, so no batch lies in two; only the last is short
  *
+ * A rank that wants certain rows of each batch only (a window, known from its first batch on) has only those read,
+ * where the set gives rows in any order; a last, short batch is read as a whole.
+ *
  * What is read depends on nothing but the set, the keys and the position, so the thread changes no bit. A fault waits
  * in the ring behind the rows that were read before it. */
 #include "stdlib/native/data_pass.h"
@@ -16,7 +19,7 @@ enum { RING = 4, CHUNK_BYTES = 1 << 18, RING_BYTES = 64 << 20 };
 
 typedef struct Chunk {
   void **to;
-  int64_t n;
+  int64_t n, lo, hi; /* of each whole batch in it the rows from lo to hi were read */
   Fault fault;
 } Chunk;
 
@@ -24,6 +27,7 @@ struct DataPassRun {
   DataPass pass;
   DataIter *it;
   int64_t size, number, left; /* left: rows not yet given, of a direct pass */
+  int64_t lo, hi;             /* the window in a batch; behind the lock where there is a thread */
   bool direct, ended;         /* ended: the chunk in hand is the last */
   int64_t chunk_rows;
   Chunk chunk[RING];
@@ -38,10 +42,41 @@ struct DataPassRun {
 
 /* ---- chunks ---------------------------------------------------------------------------------------------------- */
 
+static bool pass_over(DataIter *it, int64_t n, Fault *f) { return !n || data_iter_skip(it, n, f) == n; }
+
+/* Rows from lo to hi of the next `rows`; `at`: where these begin in `to`. */
+static bool read_window(DataPassRun *p, int64_t rows, int64_t lo, int64_t hi, void *const *to, int64_t at, Fault *f) {
+  DataSet *s = p->pass.set;
+  void **here = calloc((size_t)s->nfield + 1, sizeof *here);
+  if (!here) return data_no_memory(f, sizeof *here);
+  for (int k = 0; k < s->nfield; k++) here[k] = (char *)to[k] + s->bytes[k] * (size_t)(at + lo);
+  bool ok =
+      pass_over(p->it, lo, f) && data_iter_read(p->it, hi - lo, here, f) == hi - lo && pass_over(p->it, rows - hi, f);
+  free(here);
+  return ok;
+}
+
 static void read_chunk(DataPassRun *p, Chunk *c) {
+  DataSet *s = p->pass.set;
   c->fault.id = E_NONE;
-  c->n = data_iter_read(p->it, p->chunk_rows, c->to, &c->fault);
-  if (c->n < 0) c->n = 0;
+  if (p->threaded) pthread_mutex_lock(&p->lock);
+  c->lo = p->lo, c->hi = p->hi;
+  if (p->threaded) pthread_mutex_unlock(&p->lock);
+  if (!s->random || s->length < 0 || (c->lo == 0 && c->hi == p->size)) {
+    c->lo = 0, c->hi = p->size;
+    c->n = data_iter_read(p->it, p->chunk_rows, c->to, &c->fault);
+    if (c->n < 0) c->n = 0;
+    return;
+  }
+  for (c->n = 0; c->n < p->chunk_rows; c->n += p->size) {
+    int64_t left = s->length - p->it->at, rows = left < p->size ? left : p->size;
+    bool whole = rows < p->size; /* the last one: other rows of it may be wanted */
+    if (!read_window(p, rows, whole ? 0 : c->lo, whole ? rows : c->hi, c->to, c->n, &c->fault)) return;
+    if (whole) {
+      c->n += rows;
+      return;
+    }
+  }
 }
 
 static void *read_ahead(void *ctx) {
@@ -148,7 +183,7 @@ DataPassRun *data_pass_new(DataSet *s, int64_t size, int64_t skip, const int64_t
   }
   if (s->nkey) memcpy(keys, key, sizeof *key * (size_t)s->nkey);
   p->pass = (DataPass){.set = s, .key = keys, .tensor = tensor};
-  p->size = size, p->number = skip < 0 ? 0 : skip;
+  p->size = p->hi = size, p->number = skip < 0 ? 0 : skip;
   pthread_mutex_init(&p->lock, NULL);
   pthread_cond_init(&p->more, NULL), pthread_cond_init(&p->room, NULL);
   bool ok = (p->it = data_iter_open(s, &p->pass, 0, 0, f)) != NULL;
@@ -183,7 +218,22 @@ int64_t data_pass_ready(DataPassRun *p, Fault *f) {
   return n < p->size ? n : p->size;
 }
 
-bool data_pass_take(DataPassRun *p, int64_t n, void *const *to, int64_t *number, Fault *f) {
+/* Rows that were not read ahead, for a chunk was read with another window. */
+static bool read_apart(DataPassRun *p, int64_t first, int64_t n, void *const *to, Fault *f) {
+  DataIter *it = data_iter_open(p->pass.set, &p->pass, 0, 0, f);
+  bool ok = it && pass_over(it, first, f) && data_iter_read(it, n, to, f) == n;
+  data_iter_close(it);
+  return ok;
+}
+
+static void set_window(DataPassRun *p, int64_t n, int64_t lo, int64_t hi) {
+  if (n < p->size) return;
+  if (p->threaded) pthread_mutex_lock(&p->lock);
+  p->lo = lo, p->hi = hi;
+  if (p->threaded) pthread_mutex_unlock(&p->lock);
+}
+
+bool data_pass_take(DataPassRun *p, int64_t n, int64_t lo, int64_t hi, void *const *to, int64_t *number, Fault *f) {
   DataSet *s = p->pass.set;
   int64_t ready = data_pass_ready(p, f);
   if (ready < 0) return false;
@@ -195,11 +245,14 @@ bool data_pass_take(DataPassRun *p, int64_t n, void *const *to, int64_t *number,
   *number = p->number++;
   if (p->direct) {
     p->left -= n;
-    return data_iter_read(p->it, n, to, f) == n;
+    return pass_over(p->it, lo, f) && data_iter_read(p->it, hi - lo, to, f) == hi - lo && pass_over(p->it, n - hi, f);
   }
   Chunk *c = &p->chunk[p->head];
-  for (int k = 0; k < s->nfield; k++)
-    memcpy(to[k], (char *)c->to[k] + s->bytes[k] * (size_t)p->off, s->bytes[k] * (size_t)n);
+  set_window(p, n, lo, hi);
+  bool have = n < p->size || (lo >= c->lo && hi <= c->hi); /* short batches are read whole */
+  if (!have && !read_apart(p, *number * p->size + lo, hi - lo, to, f)) return false;
+  for (int k = 0; have && hi > lo && k < s->nfield; k++)
+    memcpy(to[k], (char *)c->to[k] + s->bytes[k] * (size_t)(p->off + lo), s->bytes[k] * (size_t)(hi - lo));
   p->off += n;
   return true;
 }

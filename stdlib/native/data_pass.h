@@ -13,8 +13,9 @@ int64_t data_pass_size(const DataPassRun *p);
 void data_pass_tensors(DataPassRun *p, const Tensor *tensor);
 /* Rows that can be had without reading further, at most a batch: a full batch if there is one. -1: fault. */
 int64_t data_pass_ready(DataPassRun *p, Fault *f);
-/* The next n rows, n at most what is ready. *number: which batch of the pass it is. */
-bool data_pass_take(DataPassRun *p, int64_t n, void *const *to, int64_t *number, Fault *f);
+/* Of the next n rows, n at most what is ready, those from lo to hi; the others are passed over. *number: which batch of
+ * the pass it is. */
+bool data_pass_take(DataPassRun *p, int64_t n, int64_t lo, int64_t hi, void *const *to, int64_t *number, Fault *f);
 
 /* In the table: handles of open passes. */
 int64_t data_pass_keep(DataTable *t, DataPassRun *p);

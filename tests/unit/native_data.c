@@ -91,7 +91,7 @@ static int64_t read_rows(DataTable *t, int64_t id, int64_t key, const Tensor *x,
   int64_t n = 0, number, want = skip;
   for (int64_t ready; (ready = data_pass_ready(p, &f)) > 0; n += ready) {
     void *to = out + n;
-    cr_assert(data_pass_take(p, ready, &to, &number, &f), "%s", f.msg);
+    cr_assert(data_pass_take(p, ready, 0, ready, &to, &number, &f), "%s", f.msg);
     cr_assert_eq(number, want++);
     cr_assert_eq(data_pass_ready(p, &f) > 0 || ready <= size, 1);
   }
@@ -123,6 +123,43 @@ Test(native_data, permutations) {
     cr_assert(m == (n > 14 ? n - 14 : 0) && !memcmp(a + 14, b, sizeof *b * (size_t)m));
     free(a), free(b), free(seen);
 
+    data_table_free(t);
+  }
+}
+
+/* ---- a rank's rows of each batch ---- */
+static atomic_llong rows_read;
+static bool gather_slowly(DataIter *it, int64_t n, const int64_t *row, void *const *to, Fault *f) {
+  for (int64_t k = 0; k < n; k++) ((int64_t *)to[0])[k] = 10 * row[k];
+  atomic_fetch_add(&rows_read, n);
+  return true;
+}
+
+Test(native_data, windows) {
+  enum { N = 40003, SIZE = 8 };
+  static const DataOps ops = {.gather = gather_slowly};
+  for (int slow = 0; slow < 2; slow++) {
+    DataTable *t = data_table_new(NULL);
+    Fault f = {0};
+    DataSet *s = data_set_new(t, &ops, 1, &(DataField){.dtype = DT_I64}, 0, NULL);
+    s->length = N, s->random = true, s->slow = slow, s->what = "rows";
+    data_set_add(s);
+    atomic_store(&rows_read, 0);
+    DataPassRun *p = data_pass_new(s, SIZE, 2, NULL, NULL, &f);
+    int64_t row[SIZE], number;
+    void *to = row;
+    for (int64_t b = 2; b < N / SIZE; b++) {
+      int64_t lo = b < 4000 ? 3 : b % SIZE, hi = b < 4000 ? 5 : SIZE; /* another window, later one that changes */
+      cr_assert(data_pass_take(p, SIZE, lo, hi, &to, &number, &f), "%s", f.msg);
+      cr_assert_eq(number, b);
+      for (int64_t k = lo; k < hi; k++) cr_assert_eq(row[k - lo], 10 * (SIZE * b + k));
+      cr_assert(b != 3999 || atomic_load(&rows_read) < 20000);
+    }
+    cr_assert_eq(data_pass_ready(p, &f), N % SIZE);
+    cr_assert(data_pass_take(p, N % SIZE, 1, 3, &to, &number, &f), "%s", f.msg);
+    cr_assert(row[0] == 10 * (N - 2) && row[1] == 10 * (N - 1));
+    cr_assert_eq(data_pass_ready(p, &f), 0);
+    data_pass_free(p);
     data_table_free(t);
   }
 }
