@@ -10,6 +10,7 @@
 #ifndef TG_CODEGEN_CUDA_CUDA_H
 #define TG_CODEGEN_CUDA_CUDA_H
 #include "codegen/kernel.h"
+#include "codegen/rt/dev_fault.h"
 
 enum { CU_MAX_LAUNCH = 24, CU_MAX_ARGS = 440 /* of 4 KiB of parameters */ };
 
@@ -30,14 +31,6 @@ typedef struct CuKernel {
   bool contraction;      /* holds a tiled contraction: its registers are worth a look */
   size_t scratch_bytes;  /* device memory that one run needs besides its arguments */
 } CuKernel;
-
-/* The record of faults in device memory; equal to TgFault in the prelude. The least (unit, minor) of one kernel wins; a sealed
- * record keeps what it has. Sites are numbered in the plan. */
-typedef struct CuFault {
-  int32_t kind, site;
-  int64_t index, size, unit, minor;
-  int32_t lock, sealed;
-} CuFault;
 
 /* Source and launches of k. Texts live in a. False with *why: too many arguments or too large. */
 bool cuda_emit(Arena *a, Graph *g, const Kernel *k, CuKernel *out, const char **why);

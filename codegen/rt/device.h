@@ -5,7 +5,7 @@
  * A function that gives false has left its reason in RtDevice.why; after that the device may be lost, and further calls fail
  * too, but everything may still be freed. Device memory is named by address and never read or written by the host.
  *
- * Not thread-safe: one thread uses a device. */
+ * Not thread-safe: one thread at a time uses a device. */
 #ifndef TG_CODEGEN_RT_DEVICE_H
 #define TG_CODEGEN_RT_DEVICE_H
 #include <stdbool.h>
@@ -20,7 +20,11 @@ typedef struct RtTape RtTape;         /* recorded work */
 
 typedef struct RtDeviceOps {
   const char *kind; /* "cuda" */
-  void (*close)(RtDevice *d);
+  void (*close)(RtDevice *d); /* entered */
+  /* A device is open for the calling thread from `open` or `enter` to `leave`; another thread may then enter it. Other uses of
+   * the device by this thread come back to what they had. */
+  bool (*enter)(RtDevice *d);
+  void (*leave)(RtDevice *d);
   bool (*alloc)(RtDevice *d, size_t bytes, void **p);
   void (*release)(RtDevice *d, void *p);
   bool (*pin)(RtDevice *d, size_t bytes, void **p); /* host memory for async copies */

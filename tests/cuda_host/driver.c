@@ -2,7 +2,7 @@
  *
  *   Op     queued work: a copy, a clearing, a launch. Runs at the next wait
  *   Piece  device memory: closed to the host (PROT_NONE) while no work runs */
-#include "codegen/cuda/dev_cuda_api.h"
+#include "codegen/rt/dev_cuda_api.h"
 #include "tests/cuda_host/fake.h"
 #include <dlfcn.h>
 #include <stdio.h>
@@ -71,6 +71,17 @@ static void misuse(const char *what) {
   fprintf(stderr, "fake driver: %s\n", what);
   fake.misused = true;
 }
+
+/* Contexts entered by this thread. What works in one says so by CALL_IN. */
+static _Thread_local int entered;
+#define CALL_IN(name) \
+  do { \
+    CALL(name); \
+    if (entered < 1) { \
+      misuse(#name " outside a context"); \
+      return BAD_CONTEXT; \
+    } \
+  } while (0)
 
 __attribute__((destructor)) static void at_end(void) {
   int device = 0, pinned = 0;
@@ -205,10 +216,21 @@ CuResult cuDeviceGetAttribute(int *value, int what, int dev) {
 CuResult cuDeviceTotalMem_v2(size_t *bytes, int dev) { CALL(cuDeviceTotalMem_v2); *bytes = (size_t)8 << 30; return 0; }
 CuResult cuDevicePrimaryCtxRetain(void **ctx, int dev) { CALL(cuDevicePrimaryCtxRetain); *ctx = &fake; fake.contexts++; return 0; }
 CuResult cuDevicePrimaryCtxRelease_v2(int dev) { fake.contexts--; CALL(cuDevicePrimaryCtxRelease_v2); return 0; }
-CuResult cuCtxSetCurrent(void *ctx) { CALL(cuCtxSetCurrent); return ctx == &fake ? 0 : BAD_CONTEXT; }
+CuResult cuCtxPushCurrent_v2(void *ctx) {
+  CALL(cuCtxPushCurrent_v2);
+  if (ctx != &fake) return BAD_CONTEXT;
+  entered++;
+  return 0;
+}
+CuResult cuCtxPopCurrent_v2(void **ctx) {
+  *ctx = &fake;
+  if (entered-- < 1) misuse("a context is left that was not entered");
+  CALL(cuCtxPopCurrent_v2);
+  return 0;
+}
 CuResult cuMemAlloc_v2(CuPtr *p, size_t n) {
   char *at = NULL;
-  CALL(cuMemAlloc_v2);
+  CALL_IN(cuMemAlloc_v2);
   int r = n > (size_t)8 << 30 ? OUT_OF_MEMORY : piece_new(n, false, &at);
   *p = (CuPtr)(uintptr_t)at;
   return r;
@@ -220,7 +242,7 @@ CuResult cuMemFree_v2(CuPtr p) {
 }
 CuResult cuMemHostAlloc(void **p, size_t n, unsigned flags) {
   char *at = NULL;
-  CALL(cuMemHostAlloc);
+  CALL_IN(cuMemHostAlloc);
   int r = piece_new(n, true, &at);
   *p = at;
   return r;
@@ -237,7 +259,7 @@ static bool on_device(CuPtr p, size_t n) {
   return false;
 }
 CuResult cuMemcpyHtoDAsync_v2(CuPtr dst, const void *src, size_t n, void *stream) {
-  CALL(cuMemcpyHtoDAsync_v2);
+  CALL_IN(cuMemcpyHtoDAsync_v2);
   if (!on_device(dst, n)) return INVALID;
   Piece *x = piece_of(src, n);
   Op op = {.kind = OP_COPY, .dst = (char *)(uintptr_t)dst, .src = src, .n = n};
@@ -246,27 +268,27 @@ CuResult cuMemcpyHtoDAsync_v2(CuPtr dst, const void *src, size_t n, void *stream
   return queue(op);
 }
 CuResult cuMemcpyDtoHAsync_v2(void *dst, CuPtr src, size_t n, void *stream) {
-  CALL(cuMemcpyDtoHAsync_v2);
+  CALL_IN(cuMemcpyDtoHAsync_v2);
   if (!on_device(src, n)) return INVALID;
   if (fake.capture) return fake.bad_capture = true, UNSUPPORTED_IN_CAPTURE;
   return queue((Op){.kind = OP_COPY, .dst = dst, .src = (char *)(uintptr_t)src, .n = n});
 }
 CuResult cuMemcpyDtoDAsync_v2(CuPtr dst, CuPtr src, size_t n, void *stream) {
-  CALL(cuMemcpyDtoDAsync_v2);
+  CALL_IN(cuMemcpyDtoDAsync_v2);
   if (!on_device(dst, n) || !on_device(src, n)) return INVALID;
   return queue((Op){.kind = OP_COPY, .dst = (char *)(uintptr_t)dst, .src = (char *)(uintptr_t)src, .n = n});
 }
 CuResult cuMemsetD8Async(CuPtr dst, unsigned char v, size_t n, void *stream) {
-  CALL(cuMemsetD8Async);
+  CALL_IN(cuMemsetD8Async);
   if (!on_device(dst, n) || v) return INVALID;
   return queue((Op){.kind = OP_ZERO, .dst = (char *)(uintptr_t)dst, .n = n});
 }
-CuResult cuStreamCreate(void **stream, unsigned flags) { CALL(cuStreamCreate); *stream = &fake.queue; fake.streams++; return 0; }
+CuResult cuStreamCreate(void **stream, unsigned flags) { CALL_IN(cuStreamCreate); *stream = &fake.queue; fake.streams++; return 0; }
 CuResult cuStreamDestroy_v2(void *stream) { fake.streams--; CALL(cuStreamDestroy_v2); return 0; }
-CuResult cuStreamSynchronize(void *stream) { CALL(cuStreamSynchronize); return flush(); }
+CuResult cuStreamSynchronize(void *stream) { CALL_IN(cuStreamSynchronize); return flush(); }
 
 CuResult cuModuleLoadData(void **module, const void *image) {
-  CALL(cuModuleLoadData);
+  CALL_IN(cuModuleLoadData);
   const char *s = image;
   uint64_t n;
   if (memcmp(s, "TGSO", 4)) return BAD_IMAGE;
@@ -306,7 +328,7 @@ CuResult cuModuleUnload(void *module) {
   return 0;
 }
 CuResult cuModuleGetFunction(void **f, void *module, const char *name) {
-  CALL(cuModuleGetFunction);
+  CALL_IN(cuModuleGetFunction);
   void *at = dlsym(((Module *)module)->lib, name);
   if (!at) return NOT_FOUND;
   Function *x = calloc(1, sizeof *x);
@@ -317,19 +339,19 @@ CuResult cuModuleGetFunction(void **f, void *module, const char *name) {
 }
 CuResult cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void *stream, void **param,
                         void **extra) {
-  CALL(cuLaunchKernel);
+  CALL_IN(cuLaunchKernel);
   const Function *fn = f;
   if (!gx || !bx || bx > 1024 || gy != 1 || gz != 1 || by != 1 || bz != 1 || extra) return INVALID;
   return queue((Op){.kind = OP_LAUNCH, .held = param[0], .n = fn->of->args, .f = fn, .grid = gx, .block = bx});
 }
 
-CuResult cuEventCreate(void **event, unsigned flags) { CALL(cuEventCreate); *event = malloc(1); fake.events++; return 0; }
-CuResult cuEventRecord(void *event, void *stream) { CALL(cuEventRecord); return 0; }
-CuResult cuEventSynchronize(void *event) { CALL(cuEventSynchronize); return flush(); }
+CuResult cuEventCreate(void **event, unsigned flags) { CALL_IN(cuEventCreate); *event = malloc(1); fake.events++; return 0; }
+CuResult cuEventRecord(void *event, void *stream) { CALL_IN(cuEventRecord); return 0; }
+CuResult cuEventSynchronize(void *event) { CALL_IN(cuEventSynchronize); return flush(); }
 CuResult cuEventDestroy_v2(void *event) { free(event); fake.events--; CALL(cuEventDestroy_v2); return 0; }
 
 CuResult cuStreamBeginCapture_v2(void *stream, int mode) {
-  CALL(cuStreamBeginCapture_v2);
+  CALL_IN(cuStreamBeginCapture_v2);
   if (fake.capture) return UNSUPPORTED_IN_CAPTURE;
   fake.capturing = calloc(1, sizeof *fake.capturing);
   fake.capture = &fake.capturing->ops;
@@ -357,7 +379,7 @@ CuResult cuStreamEndCapture(void *stream, void **graph) {
   return 0;
 }
 CuResult cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long flags) {
-  CALL(cuGraphInstantiateWithFlags);
+  CALL_IN(cuGraphInstantiateWithFlags);
   Graph *x = calloc(1, sizeof *x);
   for (Op *op = ((Graph *)graph)->ops.first; op; op = op->next) ops_add(&x->ops, op_copy(op));
   fake.execs++;
@@ -365,7 +387,7 @@ CuResult cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long lon
   return 0;
 }
 CuResult cuGraphLaunch(void *exec, void *stream) {
-  CALL(cuGraphLaunch);
+  CALL_IN(cuGraphLaunch);
   for (Op *op = ((Graph *)exec)->ops.first; op; op = op->next) ops_add(&fake.queue, op_copy(op));
   return 0;
 }

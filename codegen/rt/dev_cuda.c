@@ -1,5 +1,5 @@
 /* CUDA devices through the driver's library, found at run time (device.h). */
-#include "codegen/cuda/dev_cuda_api.h"
+#include "codegen/rt/dev_cuda_api.h"
 #include "codegen/rt/device.h"
 #include <dlfcn.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@ typedef struct Cuda {
   CudaDriver cu;
   void *lib;
   int id;
-  bool retained;
+  bool retained, entered;
   void *ctx, *stream;
 } Cuda;
 
@@ -173,9 +173,20 @@ static void cuda_drop_tape(RtDevice *d, RtTape *t) {
 }
 
 /* ---- Opening ----------------------------------------------------------------------------------------------------- */
+/* The caller's context comes back with leave. */
+static bool cuda_enter(RtDevice *d) {
+  return of(d)->entered = done(d, of(d)->cu.cuCtxPushCurrent_v2(of(d)->ctx), "entering the context");
+}
+static void cuda_leave(RtDevice *d) {
+  void *ctx;
+  if (of(d)->entered) of(d)->cu.cuCtxPopCurrent_v2(&ctx);
+  of(d)->entered = false;
+}
+
 static void cuda_close(RtDevice *d) {
   Cuda *c = of(d);
   if (c->stream) c->cu.cuStreamDestroy_v2(c->stream);
+  cuda_leave(d);
   if (c->retained) c->cu.cuDevicePrimaryCtxRelease_v2(c->id);
   if (c->lib) dlclose(c->lib);
   free(c);
@@ -184,6 +195,8 @@ static void cuda_close(RtDevice *d) {
 static const RtDeviceOps ops = {
     .kind = "cuda",
     .close = cuda_close,
+    .enter = cuda_enter,
+    .leave = cuda_leave,
     .alloc = cuda_alloc,
     .release = cuda_release,
     .pin = cuda_pin,
@@ -218,7 +231,7 @@ static bool start(Cuda *c, int index) {
          done(d, c->cu.cuDeviceTotalMem_v2(&d->memory, c->id), "asking for the device's memory") &&
          done(d, c->cu.cuDriverGetVersion(&d->driver), "asking for the driver's version") && (d->arch = 10 * major + minor, true) &&
          (c->retained = done(d, c->cu.cuDevicePrimaryCtxRetain(&c->ctx, c->id), "starting a context")) &&
-         done(d, c->cu.cuCtxSetCurrent(c->ctx), "entering the context") &&
+         cuda_enter(d) &&
          done(d, c->cu.cuStreamCreate(&c->stream, CU_STREAM_NON_BLOCKING), "making a stream");
 }
 

@@ -1,7 +1,7 @@
 /* The CUDA driver's entry points that tg uses, declared here since no CUDA header is needed to build: DRIVER(name, parameters).
  * Names with _v2 are those that the driver exports for the current interface. */
-#ifndef TG_CODEGEN_CUDA_DEV_CUDA_API_H
-#define TG_CODEGEN_CUDA_DEV_CUDA_API_H
+#ifndef TG_CODEGEN_RT_DEV_CUDA_API_H
+#define TG_CODEGEN_RT_DEV_CUDA_API_H
 #include <stddef.h>
 
 typedef int CuResult; /* 0: success */
@@ -19,7 +19,8 @@ enum { CU_MAJOR = 75, CU_MINOR = 76, CU_STREAM_NON_BLOCKING = 1, CU_EVENT_DISABL
   X(cuDeviceTotalMem_v2, (size_t *bytes, int dev)) \
   X(cuDevicePrimaryCtxRetain, (void **ctx, int dev)) \
   X(cuDevicePrimaryCtxRelease_v2, (int dev)) \
-  X(cuCtxSetCurrent, (void *ctx)) \
+  X(cuCtxPushCurrent_v2, (void *ctx)) \
+  X(cuCtxPopCurrent_v2, (void **ctx)) \
   X(cuMemAlloc_v2, (CuPtr * p, size_t n)) \
   X(cuMemFree_v2, (CuPtr p)) \
   X(cuMemHostAlloc, (void **p, size_t n, unsigned flags)) \
