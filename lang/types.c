@@ -387,23 +387,35 @@ void sig_begin(Elab *E, Sig *s, const Env *env, const char *fname) {
 
 /* ---- sizes of what is made, not matched ------------------------------------------------------------------------- */
 
+/* `name` may be bound to something that is no integer: a network's input, given to a layer in place of its size. */
+static void unknown_size(Elab *E, const Sig *s, const Ast *e, const char *name, const char *what) {
+  Diag *g = diag_add(E->d, N_UNKNOWN, e->span, "unknown size `%s` of `%s`", name, what);
+  const Env *bound = e->kind == AST_NAME ? env_find(s->env, e->name) : NULL;
+  bool tensor = bound && bound->v->kind == V_TENSOR;
+  if (tensor)
+    diag_help(E->d, g,
+              "`%s` is given %s: layers are made of sizes and then applied to their input, as in x |> Dense(_, 10)",
+              name, v_type_text(E, bound->v));
+  else
+    diag_help(E->d, g, "sizes are made of numbers, the model's arguments and its members above");
+  elab_fail(E, g);
+}
+
 int sig_shape(Elab *E, Sig *s, Ast *type, const char *what, Dim *dim) {
   if (type->nkid > TG_MAX_RANK) diag_fail(E->d, S_RANK, type->span, "%d axes; %d is the most", type->nkid, TG_MAX_RANK);
   for (int k = 0; k < type->nkid; k++) {
     Ast *e = type->kid[k];
     if (e->kind == AST_ELLIPSIS) diag_fail(E->d, T_TYPE, e->span, "`%s` needs all its sizes: `...` has none", what);
     Linear d = dim_eval(E, s, e);
-    if (!d.ok || d.var) {
-      Diag *g = diag_add(E->d, N_UNKNOWN, e->span, "unknown size `%s` of `%s`", d.var ? d.var : expr_text(E, e), what);
-      diag_help(E->d, g, "sizes are made of numbers, the model's arguments and its members above");
-      elab_fail(E, g);
-    }
+    if (!d.ok || d.var) { unknown_size(E, s, e, d.var ? d.var : expr_text(E, e), what); }
     if (d.c < 0) {
-      Diag *g = diag_add(E->d, S_NEGATIVE, e->span, "axis %d of `%s` would have the size %lld", k, what, (long long)d.c);
+      Diag *g =
+          diag_add(E->d, S_NEGATIVE, e->span, "axis %d of `%s` would have the size %lld", k, what, (long long)d.c);
       note_variables(E, s, g, e);
       elab_fail(E, g);
     }
-    dim[k] = (Dim){.n = d.c, .from = origin_new(E, d.from, e->span, "%lld is axis %d of `%s`", (long long)d.c, k, what)};
+    dim[k] =
+        (Dim){.n = d.c, .from = origin_new(E, d.from, e->span, "%lld is axis %d of `%s`", (long long)d.c, k, what)};
   }
   return type->nkid;
 }
