@@ -122,6 +122,10 @@ static bool side_matrix(const MmaPlan *p, const Operand *o, GemmSide *s) {
   if (!operand_matrix(o, &ip, &ik) || (ip != 1 && ik != 1)) return false;
   s->by_k = ip == 1;
   s->at = (GemmPlace){.arg = o->buf->arg, .esize = dt_bytes(o->from), .base = o->at.c, .ld = ip == 1 ? ik : ip};
+  if (o->row) {
+    s->at.row = o->row->arg;
+    s->at.row_step = o->row_step;
+  }
   for (int d = 0; d < p->nloop; d++) s->at.step[d] = o->at.coef[p->loop[d]];
   return true;
 }

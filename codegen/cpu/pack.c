@@ -355,6 +355,10 @@ void pack_build(LLVMModuleRef m, const char *name, const Operand *o, DType acc, 
   p.dst = LLVMGetParam(r->fn, 6);
   LV table = ir_load(r, r->ptr, ir_gep(r, r->i8, args, ir_num(r, offsetof(KernelArgs, ptr))), 8);
   p.buf = ir_load(r, r->ptr, ir_gep(r, r->ptr, table, ir_num(r, o->buf->arg)), 8);
+  if (o->row) {
+    LV row = ir_load(r, r->i64, ir_load(r, r->ptr, ir_gep(r, r->ptr, table, ir_num(r, o->row->arg)), 8), 8);
+    p.buf = ir_gep(r, ir_type(r, o->from), p.buf, ir_mul(r, row, o->row_step));
+  }
   for (int d = 0; d < nloop; d++) p.it[loop_iter[d]] = ir_load(r, r->i64, ir_gep(r, r->i64, p.loop, ir_num(r, d)), 8);
   int64_t along_p = run_length(o, innermost(o->np, o->p), p.w), along_k = run_length(o, innermost(o->nk, o->kk), p.w);
   if (o->nk && along_k * 2 > along_p * 3)

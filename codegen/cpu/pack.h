@@ -28,8 +28,10 @@ typedef struct Operand {
   int np, nk, p[CONTRACT_MAX_ITER], kk[CONTRACT_MAX_ITER]; /* outermost first; flat index = row-major over them */
   bool plain;                                              /* a load with affine subscripts: the rest is set */
   const KBuf *buf;
-  DType from; /* dtype in memory */
-  Lin at;     /* element offset into buf */
+  DType from;      /* dtype in memory */
+  Lin at;          /* element offset into buf, */
+  const KBuf *row; /* plus this i64 scalar (a loop's counter) times row_step; NULL: none */
+  int64_t row_step;
   int ncond;
   Cond cond[PACK_MAX_COND]; /* all must hold, else 0 */
 } Operand;

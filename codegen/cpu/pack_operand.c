@@ -3,13 +3,30 @@
 #include "graph/affine.h"
 #include <string.h>
 
-/* Offset of a load's element in its buffer, in elements. False when a subscript is not affine. */
-static bool load_lin(Graph *g, const KBuf *b, Expr *load, int niter, Lin *out) {
+/* An i64 scalar in memory: the counter of the loop around a kernel. */
+static const KBuf *scalar_of(const Kernel *k, const Expr *e) {
+  if (e->kind != EX_LOAD || e->n || e->mask || e->dtype != DT_I64) return NULL;
+  const KBuf *b = kernel_buf(k, e->node);
+  return b && b->space == SP_GLOBAL && !b->out ? b : NULL;
+}
+
+/* Offset of a load's element in its buffer, in elements; one subscript may be a scalar in memory alone (a row of a
+ * stack). False when a subscript is neither. */
+static bool load_lin(Graph *g, const Kernel *k, const KBuf *b, Expr *load, int niter, Lin *out, const KBuf **row,
+                     int64_t *row_step) {
   memset(out, 0, sizeof *out);
+  *row = NULL;
+  *row_step = 0;
   for (int d = 0; d < load->n; d++) {
     Lin l = {0};
     Expr *rest;
-    if (!ex_affine(g, load->arg[d], niter, l.coef, &l.c, &rest)) return false;
+    if (!ex_affine(g, load->arg[d], niter, l.coef, &l.c, &rest)) {
+      const KBuf *s = rest == load->arg[d] ? scalar_of(k, rest) : NULL;
+      if (!s || *row) return false;
+      *row = s;
+      *row_step = b->stride[d];
+      continue;
+    }
     out->c += l.c * b->stride[d];
     for (int k = 0; k < niter; k++) out->coef[k] += l.coef[k] * b->stride[d];
   }
@@ -93,7 +110,9 @@ static bool walks_as_one(Graph *g, const Operand *o, Expr *e, int a, int b) {
     if (!buf || buf->space != SP_GLOBAL || e->checked) return false;
     if (e->mask && (ex_uses_iter(e->mask, a) || ex_uses_iter(e->mask, b))) return false;
     Lin l;
-    return load_lin(g, buf, e, o->niter, &l) && l.coef[a] == l.coef[b] * o->ext[b];
+    const KBuf *row;
+    int64_t step;
+    return load_lin(g, o->k, buf, e, o->niter, &l, &row, &step) && l.coef[a] == l.coef[b] * o->ext[b];
   }
   for (int i = 0; i < e->n; i++)
     if (!walks_as_one(g, o, e->arg[i], a, b)) return false;
@@ -188,7 +207,7 @@ void operand_make(Graph *g, const Kernel *k, Expr *e, int niter, const int64_t *
   if (load->kind != EX_LOAD || load->checked) return;
   out->buf = kernel_buf(k, load->node);
   if (!out->buf || out->buf->space != SP_GLOBAL) return;
-  if (!load_lin(g, out->buf, load, niter, &out->at)) return;
+  if (!load_lin(g, k, out->buf, load, niter, &out->at, &out->row, &out->row_step)) return;
   if (load->mask && !add_cond(g, out, load->mask)) return;
   out->from = load->dtype;
   out->plain = true;

@@ -58,7 +58,7 @@ typedef struct Mat {
 } Mat;
 
 static char *place(const Gemm *g, const GemmPlace *p, void *const *ptr, const int64_t *loop) {
-  int64_t off = p->base;
+  int64_t off = p->base + (p->row_step ? *(const int64_t *)ptr[p->row] * p->row_step : 0);
   for (int d = 0; d < g->nloop; d++) off += loop[d] * p->step[d];
   return (char *)ptr[p->arg] + off * p->esize;
 }

@@ -28,10 +28,11 @@ typedef void (*GemmPackMatrix)(const void *base, int64_t ld, int64_t np, int64_t
 typedef void (*GemmEpilogue)(const void *args, const int64_t *loop, int64_t r0, int64_t nr, int64_t v0, int64_t nv,
                              const void *c, int64_t ldc);
 
-/* A matrix inside an argument: element (loop, i, j) at ptr[arg] + esize * (base + sum loop[d] * step[d] + i * ld + j).
- */
+/* A matrix inside an argument: element (loop, i, j) at ptr[arg] + esize * (base + sum loop[d] * step[d] + i * ld + j),
+ * and, when row_step is not 0, row_step * the i64 at ptr[row] further. */
 typedef struct GemmPlace {
-  int arg, esize;
+  int arg, esize, row;
+  int64_t row_step;
   int64_t base, ld, step[GEMM_MAX_LOOP];
 } GemmPlace;
 
