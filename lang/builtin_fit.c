@@ -3,6 +3,7 @@
 #include "lang/builtin.h"
 #include "lang/loop.h"
 #include "lang/model.h"
+#include "lang/session.h"
 #include <string.h>
 
 /* ---- calls by field ----------------------------------------------------------------------------------------------
@@ -321,13 +322,18 @@ static Value *b_merge_rows(Elab *E, const Builtin *self, Call *c, Value **b) {
 /* ---- effects of a step -------------------------------------------------------------------------------------------
  */
 
-static Node *effect_node(Elab *E, const char *native, int nattr, const Attr *attr, int narg, Node *const *arg, int nres,
+static Node *native_node(Elab *E, const char *native, int nattr, const Attr *attr, int narg, Node *const *arg, int nres,
                          const TensorType *res, Span at) {
   const Native *fn = natives_find(E->natives, native);
   if (!fn) bug("no native `%s`", native);
-  effect_allowed(E, "training", user_span(E, at));
   E->g->span = user_span(E, at);
-  Node *n = nd_call(E->g, fn, nattr, attr, narg, arg, nres, res);
+  return nd_call(E->g, fn, nattr, attr, narg, arg, nres, res);
+}
+
+static Node *effect_node(Elab *E, const char *native, int nattr, const Attr *attr, int narg, Node *const *arg, int nres,
+                         const TensorType *res, Span at) {
+  effect_allowed(E, "training", user_span(E, at));
+  Node *n = native_node(E, native, nattr, attr, narg, arg, nres, res, at);
   if (!E->trial) vec_push(E->a, &E->effect, n);
   return n;
 }
@@ -409,6 +415,24 @@ static Value *b_end(Elab *E, const Builtin *self, Call *c, Value **b) {
   return v_none(E);
 }
 
+/* _untrained(): is fit to give its net as it is? */
+static Value *b_untrained(Elab *E, const Builtin *self, Call *c, Value **b) { return v_bool(E, E->session->opt.no_fit); }
+
+/* _unfitted(history): of the same types, with the values of a fit that was left out. */
+static Value *b_unfitted(Elab *E, const Builtin *self, Call *c, Value **b) {
+  Value **leaf;
+  int n = v_leaves(E, b[0], &leaf);
+  TensorType *type = arena_array(E->a, TensorType, n);
+  for (int k = 0; k < n; k++) {
+    int64_t *dim = arena_array(E->a, int64_t, leaf[k]->t.rank);
+    for (int d = 0; d < leaf[k]->t.rank; d++) dim[d] = leaf[k]->t.dim[d].n;
+    type[k] = (TensorType){DT_F32, leaf[k]->t.rank, dim};
+  }
+  Node *call = native_node(E, "fit_unfitted", 0, NULL, 0, NULL, n, type, c->span);
+  for (int k = 0; k < n; k++) leaf[k] = v_node(E, nd_get(E->g, call, k));
+  return v_with_leaves(E, b[0], leaf);
+}
+
 const Builtin builtins_fit[] = {{"_with_fields", "f, net, row, what", b_with_fields, "", 0},
                                 {"_metrics", "metrics, net, row", b_metrics, "", 0},
                                 {"_metric_zeros", "metrics, net, data", b_metric_zeros, "", 0},
@@ -417,6 +441,8 @@ const Builtin builtins_fit[] = {{"_with_fields", "f, net, row, what", b_with_fie
                                 {"_rows", "batch", b_rows, "", 0},
                                 {"_from", "data, k", b_from, "", 0},
                                 {"_endless", "data", b_endless, "", 0},
+                                {"_untrained", "", b_untrained, "", 0},
+                                {"_unfitted", "history", b_unfitted, "", 0},
                                 {"_shape_of", "data", b_shape_of, "", 0},
                                 {"_is", "v, kind", b_is, "", 0},
                                 {"_fail", "message, help=", b_fail, "", 0},

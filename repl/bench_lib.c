@@ -1,5 +1,5 @@
-/* `tg bench libNAME.so`: latency of a library's functions by batch size. It knows of the library what any caller does: the
- * manifest inside it, and the functions NAME_create, NAME_manifest and NAME_EXPORT_dl. */
+/* `tg bench libNAME.so`: latency of a library's functions by batch size. It knows of the library what any caller does:
+ * the manifest inside it, and the functions NAME_create, NAME_manifest and NAME_EXPORT_dl. */
 #include "build.h"
 #include "timing.h"
 #include "codegen/rt/lib.h"
@@ -25,11 +25,13 @@ typedef struct Function {
   const char *name;
   double flops;
   List in, out;
+  VEC(int64_t) blocks; /* the plans' numbers of rows */
+  bool listed;         /* no others can be called */
 } Function;
 typedef int (*DlFn)(void *c, const DLTensor *const *in, int nin, const DLTensor *const *out, int nout);
 
-
-/* ---- The manifest -------------------------------------------------------------------------------------------------- */
+/* ---- The manifest --------------------------------------------------------------------------------------------------
+ */
 static bool read_tensor(Json *j, Arena *a, Described *t) {
   const char *key, *s;
   bool first = true, ok = json_take(j, '{');
@@ -68,6 +70,16 @@ static bool read_list(Json *j, Arena *a, List *l) {
   return ok;
 }
 
+static bool read_blocks(Json *j, Arena *a, Function *f) {
+  bool first = true, ok = json_take(j, '[');
+  while (ok && json_more(j, ']', &first, &ok)) {
+    int64_t n;
+    ok = json_count(j, &n);
+    if (ok) vec_push(a, &f->blocks, n);
+  }
+  return ok;
+}
+
 static bool read_function(Json *j, Arena *a, Function *f) {
   const char *key;
   bool first = true, ok = json_take(j, '{');
@@ -79,7 +91,11 @@ static bool read_function(Json *j, Arena *a, Function *f) {
     else if (ok && !strcmp(key, "flops")) {
       ok = json_count(j, &n);
       f->flops = ok ? (double)n : 0;
-    } else if (ok && !strcmp(key, "inputs"))
+    } else if (ok && !strcmp(key, "blocks"))
+      ok = read_blocks(j, a, f);
+    else if (ok && !strcmp(key, "listed"))
+      f->listed = ok = json_skip(j, a); /* it stands there when it is true */
+    else if (ok && !strcmp(key, "inputs"))
       ok = read_list(j, a, &f->in);
     else if (ok && !strcmp(key, "outputs"))
       ok = read_list(j, a, &f->out);
@@ -96,7 +112,8 @@ static bool read_manifest(Arena *a, const char *text, Functions *out) {
   bool first = true, ok = json_take(&j, '{');
   while (ok && json_more(&j, '}', &first, &ok)) {
     ok = json_string(&j, a, &key, NULL) && json_take(&j, ':');
-    if (ok && strcmp(key, "exports")) ok = json_skip(&j, a);
+    if (ok && strcmp(key, "exports"))
+      ok = json_skip(&j, a);
     else if (ok) {
       bool one = true;
       ok = json_take(&j, '[');
@@ -110,7 +127,8 @@ static bool read_manifest(Arena *a, const char *text, Functions *out) {
   return ok;
 }
 
-/* ---- Timing -------------------------------------------------------------------------------------------------------- */
+/* ---- Timing --------------------------------------------------------------------------------------------------------
+ */
 static DLDataType dl_type(DType t) {
   static const uint8_t code[] = {6, 1, 0, 0, 0, 0, 2, 4, 2, 2};
   return (DLDataType){code[t], (uint8_t)(8 * dt_bytes(t)), 1};
@@ -139,7 +157,8 @@ static int time_rows(FILE *out, DlFn fn, void *context, const Function *f, int64
   DLTensor *t = arena_array(a, DLTensor, f->in.n + f->out.n);
   const DLTensor **at = arena_array(a, const DLTensor *, f->in.n + f->out.n);
   double *s = arena_array(a, double, MAX_RUNS);
-  bool made = make_tensors(a, &f->in, rows, true, t, at) && make_tensors(a, &f->out, rows, false, t + f->in.n, at + f->in.n);
+  bool made =
+      make_tensors(a, &f->in, rows, true, t, at) && make_tensors(a, &f->out, rows, false, t + f->in.n, at + f->in.n);
   int n = 0, status = made ? fn(context, at, f->in.n, at + f->in.n, f->out.n) : RT_NO_MEMORY;
   double start = rt_seconds();
   while (!status && n < MAX_RUNS && (n < MIN_RUNS || rt_seconds() - start < budget)) {
@@ -154,8 +173,8 @@ static int time_rows(FILE *out, DlFn fn, void *context, const Function *f, int64
       fprintf(out, "%-20s %6lld", f->name, (long long)rows);
     else
       fprintf(out, "%-20s %6s", f->name, "");
-    fprintf(out, " %10.1f %10.1f %10.1f %12.0f %9.2f\n", p50 * 1e6, s[n * 9 / 10] * 1e6, s[n * 99 / 100] * 1e6, (double)rows / p50,
-            f->flops * (double)rows / p50 * 1e-9);
+    fprintf(out, " %10.1f %10.1f %10.1f %12.0f %9.2f\n", p50 * 1e6, s[n * 9 / 10] * 1e6, s[n * 99 / 100] * 1e6,
+            (double)rows / p50, f->flops * (double)rows / p50 * 1e-9);
     fflush(out);
   }
   for (int i = 0; i < f->in.n + f->out.n; i++) free(t[i].data);
@@ -168,7 +187,9 @@ typedef struct Library {
   const char *name;
   Arena *a;
 } Library;
-static void *symbol(const Library *l, const char *what) { return dlsym(l->so, arena_printf(l->a, "%s_%s", l->name, what)); }
+static void *symbol(const Library *l, const char *what) {
+  return dlsym(l->so, arena_printf(l->a, "%s_%s", l->name, what));
+}
 
 static int bench_library(const HostOptions *o, Library *l) {
   const char *(*manifest)(void) = (const char *(*)(void))(uintptr_t)symbol(l, "manifest");
@@ -187,12 +208,15 @@ static int bench_library(const HostOptions *o, Library *l) {
     return EXIT_RUN;
   }
   FILE *out = o->out ? o->out : stdout;
-  fprintf(out, "%-20s %6s %10s %10s %10s %12s %9s\n", "function", "rows", "p50 us", "p90 us", "p99 us", "rows/s", "GFLOP/s");
+  fprintf(out, "%-20s %6s %10s %10s %10s %12s %9s\n", "function", "rows", "p50 us", "p90 us", "p99 us", "rows/s",
+          "GFLOP/s");
   for (int i = 0; i < f.n && !status; i++) {
     bool batched = false;
+    const int64_t *rows = f.at[i].listed ? f.at[i].blocks.at : batch_rows;
     DlFn fn = (DlFn)(uintptr_t)symbol(l, arena_printf(l->a, "%s_dl", f.at[i].name));
     for (int k = 0; k < f.at[i].in.n; k++) batched |= f.at[i].in.at[k].batched;
-    for (int k = 0; k < (batched ? ROWS_END : 1) && fn && !status; k++) status = time_rows(out, fn, context, &f.at[i], batch_rows[k], batched);
+    for (int k = 0; k < (!batched ? 1 : f.at[i].listed ? f.at[i].blocks.n : ROWS_END) && fn && !status; k++)
+      status = time_rows(out, fn, context, &f.at[i], rows[k], batched);
     if (status) fprintf(stderr, "tg: %s: %s\n", f.at[i].name, text(status));
   }
   destroy(context);
@@ -208,7 +232,8 @@ int bench_lib(const HostOptions *o, const char *path) {
   Arena *a = arena_new();
   const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
   if (!strncmp(base, "lib", 3)) base += 3;
-  Library l = {dlopen(slash ? path : arena_printf(a, "./%s", path), RTLD_NOW | RTLD_LOCAL), arena_strndup(a, base, strlen(base) - 3), a};
+  Library l = {dlopen(slash ? path : arena_printf(a, "./%s", path), RTLD_NOW | RTLD_LOCAL),
+               arena_strndup(a, base, strlen(base) - 3), a};
   int code = EXIT_USAGE;
   if (!l.so)
     fprintf(stderr, "tg: %s\n", dlerror());

@@ -196,7 +196,9 @@ static int cmd_check(const HostOptions *o, Line *l) {
     if (!text) return EXIT_USAGE;
     Host *h = host_new(o);
     Region unit;
-    if (!session_unit(h->session, diag_source(h->diags, l->file[i], text, len), UNIT_SCRIPT, &unit)) code = EXIT_COMPILE;
+    bool ok = session_unit(h->session, diag_source(h->diags, l->file[i], text, len), UNIT_SCRIPT, &unit);
+    int mistakes = ok ? build_check(h, l->file[i], value_of(l, "batch")) : EXIT_COMPILE;
+    if (mistakes) code = mistakes;
     host_report(h);
     host_free(h);
     free(text);
@@ -254,7 +256,7 @@ static int cmd_explain(const char *code) {
 
 static int cmd_build(Line *l, const HostOptions *ho) {
   const char *emit = value_of(l, "emit"), *target = value_of(l, "target");
-  BuildOptions o = {value_of(l, "output"), emit ? emit : "so", target ? target : "native", value_of(l, "weights"), value_of(l, "batch"), value_of(l, "python") != NULL};
+  BuildOptions o = {value_of(l, "output"), emit ? emit : "so", target ? target : "native", value_of(l, "weights"), value_of(l, "batch"), value_of(l, "python") != NULL, value_of(l, "no-fit") != NULL};
   static const char *const emits[] = {"so", "obj", "llvm", "asm", "dot"};
   bool known = false;
   for (int i = 0; i < 5; i++) known |= !strcmp(o.emit, emits[i]);
@@ -289,10 +291,12 @@ static int dispatch(Line *l) {
   const char *c = l->command ? l->command : "run";
   if (!strcmp(c, "devices")) return devices_run(stdout), EXIT_OK;
   if (!strcmp(c, "test")) return test_run(&o, l->nfile, l->file);
+  if (!strcmp(c, "doc") && !l->nfile) return doc_run(&o, NULL);
   if (!l->nfile) return usage("a file is missing after", c);
   if (!strcmp(c, "check")) return cmd_check(&o, l);
   if (!strcmp(c, "fmt")) return cmd_fmt(&o, l);
   if (l->nfile > 1) return usage("one argument is enough:", l->file[1]);
+  if (!strcmp(c, "doc")) return doc_run(&o, l->file[0]);
   if (!strcmp(c, "explain")) return cmd_explain(l->file[0]);
   if (!strcmp(c, "inspect")) return inspect_run(l->file[0]);
   if (!strcmp(c, "build")) return cmd_build(l, &o);

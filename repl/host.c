@@ -149,7 +149,7 @@ Host *host_new(const HostOptions *o) {
   Hooks *hooks = arena_copy(arena, &template, sizeof template);
   hooks->ctx = h, hooks->data = h->nh.data = data_table_new(&host_interrupt);
   SessionOptions so = {.hooks = hooks, .natives = &h->natives, .diags = h->diags, .arena = arena, .narg = o->narg, .arg = o->arg,
-                      .interrupt = &host_interrupt, .inner = o->inner};
+                      .interrupt = &host_interrupt, .inner = o->inner, .no_fit = o->no_fit};
   h->session = session_new(&so);
   return h;
 }

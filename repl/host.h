@@ -27,6 +27,7 @@ typedef struct HostOptions {
   bool dump[PASS_COUNT];
   PassId stop;              /* PASS_COUNT: run */
   bool stats, profile, color;
+  bool no_fit;              /* fit gives its net as it is */
   bool inner;               /* the units are examples of the library itself */
   int narg;                 /* words of --NAME value pairs of scripts: two a pair */
   const char *const *arg;

@@ -33,6 +33,7 @@ typedef struct AotExport {
   int nnext;            /* states that change: values that the regions give after the results */
   const int *next;      /* which */
   int nvariant;         /* by ascending rows */
+  bool listed;          /* rows meet: no other numbers of them than the variants' */
   AotVariant *variant;
   const AotGolden *golden; /* NULL: none */
   double flops, bytes;  /* of a call, a row when batched: floating-point operations; tensors and constants read and written */
@@ -81,7 +82,7 @@ bool aot_emit(const AotLibrary *l, Graph *g, const Diags *d, const char *target,
 
 /* Does row b of every result depend on row b of the batched inputs alone? *why is a phrase when not, *at its place. */
 typedef struct RowsAnswer { const char *why; Span at; } RowsAnswer;
-bool rows_independent(Arena *a, const Region *r, int nin, Node *const *in, const bool *batched, int64_t batch, bool *out_batched, RowsAnswer *no);
+bool rows_independent(Arena *a, Graph *g, const Region *r, int nin, Node *const *in, const bool *batched, int64_t batch, bool *out_batched, RowsAnswer *no);
 /* Are the regions the same but for extents that are multiples of their batches? */
 bool rows_same_program(Arena *a, const Region *x, int64_t bx, const Region *y, int64_t by);
 

@@ -6,13 +6,14 @@
  *   mixed     neither: the answer is no
  *
  * A comprehension is in rows along output iterator i with factor g when i has extent batch * g and every load of a
- * node in rows (axis, f) subscripts that axis so that floor(subscript / f) = floor(i / g), and i is used nowhere else but
- * as i % m with m a divisor of g. So a reduction over the batch, a reversed batch, a row's number used as a value
+ * node in rows (axis, f) subscripts that axis so that floor(subscript / f) = floor(i / g), and i is used nowhere else
+ * but as i % m with m a divisor of g. So a reduction over the batch, a reversed batch, a row's number used as a value
  * (also by random draws) are all refused.
  *
  * Loops: a state in rows stays so in the same axis; it may begin as a fixed value that is the same in all rows. */
 #include "codegen/aot/aot.h"
 #include "codegen/map.h"
+#include "graph/affine.h"
 #include <string.h>
 
 typedef enum { R_FIXED, R_ROWS, R_MIXED } Kind;
@@ -25,8 +26,9 @@ typedef struct Answer {
 
 typedef struct Rows {
   Arena *a;
+  Graph *g;
   int64_t batch;
-  NumMap of;        /* node -> answer */
+  NumMap of; /* node -> answer */
   VEC(Answer) answer;
   RowsAnswer *no;
 } Rows;
@@ -50,7 +52,8 @@ static void set_answer(Rows *r, const Node *n, Answer a) {
   nummap_put(&r->of, n, r->answer.n - 1);
 }
 
-/* ---- Subscripts ------------------------------------------------------------------------------------------------------- */
+/* ---- Subscripts
+ * ------------------------------------------------------------------------------------------------------- */
 typedef struct Space {
   Rows *r;
   const Comp *c;
@@ -59,38 +62,6 @@ typedef struct Space {
   const char *why;
   VEC(Expr *) row; /* subscripts that were proved to be in the row: uses of the iterator inside them are fine */
 } Space;
-
-/* Interval of an expression over the iterators' extents; false: unknown. */
-static bool range_of(const Comp *c, const Expr *e, int64_t *lo, int64_t *hi) {
-  int64_t a, b;
-  switch (e->kind) {
-  case EX_CONST:
-    *lo = *hi = e->num.i;
-    return !dt_is_float((DType)e->dtype);
-  case EX_ITER:
-    *lo = 0, *hi = c->extent[e->num.i] - 1;
-    return *hi >= 0;
-  case EX_LIN:
-    *lo = *hi = e->num.i;
-    for (int k = 0; k < e->n; k++) {
-      int64_t x, y;
-      if (!range_of(c, e->arg[k], &a, &b) || __builtin_mul_overflow(a, e->coef[k], &x) || __builtin_mul_overflow(b, e->coef[k], &y) ||
-          __builtin_add_overflow(*lo, x < y ? x : y, lo) || __builtin_add_overflow(*hi, x < y ? y : x, hi))
-        return false;
-    }
-    return true;
-  case EX_OP:
-    if (e->arg[0]->kind == EX_ITER && (e->op == OP_MOD || e->op == OP_FLOORDIV) && e->arg[1]->kind == EX_CONST && e->arg[1]->num.i > 0) {
-      int64_t m = e->arg[1]->num.i, n = c->extent[e->arg[0]->num.i];
-      *lo = 0;
-      *hi = e->op == OP_MOD ? (n < m ? n : m) - 1 : (n - 1) / m;
-      return n > 0;
-    }
-    return false;
-  default:
-    return false;
-  }
-}
 
 /* The iterator and divisor of an atom i or i // m. */
 static bool batch_atom(const Space *s, const Expr *e, int *iter, int64_t *div) {
@@ -113,8 +84,22 @@ static bool agree(Space *s, int iter, int64_t factor) {
   return true;
 }
 
-/* floor(e / f) = floor(i / g) for an iterator i of extent batch * g: e = coef * (i // m) + rest with 0 <= rest < coef, and
- * either m = 1 and g = f / coef, or coef = f and g = m. */
+/* The interval of e without its term k, over the comprehension's extents. */
+static Interval rest_interval(const Space *s, const Expr *e, int k) {
+  Arena *a = s->r->a;
+  const Comp *c = s->c;
+  int niter = c->nout + c->nred, n = 0;
+  int64_t *coef = arena_array(a, int64_t, e->n);
+  Expr **atom = arena_array(a, Expr *, e->n);
+  Interval *iter = arena_array(a, Interval, niter);
+  for (int i = 0; i < niter; i++) iter[i] = (Interval){0, c->extent[i] - 1};
+  for (int j = 0; j < e->n; j++)
+    if (j != k) coef[n] = e->coef[j], atom[n++] = e->arg[j];
+  return ex_interval(s->r->g, ex_lin(s->r->g, e->num.i, n, coef, atom), &(Box){.niter = niter, .iter = iter}, NULL);
+}
+
+/* floor(e / f) = floor(i / g) for an iterator i of extent batch * g: e = coef * (i // m) + rest with 0 <= rest < coef,
+ * and either m = 1 and g = f / coef, or coef = f and g = m. */
 static bool row_subscript(Space *s, Expr *e, int64_t f) {
   int iter;
   int64_t m;
@@ -122,17 +107,10 @@ static bool row_subscript(Space *s, Expr *e, int64_t f) {
   if (batch_atom(s, e, &iter, &m)) return m == 1 ? agree(s, iter, f) : f == 1 && agree(s, iter, m);
   if (e->kind != EX_LIN) return false;
   for (int k = 0; k < e->n; k++) {
-    int64_t coef = e->coef[k], lo = e->num.i, hi = e->num.i;
-    bool inside = coef > 0 && f % coef == 0 && batch_atom(s, e->arg[k], &iter, &m) && (m == 1 || coef == f);
-    for (int j = 0; inside && j < e->n; j++) {
-      int64_t a, b;
-      if (j == k) continue;
-      inside = range_of(s->c, e->arg[j], &a, &b);
-      if (!inside) break;
-      lo += e->coef[j] > 0 ? a * e->coef[j] : b * e->coef[j];
-      hi += e->coef[j] > 0 ? b * e->coef[j] : a * e->coef[j];
-    }
-    if (inside && lo >= 0 && hi < coef && agree(s, iter, m == 1 ? f / coef : m)) return true;
+    int64_t coef = e->coef[k];
+    if (coef <= 0 || f % coef || !batch_atom(s, e->arg[k], &iter, &m) || (m != 1 && coef != f)) continue;
+    Interval rest = rest_interval(s, e, k);
+    if (rest.lo >= 0 && rest.hi < coef && agree(s, iter, m == 1 ? f / coef : m)) return true;
   }
   return false;
 }
@@ -146,7 +124,8 @@ static void find_rows(void *ctx, Expr *e) {
     s->why = "a row reads other rows of the batch";
 }
 
-/* ---- Uses of the iterator ----------------------------------------------------------------------------------------------- */
+/* ---- Uses of the iterator
+ * ----------------------------------------------------------------------------------------------- */
 typedef struct Uses {
   Space *s;
   NumMap seen;
@@ -161,13 +140,13 @@ static void uses(Uses *u, Expr *e) {
   }
   if (nummap_get(&u->seen, e) >= 0) return;
   nummap_put(&u->seen, e, 1);
-  if (e->kind == EX_OP && e->op == OP_MOD && e->arg[0]->kind == EX_ITER && e->arg[1]->kind == EX_CONST && e->arg[1]->num.i > 0 &&
-      s->factor % e->arg[1]->num.i == 0)
+  if (e->kind == EX_OP && e->op == OP_MOD && e->arg[0]->kind == EX_ITER && e->arg[1]->kind == EX_CONST &&
+      e->arg[1]->num.i > 0 && s->factor % e->arg[1]->num.i == 0)
     return;
   Answer x = e->kind == EX_LOAD ? answer_of(s->r, e->node) : (Answer){0};
   if (e->kind == EX_LOAD && e->mask) uses(u, e->mask);
   for (int k = 0; k < e->n; k++) {
-    if (e->kind == EX_LOAD && x.kind == R_ROWS && k == x.axis) continue;            /* row_subscript has seen it */
+    if (e->kind == EX_LOAD && x.kind == R_ROWS && k == x.axis) continue;        /* row_subscript has seen it */
     if (e->kind == EX_LOAD && x.kind == R_FIXED && (x.same >> k & 1)) continue; /* any row of it is the same */
     uses(u, e->arg[k]);
   }
@@ -215,7 +194,8 @@ static Answer scatter_rows(Rows *r, const Node *n) {
   if (base.kind == R_MIXED || x.kind == R_MIXED) return mixed(r, n, "it reads such a value");
   for (int d = 0; d < n->rank; d++) ex_visit(n->scatter.idx[d], find_rows, &s);
   if (s.why) return mixed(r, n, s.why);
-  if (s.iter < 0) return base.kind == R_FIXED ? (Answer){.kind = R_FIXED} : mixed(r, n, "fixed places of the batch are changed");
+  if (s.iter < 0)
+    return base.kind == R_FIXED ? (Answer){.kind = R_FIXED} : mixed(r, n, "fixed places of the batch are changed");
   for (int axis = 0; axis < n->rank; axis++) {
     const Expr *e = n->scatter.idx[axis];
     if (e->kind != EX_ITER || e->num.i != s.iter || n->dim[axis] != r->batch * s.factor) continue;
@@ -228,7 +208,8 @@ static Answer scatter_rows(Rows *r, const Node *n) {
   return mixed(r, n, "rows are written to places that depend on other rows");
 }
 
-/* ---- Regions ------------------------------------------------------------------------------------------------------------ */
+/* ---- Regions
+ * ------------------------------------------------------------------------------------------------------------ */
 /* x may stand where like does: the same rows, or a fixed value that is the same in every row. */
 static bool stands_for(Answer x, Answer like) {
   if (x.kind == R_MIXED) return false;
@@ -241,18 +222,21 @@ static bool rows_region(Rows *r, const Region *g);
 
 static Answer loop_rows(Rows *r, const Node *n) {
   const Loop *l = &n->loop;
-  if ((l->trip_node && answer_of(r, l->trip_node).kind != R_FIXED)) return mixed(r, n, "the number of steps depends on the batch");
+  if ((l->trip_node && answer_of(r, l->trip_node).kind != R_FIXED))
+    return mixed(r, n, "the number of steps depends on the batch");
   Answer *state = arena_array(r->a, Answer, l->nstate);
   for (int k = 0; k < l->nstate; k++) state[k] = answer_of(r, l->init[k]);
   bool again = true;
   while (again) { /* a fixed state may turn out to be in rows, or to be the same along fewer axes than it began */
     again = false;
     for (int k = 0; k < l->nstate; k++) set_answer(r, l->param[k], state[k]);
-    if (!rows_region(r, &l->body) || (l->cond && !rows_region(r, &(Region){1, &l->cond, 0, NULL}))) return mixed(r, n, "it reads such a value");
+    if (!rows_region(r, &l->body) || (l->cond && !rows_region(r, &(Region){1, &l->cond, 0, NULL})))
+      return mixed(r, n, "it reads such a value");
     for (int k = 0; k < l->nstate; k++) {
       Answer next = answer_of(r, l->body.out[k]);
       if (state[k].kind == R_FIXED && next.kind == R_ROWS) {
-        if (!stands_for(state[k], next)) return mixed(r, n, "a loop's state begins with values of its own for each row");
+        if (!stands_for(state[k], next))
+          return mixed(r, n, "a loop's state begins with values of its own for each row");
         state[k] = next;
         again = true;
       } else if (state[k].kind == R_FIXED && next.kind == R_FIXED && (state[k].same & ~next.same)) {
@@ -273,9 +257,7 @@ static Answer get_rows(Rows *r, const Node *n) {
   if (answer_of(r, of).kind == R_MIXED) return (Answer){.kind = R_MIXED};
   if (of->kind == ND_LOOP) {
     const Loop *l = &of->loop;
-    if (k < l->nstate) {
-      return answer_of(r, l->param[k]);
-    }
+    if (k < l->nstate) { return answer_of(r, l->param[k]); }
     if (k == l->nstate + l->nstack) return (Answer){.kind = R_FIXED};
     Answer x = answer_of(r, l->body.out[k]);
     if (x.kind == R_ROWS) x.axis++;
@@ -304,12 +286,14 @@ static Answer node_rows(Rows *r, const Node *n) {
     return loop_rows(r, n);
   case ND_COND:
     if (answer_of(r, n->cond.pred).kind != R_FIXED) return mixed(r, n, "a condition looks at the whole batch");
-    return rows_region(r, &n->cond.yes) && rows_region(r, &n->cond.no) ? (Answer){.kind = R_FIXED} : (Answer){.kind = R_MIXED};
+    return rows_region(r, &n->cond.yes) && rows_region(r, &n->cond.no) ? (Answer){.kind = R_FIXED}
+                                                                       : (Answer){.kind = R_MIXED};
   case ND_GET:
     return get_rows(r, n);
   case ND_CALL:
     for (int k = 0; k < n->call.narg; k++)
-      if (answer_of(r, n->call.arg[k]).kind != R_FIXED) return mixed(r, n, "a library routine works on the whole batch");
+      if (answer_of(r, n->call.arg[k]).kind != R_FIXED)
+        return mixed(r, n, "a library routine works on the whole batch");
     return (Answer){.kind = R_FIXED};
   default:
     return answer_of(r, n); /* INPUT, CONST, PARAM */
@@ -326,8 +310,8 @@ static void push(void *ctx, Node *n) {
   if (nummap_get(&w->done, n) < 0) vec_push(w->r->a, &w->stack, n);
 }
 
-/* Nodes of the region in dependency order; what a loop or branch holds inside is walked by itself. Loops are walked again until
- * their states settle. */
+/* Nodes of the region in dependency order; what a loop or branch holds inside is walked by itself. Loops are walked
+ * again until their states settle. */
 static bool rows_region(Rows *r, const Region *g) {
   Walk w = {.r = r, .done = {.arena = r->a}};
   for (int k = 0; k < g->nout; k++) {
@@ -357,8 +341,9 @@ static bool rows_region(Rows *r, const Region *g) {
   return true;
 }
 
-bool rows_independent(Arena *a, const Region *g, int nin, Node *const *in, const bool *batched, int64_t batch, bool *out_batched, RowsAnswer *no) {
-  Rows r = {.a = a, .batch = batch, .of = {.arena = a}, .no = no};
+bool rows_independent(Arena *a, Graph *graph, const Region *g, int nin, Node *const *in, const bool *batched,
+                      int64_t batch, bool *out_batched, RowsAnswer *no) {
+  Rows r = {.a = a, .g = graph, .batch = batch, .of = {.arena = a}, .no = no};
   *no = (RowsAnswer){0};
   for (int i = 0; i < nin; i++)
     if (batched[i]) set_answer(&r, in[i], (Answer){.kind = R_ROWS, .axis = 0, .factor = 1});

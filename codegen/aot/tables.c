@@ -257,7 +257,7 @@ static void put_export(Tables *t, size_t at, const AotExport *e, int nisa, const
   Image *m = &t->image;
   size_t tensor = image_room(m, sizeof(LibTensor) * (size_t)(e->nin + e->nout));
   size_t plans = image_room(m, 8 * (size_t)(nisa * e->nvariant));
-  LibExport x = {.nin = e->nin, .nout = e->nout, .nplan = e->nvariant, .batched = e->batch != NULL, .nnext = e->nnext};
+  LibExport x = {.nin = e->nin, .nout = e->nout, .nplan = e->nvariant, .batched = e->batch != NULL, .nnext = e->nnext, .listed = e->listed};
   memcpy(image_at(m, at), &x, sizeof x);
   image_point(m, FIELD(at, LibExport, name), image_text(m, e->name));
   image_point(m, FIELD(at, LibExport, tensor), tensor);

@@ -54,6 +54,12 @@ static void comment(Out *o, const char *text) {
   }
 }
 
+static const char *listed_rows(Arena *a, const AotExport *e) {
+  char *s = "";
+  for (int i = 0; i < e->nvariant; i++) s = arena_printf(a, "%s%s%lld", s, i ? ", " : "", (long long)e->variant[i].rows);
+  return s;
+}
+
 static void c_export(Out *o, const AotLibrary *l, const AotExport *e) {
   put(o, "\n/* %s\n", e->signature);
   comment(o, e->doc);
@@ -61,6 +67,7 @@ static void c_export(Out *o, const AotLibrary *l, const AotExport *e) {
     const AotTensor *t = i < e->nin ? &e->in[i] : &e->out[i - e->nin];
     put(o, " * %s %s: %s\n", i < e->nin ? "in " : "out", t->name, shape_of(o->a, e, t));
   }
+  if (e->listed) put(o, " * %s is one of %s: rows meet in the results. Other numbers give %s_BAD_SIZE.\n", e->batch, listed_rows(o->a, e), upper(o->a, l->name));
   put(o, " */\nint %s_%s(%s_context *context", l->name, e->name, l->name);
   if (e->batch) put(o, ", int64_t %s", e->batch);
   for (int i = 0; i < e->nin; i++) put(o, ", const %s *%s", c_type(e->in[i].dtype), e->in[i].name);
@@ -194,7 +201,7 @@ static void json_export(Out *o, const AotExport *e) {
   if (e->batch) {
     put(o, ",\n      \"batch\": \"%s\", \"blocks\": [", e->batch);
     for (int i = 0; i < e->nvariant; i++) put(o, "%s%lld", i ? ", " : "", (long long)e->variant[i].rows);
-    put(o, "]");
+    put(o, "]%s", e->listed ? ", \"listed\": true" : "");
   }
   put(o, ",\n      \"flops\": %.0f, \"bytes\": %.0f,\n", e->flops, e->bytes);
   json_tensors(o, e, "inputs", e->nin, e->in);

@@ -1,5 +1,5 @@
 /* Contexts of a library, and calls (lib.h): checks, cutting a batch into plans, copies of what is strided or short. */
-#include "codegen/rt/lib.h"
+#include "codegen/rt/lib_device.h"
 #include "codegen/rt/pool.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -53,8 +53,7 @@ static const LibPlan *plan_at(const LibExport *e, int isa, int i) { return e->pl
 static size_t stage_bytes(const LibExport *e, int isa) {
   int64_t rows = e->batched ? plan_at(e, isa, e->nplan - 1)->rows : 1;
   size_t n = 0;
-  for (int i = 0; i < e->nin + e->nout; i++)
-    n += up(e->tensor[i].bytes * (e->tensor[i].batched ? (size_t)rows : 1));
+  for (int i = 0; i < e->nin + e->nout; i++) n += up(e->tensor[i].bytes * (e->tensor[i].batched ? (size_t)rows : 1));
   return n;
 }
 
@@ -82,6 +81,7 @@ static Layout layout(const Lib *lib, int isa, int lanes) {
     nout = most(nout, (size_t)(e->nout + e->nnext));
   }
   for (int i = 0; i < lib->nstate; i++) state += 2 * up(lib->konst[lib->first_state + i].bytes);
+  if (lib->device) arena = lane = shared = state = 0; /* these are the device's */
   Layout l = {.addr = up(sizeof(LibContext))};
   l.ptr = l.addr + up((nslot + 1) * sizeof(void *));
   l.fault = l.ptr + up((nptr + 1) * sizeof(void *));
@@ -121,24 +121,35 @@ static int find_constants(LibContext *c) {
   return RT_OK;
 }
 
-static void begin_states(LibContext *c) {
-  const LibConst *k = c->lib->konst + c->lib->first_state;
-  for (int i = 0; i < c->lib->nstate; i++)
-    if (k[i].bytes) memcpy(c->state[i], c->konst[c->lib->first_state + i], k[i].bytes);
+int lib_state_copy(LibContext *c, int i, void *to, const void *from) {
+  const LibDevice *d = c->lib->device;
+  size_t bytes = c->lib->konst[c->lib->first_state + i].bytes;
+  if (!bytes) return RT_OK;
+  if (d) return to ? d->op->get(c, to, c->state[i], bytes) : d->op->put(c, c->state[i], from, bytes);
+  memcpy(to ? to : c->state[i], to ? c->state[i] : from, bytes);
+  return RT_OK;
 }
 
-static void place_states(LibContext *c, char *at) {
+static int begin_states(LibContext *c) {
+  int status = RT_OK;
+  for (int i = 0; i < c->lib->nstate && !status; i++)
+    status = lib_state_copy(c, i, NULL, c->konst[c->lib->first_state + i]);
+  return status;
+}
+
+static int place_states(LibContext *c, char *at) {
   size_t n = (size_t)c->lib->nstate;
   c->state = (char **)(void *)at;
   c->spare = c->state + n + 1;
   at += up(2 * (n + 1) * sizeof(void *));
-  for (size_t i = 0; i < n; i++) {
+  int status = c->lib->device ? c->lib->device->op->create(c) : RT_OK;
+  for (size_t i = 0; i < n && !c->lib->device; i++) {
     size_t bytes = up(c->lib->konst[c->lib->first_state + (int)i].bytes);
     c->state[i] = at;
     c->spare[i] = at + bytes;
     at += 2 * bytes;
   }
-  begin_states(c);
+  return status ? status : begin_states(c);
 }
 
 int lib_create(const Lib *lib, const LibOptions *o, LibContext **out) {
@@ -160,7 +171,7 @@ int lib_create(const Lib *lib, const LibOptions *o, LibContext **out) {
   c->arena = m + l.arena, c->lane = m + l.lane, c->shared = m + l.shared, c->stage = m + l.stage;
   c->in = (void **)(void *)(m + l.in), c->out = (void **)(void *)(m + l.out);
   int status = find_constants(c);
-  if (!status) place_states(c, m + l.state);
+  if (!status) status = place_states(c, m + l.state);
   if (!status && op.threads > 1) {
     c->pool_bytes = rt_pool_bytes(op.threads);
     c->pool_memory = op.alloc(op.user, c->pool_bytes, ALIGN);
@@ -183,6 +194,7 @@ void lib_destroy(const Lib *lib, LibContext *c) {
   LibOptions o = c->o;
   if (c->pool) rt_pool_stop(c->pool);
   if (c->pool_memory) o.release(o.user, c->pool_memory, c->pool_bytes);
+  if (lib->device) lib->device->op->destroy(c);
   lib_unmap_weights(c);
   c->lib = NULL;
   o.release(o.user, c, c->bytes);
@@ -237,7 +249,8 @@ static void *input_at(const View *v, int64_t b, int64_t n, int64_t rows) {
     copy_strided(v, b, n, v->stage, 0);
   else if (t->bytes)
     memcpy(v->stage, v->data + (uint64_t)b * t->bytes, (size_t)n * t->bytes);
-  for (int64_t i = n; i < rows && t->bytes; i++) /* rows that are computed for nothing hold what is known to be harmless */
+  for (int64_t i = n; i < rows && t->bytes;
+       i++) /* rows that are computed for nothing hold what is known to be harmless */
     memcpy(v->stage + (uint64_t)i * t->bytes, v->stage + (uint64_t)(n - 1) * t->bytes, t->bytes);
   return v->stage;
 }
@@ -270,7 +283,8 @@ static int run_rows(Call *k, const LibPlan *p, int64_t b, int64_t n) {
   for (int i = 0; i < e->nnext; i++) out[e->nout + i] = c->spare[e->next[i]];
   for (int i = 0; i < e->nin; i++) in[i] = input_at(&k->view[i], b, n, p->rows);
   for (int i = 0; i < e->nout; i++) out[i] = output_at(&k->view[e->nin + i], b, n, p->rows);
-  int status = lib_run_plan(k->c, p, in, out);
+  const LibDevice *d = c->lib->device;
+  int status = d ? d->op->run(c, e, p, in, out) : lib_run_plan(c, p, in, out);
   for (int i = 0; i < e->nout && !status; i++) output_done(&k->view[e->nin + i], b, n, p->rows);
   for (int i = 0; i < e->nnext && !status; i++) {
     char *now = c->state[e->next[i]];
@@ -308,6 +322,12 @@ static int run_batch(Call *k, int64_t rows) {
   return status;
 }
 
+static const LibPlan *listed_plan(const LibContext *c, const LibExport *e, int64_t rows) {
+  for (int i = 0; i < e->nplan; i++)
+    if (plan_at(e, c->isa, i)->rows == rows) return plan_at(e, c->isa, i);
+  return NULL;
+}
+
 static void stage_views(LibContext *c, const LibExport *e, View *view) {
   int64_t rows = e->batched ? plan_at(e, c->isa, e->nplan - 1)->rows : 1;
   char *at = c->stage;
@@ -320,6 +340,7 @@ static void stage_views(LibContext *c, const LibExport *e, View *view) {
 static int run_call(LibContext *c, const LibExport *e, int64_t rows, View *view) {
   stage_views(c, e, view);
   Call k = {c, e, view};
+  if (e->listed) return run_rows(&k, listed_plan(c, e, rows), 0, rows);
   return e->batched ? run_batch(&k, rows) : run_rows(&k, plan_at(e, c->isa, 0), 0, 1);
 }
 
@@ -338,8 +359,7 @@ static int leave(LibContext *c, int status) {
 int lib_reset(const Lib *lib, LibContext *c) {
   int status = enter(lib, c, 0);
   if (status) return status;
-  begin_states(c);
-  return leave(c, RT_OK);
+  return leave(c, begin_states(c));
 }
 
 static int move_state(const Lib *lib, LibContext *c, const char *name, void *to, const void *from) {
@@ -349,8 +369,7 @@ static int move_state(const Lib *lib, LibContext *c, const char *name, void *to,
   while (name && i < lib->nstate && strcmp(k[i].name, name)) i++;
   if (!name || (!to && !from) || i == lib->nstate)
     return leave(c, lib_fail(c, RT_BAD_ARGUMENT, "no state `%s`", name ? name : ""));
-  memcpy(to ? to : c->state[i], to ? c->state[i] : from, k[i].bytes);
-  return leave(c, RT_OK);
+  return leave(c, lib_state_copy(c, i, to, from));
 }
 int lib_get_state(const Lib *lib, LibContext *c, const char *name, void *data) {
   return move_state(lib, c, name, data, NULL);
@@ -359,8 +378,21 @@ int lib_set_state(const Lib *lib, LibContext *c, const char *name, const void *d
   return move_state(lib, c, name, NULL, data);
 }
 
+/* "loss: 7 rows, not 8 or 64" */
+static int fail_listed(LibContext *c, const LibExport *e, int64_t rows) {
+  size_t n = (size_t)snprintf(c->message, sizeof c->message, "%s: %lld rows, not", e->name, (long long)rows);
+  for (int i = 0; i < e->nplan && n < sizeof c->message; i++)
+    n += (size_t)snprintf(c->message + n, sizeof c->message - n, "%s %lld",
+                          i && i == e->nplan - 1 ? " or"
+                          : i                    ? ","
+                                                 : "",
+                          (long long)plan_at(e, c->isa, i)->rows);
+  return RT_BAD_SIZE;
+}
+
 static int check_rows(LibContext *c, const LibExport *e, int64_t rows) {
   if (!e->batched) return RT_OK;
+  if (e->listed && !listed_plan(c, e, rows)) return fail_listed(c, e, rows);
   if (rows < 0) return lib_fail(c, RT_BAD_SIZE, "%s: %lld rows", e->name, (long long)rows);
   for (int i = 0; i < e->nin + e->nout; i++)
     if (e->tensor[i].batched && e->tensor[i].bytes && (uint64_t)rows > (uint64_t)PTRDIFF_MAX / e->tensor[i].bytes)
@@ -397,7 +429,7 @@ int lib_call(const Lib *lib, LibContext *c, int export, int64_t rows, const void
 enum { DL_CPU = 1, DL_INT = 0, DL_UINT = 1, DL_FLOAT = 2, DL_BFLOAT = 4, DL_BOOL = 6 };
 
 static DLDataType dl_type(int dtype, int esize) {
-  static const uint8_t code[] = {DL_BOOL, DL_UINT, DL_INT,    DL_INT,   DL_INT,
+  static const uint8_t code[] = {DL_BOOL, DL_UINT,  DL_INT,    DL_INT,   DL_INT,
                                  DL_INT,  DL_FLOAT, DL_BFLOAT, DL_FLOAT, DL_FLOAT};
   return (DLDataType){code[dtype], (uint8_t)(8 * esize), 1};
 }
@@ -405,7 +437,8 @@ static DLDataType dl_type(int dtype, int esize) {
 /* rows: -1 while not known. */
 static int view_of(LibContext *c, const LibExport *e, const LibTensor *t, const DLTensor *d, int64_t *rows, View *v) {
   if (!d) return lib_fail(c, RT_BAD_ARGUMENT, "%s: %s is null", e->name, t->name);
-  if (d->device.device_type != DL_CPU) return lib_fail(c, RT_BAD_DEVICE, "%s: %s is on another device", e->name, t->name);
+  if (d->device.device_type != DL_CPU)
+    return lib_fail(c, RT_BAD_DEVICE, "%s: %s is on another device", e->name, t->name);
   DLDataType want = dl_type(t->dtype, t->esize);
   if (d->dtype.code != want.code || d->dtype.bits != want.bits || d->dtype.lanes != 1)
     return lib_fail(c, RT_BAD_DTYPE, "%s: %s has DLPack dtype (%d, %d), not (%d, %d)", e->name, t->name, d->dtype.code,

@@ -41,6 +41,7 @@ typedef struct LibKernel {
   const char *const *site; /* places of faults, "file.tg:3:7" */
   int32_t nphase, narg, nsite; /* counts */
   int32_t init, dest;          /* init -2: zeros */
+  int32_t launch, nlaunch, site0, faults; /* on a device (lib_device.h), in place of phases: number, count, number, truth */
 } LibKernel;
 
 typedef struct LibState {
@@ -108,7 +109,7 @@ typedef struct LibExport {
   const LibGolden *golden;
   const int32_t *next;        /* states that outputs nout .. nout + nnext are the next values of */
   int32_t nin, nout, nplan, batched; /* batched: truth */
-  int32_t nnext, unused;
+  int32_t nnext, listed;      /* listed, truth: rows meet, so that no plan stands for other numbers of rows than its own */
 } LibExport;
 
 typedef struct LibConst {
@@ -122,11 +123,13 @@ typedef struct LibConst {
 typedef enum { LW_EMBEDDED, LW_FILE, LW_CALLER } LibWeights;
 typedef enum { LI_ANY, LI_X86_64, LI_X86_64_V3, LI_X86_64_V4 } LibIsa;
 
+struct LibDevice;
 typedef struct Lib {
   const char *name, *manifest;
   const LibExport *export;
   const LibConst *konst;
   const int32_t *isa; /* LibIsa by ascending demand; the last that the machine has is used */
+  const struct LibDevice *device; /* NULL: the processor */
   const char *file;   /* FILE: safetensors, beside the library unless the caller names another */
   int32_t abi, nexport, nconst, nisa, weights;
   int32_t nstate, first_state, unused; /* states begin as constants first_state .. first_state + nstate */
@@ -185,6 +188,7 @@ int lib_call_dlpack(const Lib *lib, LibContext *c, int export, DLManagedTensor *
 
 /* ---- Inside (lib*.c) --------------------------------------------------------------------------------------------- */
 struct RtPool;
+struct LibCuda;
 struct LibContext {
   const Lib *lib;
   LibOptions o;
@@ -202,6 +206,7 @@ struct LibContext {
   const void **konst; /* by constant: where it lies */
   void *map;          /* FILE */
   size_t map_bytes;
+  struct LibCuda *device; /* lib_cuda.c; NULL: the processor */
   char message[256];
 };
 
@@ -209,6 +214,8 @@ struct LibContext {
 int lib_run_plan(LibContext *c, const LibPlan *p, void *const *in, void *const *out);
 int lib_fail(LibContext *c, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int lib_isa_here(int isa); /* truth: this processor has it (lib_isa.c) */
+/* A state's value to `to`, or from `from` where that is NULL. */
+int lib_state_copy(LibContext *c, int i, void *to, const void *from);
 int lib_map_weights(LibContext *c, const char *path);  /* lib_weights.c */
 void lib_unmap_weights(LibContext *c);
 /* Deterministic inputs: floats in [-1, 1), integers and bools 0. */

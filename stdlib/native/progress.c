@@ -2,6 +2,7 @@
 #include "stdlib/native/progress.h"
 #include "codegen/rt/clock.h"
 #include "stdlib/native/host.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -276,10 +277,19 @@ static bool run_finite(void *ctx, int nattr, const Attr *attr, int nin, const Te
   return false;
 }
 
+/* The history of a fit that was left out: nan. A native, so that `tg build` can tell who reads it. */
+static bool run_unfitted(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                         Fault *f) {
+  for (int k = 0; k < nout; k++)
+    for (int64_t i = tensor_count(&out[k]); i-- > 0;) ((float *)out[k].data)[i] = NAN;
+  return true;
+}
+
 const Native progress_natives[PROGRESS_NATIVES] = {
     {.name = "fit_begin", .effect = true, .run = run_begin},
-    {.name = "fit_step", .effect = true, .run = run_step},
-    {.name = "fit_epoch", .effect = true, .run = run_epoch},
+    {.name = "fit_step", .effect = true, .who = RUN_FIRST_TELL, .run = run_step},
+    {.name = "fit_epoch", .effect = true, .who = RUN_FIRST, .run = run_epoch},
     {.name = "fit_end", .effect = true, .run = run_end},
     {.name = "fit_finite", .effect = true, .commit = true, .run = run_finite},
+    {.name = "fit_unfitted", .run = run_unfitted},
 };

@@ -27,6 +27,6 @@ void progress_hide(Progress *p);
 /* A run has ended, well or not. */
 void progress_end_run(Progress *p);
 
-enum { PROGRESS_NATIVES = 5 };
+enum { PROGRESS_NATIVES = 6 };
 extern const Native progress_natives[PROGRESS_NATIVES];
 #endif
