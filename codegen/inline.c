@@ -220,7 +220,8 @@ static void classify(Fusion *f, FNode *x) {
   }
   Inner s = {c->nout + c->nred - 1, 0, false, f->g, c->nout + c->nred};
   ex_visit(c->body, inner_visit, &s);
-  x->order = c->extent[s.iter] >= 16 && (s.stride1 || !s.nload) ? ORD_LANES : ORD_CHAIN;
+  bool samples = c->chunk && c->nred == 1; /* whose number here is no property of the program */
+  x->order = !samples && c->extent[s.iter] >= 16 && (s.stride1 || !s.nload) ? ORD_LANES : ORD_CHAIN;
 }
 
 /* ---- Checks under inlining -----------------------------------------------------------------------------------------

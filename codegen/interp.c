@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { CHUNK = 4096, LANES = 16, ACCS = 4 };
+enum { LANES = 16, ACCS = 4 };
 
 typedef union {
   double f;
@@ -254,12 +254,13 @@ static int64_t product(int n, const int64_t *x) {
 }
 
 static Cell chain(Walk *w, const IStage *s, int first, uint8_t acc) {
-  int64_t total = product(s->s.nred, s->s.extent + s->s.nown);
+  int64_t total = product(s->s.nred, s->s.extent + s->s.nown), per_row, chunk = stage_chunk(&s->s, &per_row);
   uint8_t from = s->ins[s->body].dtype;
   Tree t = {.n = 0};
-  for (int64_t lo = 0; lo < total; lo += CHUNK) {
+  for (int64_t lo = 0, hi; lo < total; lo = hi) {
     Cell a = identity(s->s.op, acc);
-    for (int64_t f = lo; f < total && f < lo + CHUNK; f++) {
+    hi = total - lo < chunk ? total : lo + chunk;
+    for (int64_t f = lo; f < hi; f++) {
       decode(w, first, s->s.nred, s->s.extent + s->s.nown, f);
       run_tape(w, s);
       if (!guarded(w, s)) continue;
@@ -286,16 +287,17 @@ static Cell lanes_end(uint8_t op, uint8_t t, Cell a[ACCS][LANES]) {
 
 static Cell lanes(Walk *w, const IStage *s, int first, uint8_t acc) {
   const int64_t *extent = s->s.extent + s->s.nown;
-  int64_t inner = extent[s->s.nred - 1], total = product(s->s.nred, extent);
-  int64_t chunk = inner >= CHUNK ? CHUNK : inner ? CHUNK / inner * inner : 1;
+  int64_t inner = extent[s->s.nred - 1], total = product(s->s.nred, extent), per_row,
+          chunk = stage_chunk(&s->s, &per_row);
   uint8_t from = s->ins[s->body].dtype;
   Tree t = {.n = 0};
   Cell a[ACCS][LANES];
   int64_t f = 0;
   while (f < total) {
-    int64_t row = f / inner, end = inner >= CHUNK && (row + 1) * inner < f + chunk ? (row + 1) * inner : f + chunk;
+    int64_t end = total - f < chunk ? total : f + chunk, row_end = (f / inner + 1) * inner;
+    if (per_row && row_end < end) end = row_end;
     for (int i = 0; i < ACCS * LANES; i++) a[i / LANES][i % LANES] = identity(s->s.op, acc);
-    for (; f < end && f < total; f++) {
+    for (; f < end; f++) {
       int64_t p = f % inner;
       decode(w, first, s->s.nred, extent, f);
       run_tape(w, s);

@@ -17,6 +17,23 @@ int64_t kernel_points(const Kernel *k) {
   return n;
 }
 
+int64_t stage_chunk(const Stage *s, int64_t *per_row) {
+  int64_t inner = s->nred ? s->extent[s->nown + s->nred - 1] : 1;
+  *per_row = 0;
+  if (s->chunk) return s->chunk;
+  if (s->order != ORD_LANES) return STAGE_CHUNK;
+  if (inner < STAGE_CHUNK) return inner ? STAGE_CHUNK / inner * inner : 1;
+  *per_row = (inner + STAGE_CHUNK - 1) / STAGE_CHUNK;
+  return STAGE_CHUNK;
+}
+
+int64_t stage_chunks(const Stage *s) {
+  int64_t per_row, size = stage_chunk(s, &per_row), total = 1;
+  for (int i = 0; i < s->nred; i++) total *= s->extent[s->nown + i];
+  if (per_row) return total / s->extent[s->nown + s->nred - 1] * per_row;
+  return total / size + (total % size != 0);
+}
+
 /* ---- Walking a kernel's expressions in an order that depends on structure only --------------------------------- */
 
 /* A LIN's atoms are sorted by creation; here iterators come first, by number, so that equal kernels walk equally. */
@@ -191,8 +208,10 @@ static const char *const combine_name[] = {"set", "add", "max", "min"};
 
 static void put_stage(Writer *t, Walk *w, const Kernel *k, const Stage *s, int at) {
   text_put(&t->t, "  stage %d %s", at, stage_name[s->kind]);
-  if (s->kind == ST_REDUCE || s->kind == ST_CONTRACT)
+  if (s->kind == ST_REDUCE || s->kind == ST_CONTRACT) {
     text_put(&t->t, " %s %s%s", red_name((Reduce)s->op), s->order == ORD_LANES ? "lanes" : "chain", s->fma ? " fma" : "");
+    if (s->chunk) text_put(&t->t, " cut %" PRId64, s->chunk);
+  }
   if (s->kind == ST_SCAN)
     text_put(&t->t, " %s%s%s", red_name((Reduce)s->op), s->reverse ? " reverse" : "", s->exclusive ? " exclusive" : "");
   if (s->kind == ST_SCATTER) text_put(&t->t, " %s%s", combine_name[s->how], s->checked ? " checked" : "");

@@ -77,12 +77,17 @@ typedef enum {
  *            a = (a0 + a1) + (a2 + a3) per lane, and the butterfly over 16 lanes: l += l ^ 8, l ^ 4, l ^ 2, l ^ 1
  *            (lower lane on the left: v[l] = v[l] + v[l + 8], ...).
  *
+ * With Stage.chunk (Comp.chunk, graph.h) a chunk is that many flat positions instead: whole rows in ORD_LANES, each
+ * from lane 0, in the same accumulators, also when inner >= 4096. Then extents[0] counts samples and has no say in the
+ * order: a reduction over samples alone is ORD_CHAIN.
+ *
  * Both: every accumulator starts at the identity (sum 0, prod 1, max -inf, min inf; integers: their bounds); where the
  * guard is false the accumulator stays as it is. Chunks, in order, are joined by the aligned pairwise tree: chunk
  * ranges [i * 2^k, (i+1) * 2^k) meet as soon as both halves are there; at the end the leftovers join from the right:
  * ((big, (mid, small))). Integer, bool, any/all/arg reductions may take any order that gives the same value (ARGMAX:
  * first best; nan is best). Accumulator dtype: f32 for f16 and bf16; else the body's. Result cast to the buffer's dtype. */
 typedef enum { ORD_CHAIN, ORD_LANES } RedOrder;
+enum { STAGE_CHUNK = 4096 };
 
 typedef struct Stage {
   uint8_t kind, op;        /* StageKind, Reduce (ST_MAP, ST_SCATTER: RED_NONE) */
@@ -91,6 +96,7 @@ typedef struct Stage {
   bool reverse, exclusive; /* ST_SCAN */
   int nown, nred;
   const int64_t *extent;   /* nown + nred */
+  int64_t chunk;           /* REDUCE, CONTRACT: Comp.chunk; 0: of STAGE_CHUNK, as above */
   Expr *body, *guard;      /* guard: bool or NULL */
   int out;                 /* buffer written */
   /* Where it stores: subscript of dim d of the out buffer. Not SCATTER: dim d is the iterator store[d] (of P or own),
@@ -101,6 +107,11 @@ typedef struct Stage {
   bool checked;            /* SCATTER: subscripts may be out of range: fault; else the planner proved them inside */
   Span span;               /* for the fault of a checked scatter */
 } Stage;
+
+/* Of a reduction: flat positions of a chunk, and chunks of a row where a chunk is part of one (else 0); number of
+ * chunks (0 if there is nothing to reduce). */
+int64_t stage_chunk(const Stage *s, int64_t *per_row);
+int64_t stage_chunks(const Stage *s);
 
 /* A SCATTER kernel has one stage. `by_dest` false: different points of P write different places. `by_dest` true: P is
  * empty and units are ranges of dim 0 of the destination: a lane walks all source points, computes the subscript first

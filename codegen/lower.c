@@ -105,6 +105,7 @@ static void lower_member(Lower *l, FNode *x, Stage *s) {
     s->op = (uint8_t)c->op;
     s->order = x->order;
     s->fma = x->product;
+    s->chunk = c->chunk;
   } else {
     s->kind = ST_MAP;
   }

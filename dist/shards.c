@@ -31,13 +31,15 @@ int join_bytes(JoinType t) {
     T *z = out;                                                                                                        \
     for (int64_t i = 0; i < n; i++) z[i] = (EXPR);                                                                     \
   } while (0)
-#define BEST(T, CMP) LOOP(T, x[i] CMP y[i] || x[i] != x[i] ? x[i] : y[i]) /* nan counts as best */
+#define BEST(T, CMP)                                                                                                   \
+  LOOP(T, x[i] CMP y[i] || x[i] != x[i] ? x[i] : y[i]) /* as scalar.def: nan counts as best, of equal ones the later   \
+                                                        */
 #define ORDERED(T)                                                                                                     \
   do {                                                                                                                 \
     if (op == JOIN_MAX)                                                                                                \
-      BEST(T, >=);                                                                                                     \
+      BEST(T, >);                                                                                                      \
     else                                                                                                               \
-      BEST(T, <=);                                                                                                     \
+      BEST(T, <);                                                                                                      \
   } while (0)
 void join(JoinOp op, JoinType t, int64_t n, const void *a, const void *b, void *out) {
   switch (t) {
@@ -102,4 +104,9 @@ void join_node(JoinOp op, JoinType type, int64_t n, ShardNode at, const void *co
   Tree t = {op, type, n, at.hi - at.lo, leaf, part, scratch};
   const void *v = value_of(&t, at.lo, at.hi, 0, out);
   if (v != out) memcpy(out, v, (size_t)n * (size_t)join_bytes(type));
+}
+
+int64_t shard_share(int64_t n, int r, int nrank, int bytes) {
+  int64_t line = 64 / bytes, lines = (n + line - 1) / line, lo = lines * r / nrank * line;
+  return lo > n ? n : lo;
 }

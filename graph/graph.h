@@ -117,7 +117,7 @@ typedef struct Comp {       /* also the payload of SCAN (nred = 0) and SCATTER (
   Expr *body, *guard;       /* guard: bool or NULL; points where it is false take no part (outputs without reduction: 0). The
                                body may be evaluated there all the same: its loads are inside their tensors, or masked */
   bool reverse, exclusive;  /* SCAN */
-  int64_t chunk;            /* COMP, a float sum or product: see nd_comp_cut. Else 0 */
+  int64_t chunk;            /* COMP, a float sum, prod, max or min: see nd_comp_cut. Else 0 */
 } Comp;
 
 typedef enum { SC_SET, SC_ADD, SC_MAX, SC_MIN } Combine;
@@ -184,8 +184,8 @@ Node *nd_comp(Graph *g, int nout, int nred, const int64_t *extent, Reduce op, Ex
  * them stand here: it is cut at flat positions chunk, 2 * chunk, .. (chunk > 0, a multiple of the product of the other
  * reduction extents, so whole samples), and the parts are joined by the aligned pairwise tree (codegen/kernel.h states
  * the order of each). So the sum of a complete node of that tree has the bits of a comp of its samples alone, with the
- * same chunk. The simplifier leaves its iterators alone. Kept for float sums and products, also when all is one chunk;
- * else order does not matter, and this is nd_comp. */
+ * same chunk. The simplifier leaves its iterators alone. Kept for float sums, products, maxima and minima, also when all
+ * is one chunk; else order does not matter, and this is nd_comp. */
 Node *nd_comp_cut(Graph *g, int nout, int nred, const int64_t *extent, Reduce op, Expr *body, Expr *guard,
                   int64_t chunk);
 Node *nd_scan(Graph *g, int nout, const int64_t *extent, Reduce op, Expr *body, bool reverse, bool exclusive);

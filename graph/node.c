@@ -270,7 +270,8 @@ Node *nd_comp(Graph *g, int nout, int nred, const int64_t *extent, Reduce op, Ex
 
 /* 0 where the order of the reduction does not matter. */
 static int64_t chunk_kept(int nout, int nred, const int64_t *extent, Reduce op, const Expr *body, int64_t chunk) {
-  if (!chunk || (op != RED_SUM && op != RED_PROD) || !dt_is_float((DType)body->dtype)) return 0;
+  bool ordered = op == RED_SUM || op == RED_PROD || op == RED_MAX || op == RED_MIN; /* max(0, -0) is the later one */
+  if (!chunk || !ordered || !dt_is_float((DType)body->dtype)) return 0;
   int64_t row = 1;
   for (int i = nout + 1; i < nout + nred; i++) row *= extent[i];
   if (row == 0) return 0;

@@ -120,7 +120,7 @@ static void check_node(Graph *g, const Node *n) {
     require(n->dtype == (arg ? DT_I64 : (DType)c->body->dtype), "node %u: dtype is not its body's", n->id);
     require((c->op != RED_ANY && c->op != RED_ALL) || n->dtype == DT_BOOL, "node %u: any or all of numbers", n->id);
     require(!c->reverse && !c->exclusive, "node %u: a comp that runs", n->id);
-    require(!c->chunk || (c->chunk > 0 && dt_is_float((DType)n->dtype) && (c->op == RED_SUM || c->op == RED_PROD)),
+    require(!c->chunk || (c->chunk > 0 && dt_is_float((DType)n->dtype) && c->op >= RED_SUM && c->op <= RED_MIN),
             "node %u: a cut where none counts", n->id);
     check_comp(g, n, c, 0, NULL);
     break;

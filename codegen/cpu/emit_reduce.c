@@ -35,7 +35,7 @@ typedef struct Ctx {
   Red red[MAX_RED];
   Axis last; /* innermost axis */
   int nouter;
-  int64_t rows, nchunk;
+  int64_t rows, nchunk, chunk, per_row; /* of the stages, as stage_chunk says */
   bool lanes;
   int at; /* nested rows: axis under way */
 } Ctx;
@@ -287,19 +287,19 @@ static void chunk_row(Em *E, void *ctx, LLVMValueRef *carry) {
 }
 /* Accumulates chunk number `chunk`. */
 static void run_chunk(Em *E, Ctx *c, LLVMValueRef chunk, LLVMValueRef *carry) {
-  int64_t n = c->last.n;
-  if (c->lanes && n >= CHUNK) {
-    LLVMValueRef pieces = em_int(E, (n + CHUNK - 1) / CHUNK);
+  int64_t n = c->last.n, size = c->chunk;
+  if (c->per_row) {
+    LLVMValueRef pieces = em_int(E, c->per_row);
     bind_row(E, c, LLVMBuildUDiv(B, chunk, pieces, ""));
-    LLVMValueRef base = LLVMBuildMul(B, LLVMBuildURem(B, chunk, pieces, ""), em_int(E, CHUNK), "");
-    bool even = n % CHUNK == 0;
-    LLVMValueRef left = even ? NULL : min_of(E, em_int(E, CHUNK), LLVMBuildSub(B, em_int(E, n), base, ""));
-    run_inner(E, c, base, even ? CHUNK : -1, left, carry);
+    LLVMValueRef base = LLVMBuildMul(B, LLVMBuildURem(B, chunk, pieces, ""), em_int(E, size), "");
+    bool even = n % size == 0;
+    LLVMValueRef left = even ? NULL : min_of(E, em_int(E, size), LLVMBuildSub(B, em_int(E, n), base, ""));
+    run_inner(E, c, base, even ? size : -1, left, carry);
     return;
   }
   Rows t = {c, NULL, NULL};
-  if (c->lanes) {
-    int64_t per = CHUNK / n;
+  if (c->rows > 1 && size % n == 0) { /* whole rows */
+    int64_t per = size / n;
     LLVMValueRef row = LLVMBuildMul(B, chunk, em_int(E, per), "");
     bool even = c->rows % per == 0;
     LLVMValueRef left = even ? NULL : min_of(E, em_int(E, per), LLVMBuildSub(B, em_int(E, c->rows), row, ""));
@@ -307,11 +307,11 @@ static void run_chunk(Em *E, Ctx *c, LLVMValueRef chunk, LLVMValueRef *carry) {
     return;
   }
   int64_t total = c->rows * n;
-  t.f0 = LLVMBuildMul(B, chunk, em_int(E, CHUNK), "");
-  t.f1 = min_of(E, LLVMBuildAdd(B, t.f0, em_int(E, CHUNK), ""), em_int(E, total));
+  t.f0 = LLVMBuildMul(B, chunk, em_int(E, size), "");
+  t.f1 = min_of(E, LLVMBuildAdd(B, t.f0, em_int(E, size), ""), em_int(E, total));
   if (c->rows == 1) {
     bind_row(E, c, em_int(E, 0));
-    run_inner(E, c, t.f0, total % CHUNK ? -1 : CHUNK, LLVMBuildSub(B, t.f1, t.f0, ""), carry);
+    run_inner(E, c, t.f0, total % size ? -1 : size, LLVMBuildSub(B, t.f1, t.f0, ""), carry);
     return;
   }
   LLVMValueRef r0 = LLVMBuildUDiv(B, t.f0, em_int(E, n), "");
@@ -507,7 +507,8 @@ static void set_up(Em *E, const Sched *s, const SGroup *g, bool vec, Ctx *c) {
     }
     r->parts = part_base(E, s, g->first + i);
   }
-  c->nchunk = sched_chunks(c->lanes ? ORD_LANES : ORD_CHAIN, c->rows, c->last.n);
+  c->chunk = stage_chunk(c->red[0].st, &c->per_row);
+  c->nchunk = stage_chunks(c->red[0].st);
   for (int i = 0; i < c->nred; i++) {
     int64_t split = (int64_t)s->part_bytes / 2, half = (c->nchunk * 8 * E->width + 63) & ~(int64_t)63;
     LLVMValueRef off = em_int(E, E->split && g->first == 0 ? split : half);

@@ -6,7 +6,7 @@
 #include "codegen/cpu/mma.h"
 #include <string.h>
 
-enum { KB = 512, IN_PLACE_KB = 128, CHUNK = 4096, MIN_RUN = 96 };
+enum { KB = 512, IN_PLACE_KB = 128, MIN_RUN = 96 };
 
 static int64_t up(int64_t n, int64_t d) { return (n + d - 1) / d; }
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -62,7 +62,7 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   if (m->kb > m->K)
     m->kb = max64(m->K, 1);
   else
-    m->kb = up(up(min64(m->K, CHUNK), up(min64(m->K, CHUNK), m->kb)), 4) * 4; /* equal blocks */
+    m->kb = up(up(min64(m->K, m->chunk), up(min64(m->K, m->chunk), m->kb)), 4) * 4; /* equal blocks */
   if (m->in_place && m->R <= 2 * mr)
     m->kb = min64(m->kb, 16); /* V streams once: few rows of k, long in v */
   else if (m->in_place)
@@ -75,7 +75,7 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   rb = min64(rb, up(max64(m->R, 1), mr) * mr);
   vb = min64(vb, up(max64(m->V, 1), m->nr) * m->nr);
   int64_t loops = product(p, p->nloop, p->loop), want = isa->lanes ? min64(4 * isa->lanes, 32) : 16;
-  int64_t whole = loops * up(m->R, rb) * up(m->V, vb), chunks = up(m->K, CHUNK);
+  int64_t whole = loops * up(m->R, rb) * up(m->V, vb), chunks = up(m->K, m->chunk);
   if (chunks > 1 && whole > 0 && whole < want &&
       (double)(loops * m->R) * (double)m->V * (double)chunks * m->esize < 64e6) {
     p->split = true;
@@ -165,7 +165,7 @@ bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p) {
   Gemm *m = &p->gemm;
   m->esize = dt_bytes(c->acc);
   m->acc = c->acc == DT_F32 ? 0 : c->acc == DT_F64 ? 1 : 2;
-  m->chunk = CHUNK;
+  m->chunk = s->chunk ? s->chunk : STAGE_CHUNK;
   m->R = product(p, p->nr, p->r);
   m->V = product(p, p->nv, p->v);
   m->K = c->nK;

@@ -159,13 +159,6 @@ bool sched_ordered(const Stage *s) {
   return (s->kind == ST_REDUCE || s->kind == ST_CONTRACT) && dt_is_float((DType)s->body->dtype) &&
          (s->op == RED_SUM || s->op == RED_PROD || s->op == RED_MAX || s->op == RED_MIN);
 }
-int64_t sched_chunks(RedOrder order, int64_t rows, int64_t inner) {
-  if (rows == 0 || inner == 0) return 1;
-  if (order == ORD_CHAIN) return (rows * inner + CHUNK - 1) / CHUNK;
-  if (inner >= CHUNK) return rows * ((inner + CHUNK - 1) / CHUNK);
-  int64_t r = CHUNK / inner;
-  return (rows + r - 1) / r;
-}
 
 /* ---- groups ------------------------------------------------------------------------------------------------------ */
 static bool is_reduce(const Stage *s) { return s->kind == ST_REDUCE || s->kind == ST_CONTRACT; }
@@ -190,8 +183,8 @@ static void fits_load(void *ctx, Expr *e) {
     }
   }
 }
-/* Can stage j join the loop of the group that starts at `first`? */
-static bool joins(const Kernel *k, int first, int j, RedOrder *order, bool *reduces) {
+/* Can stage j join the loop of the group that starts at `first`? *red: a reduction of the group, so far. */
+static bool joins(const Kernel *k, int first, int j, const Stage **red) {
   const Stage *a = &k->stage[first], *s = &k->stage[j];
   if (s->kind == ST_SCAN || s->kind == ST_SCATTER || a->kind == ST_SCAN || a->kind == ST_SCATTER) return false;
   int n = a->nown + a->nred;
@@ -199,12 +192,12 @@ static bool joins(const Kernel *k, int first, int j, RedOrder *order, bool *redu
   if ((is_reduce(a) && a->nown) || (is_reduce(s) && s->nown)) return false;
   for (int i = 0; i < n; i++)
     if (s->extent[i] != a->extent[i]) return false;
-  if (is_reduce(s) && *reduces && s->order != *order) return false;
+  if (is_reduce(s) && *red && (s->order != (*red)->order || s->chunk != (*red)->chunk)) return false;
   Fits f = {k, s, first, true};
   ex_visit(s->body, fits_load, &f);
   if (s->guard) ex_visit(s->guard, fits_load, &f);
   if (!f.ok) return false;
-  if (is_reduce(s)) *order = (RedOrder)s->order, *reduces = true;
+  if (is_reduce(s)) *red = s;
   return true;
 }
 
@@ -340,11 +333,10 @@ static void make_groups(const Kernel *k, const Use *u, Arena *a, Sched *s) {
   s->group = arena_array(a, SGroup, k->nstage);
   for (int i = 0; i < k->nstage; s->ngroup++) {
     SGroup *g = &s->group[s->ngroup];
-    RedOrder order = (RedOrder)k->stage[i].order;
-    bool reduces = is_reduce(&k->stage[i]);
+    const Stage *first = &k->stage[i], *red = is_reduce(first) ? first : NULL;
     int j = i + 1;
-    while (j < k->nstage && j - i < MAX_RED && joins(k, i, j, &order, &reduces)) j++;
-    const Stage *first = &k->stage[i];
+    while (j < k->nstage && j - i < MAX_RED && joins(k, i, j, &red)) j++;
+    bool reduces = red != NULL;
     *g = (SGroup){.first = i, .n = j - i, .reduces = reduces};
     /* the shared loop of maps and reductions is the reductions' */
     int nown = reduces && first->kind == ST_MAP ? 0 : first->nown, n = first->nown + first->nred;
@@ -354,7 +346,7 @@ static void make_groups(const Kernel *k, const Use *u, Arena *a, Sched *s) {
       g->zero &= ~bit(k->npar + nown - 1);
       g->own[g->nown++] = (Axis){k->npar + nown - 1, first->extent[nown - 1]};
     }
-    bool lanes = reduces && order == ORD_LANES;
+    bool lanes = reduces && red->order == ORD_LANES;
     if (lanes) { /* rows may not merge with the inner axis */
       int inner = n - nown - 1;
       g->nred = merge_axes(u + i, j - i, k->npar + nown, inner, first->extent + nown, true, g->red, &g->zero);
@@ -448,12 +440,10 @@ void sched_kernel(const Kernel *k, const Isa *isa, Arena *a, int width, Sched *s
   for (int i = 0; i < s->ngroup; i++) {
     SGroup *g = &s->group[i];
     if (!g->reduces) continue;
-    int64_t inner = g->nred ? g->red[g->nred - 1].n : 1, rows = 1;
-    for (int r = 0; r + 1 < g->nred; r++) rows *= g->red[r].n;
     for (int j = 0; j < g->n; j++) {
       const Stage *st = &k->stage[g->first + j];
       if (!is_reduce(st)) continue;
-      int64_t parts = sched_chunks((RedOrder)st->order, rows, inner);
+      int64_t parts = stage_chunks(st);
       int64_t wide = i == 0 && s->column ? (s->chunk + width - 1) / width * width : width; /* values side by side */
       s->part_off[g->first + j] = at;
       if (i == 0 && g->n == 1 && g->nown == 0 && parts > 1 && s->units < 32 && s->cost * (double)s->units > 30e3) {

@@ -12,7 +12,7 @@
 #define TG_CODEGEN_CPU_SCHED_H
 #include "codegen/cpu/emit.h"
 
-enum { CHUNK = 4096, LANE = 16, NACC = 4, MAX_RED = 12 /* reductions in one loop */ };
+enum { LANE = 16, NACC = 4, MAX_RED = 12 /* reductions in one loop */ };
 
 typedef struct Axis {
   int iter;
@@ -56,6 +56,4 @@ typedef struct Sched {
 
 void sched_kernel(const Kernel *k, const Isa *isa, Arena *a, int width, Sched *s);
 bool sched_ordered(const Stage *s); /* a reduction whose order shows in the bits */
-/* Chunks that a reduction is cut into by kernel.h; rows: reduction points outside the innermost axis. */
-int64_t sched_chunks(RedOrder order, int64_t rows, int64_t inner);
 #endif

@@ -207,7 +207,7 @@ Test(graph_node, cut_reductions) {
   cr_assert_eq(whole->comp.chunk, 60);
   cr_assert_eq(nd_comp_cut(g, 0, 1, e, RED_SUM, AT(k, it(0)), NULL, 3),
                nd_comp(g, 0, 1, e, RED_SUM, AT(k, it(0)), NULL));
-  cr_assert_eq(nd_comp_cut(g, 0, 2, e, RED_MAX, body, NULL, 9), nd_comp(g, 0, 2, e, RED_MAX, body, NULL));
+  cr_assert_eq(nd_comp_cut(g, 0, 2, e, RED_ARGMAX, body, NULL, 9), nd_comp(g, 0, 2, e, RED_ARGMAX, body, NULL));
   cr_assert_eq(nd_comp_cut(g, 0, 2, e, RED_ANY, positive, NULL, 9), nd_comp(g, 0, 2, e, RED_ANY, positive, NULL));
   Node *one = nd_comp_cut(g, 0, 2, (int64_t[]){1, 3}, RED_SUM, AT(x, it(0), it(1)), NULL, 9);
   Node *root[2] = {n, one};
