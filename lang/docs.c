@@ -121,6 +121,7 @@ static char *flatten(Arena *a, const Source *s, uint32_t lo, uint32_t hi) {
     if (!quoted && c == '#') {
       k = line_end(s, k) - 1;
     } else if (quoted || !strchr(" \t\r\n", c)) {
+      if (!quoted && strchr(")]", c) && w > text && w[-1] == ' ') w--; /* a bracket on a line of its own */
       *w++ = c;
     } else if (w > text && !strchr(" ([", w[-1])) {
       *w++ = ' ';
