@@ -193,12 +193,13 @@ static void put_profile(const Plan *plan, FILE *out) {
   Profile p = {arena_array(a, Timed, plan->nkernel), 0, 0};
   profile_block(&p, &plan->root);
   qsort(p.at, (size_t)p.n, sizeof *p.at, by_seconds);
-  fprintf(out, "kernels: %.3f ms\n      ms  share     runs   us a run  kernel\n", p.seconds * 1e3);
+  fprintf(out, "kernels: %.3f ms\n      ms  share     runs   us a run      least  kernel\n", p.seconds * 1e3);
   for (int i = 0; i < p.n; i++) {
     const KernelStep *k = p.at[i].k;
     if (k->runs)
-      fprintf(out, "%8.3f %5.1f%% %8" PRId64 " %10.2f  %d %s%s\n", k->seconds * 1e3, 100 * k->seconds / p.seconds, k->runs,
-              k->seconds * 1e6 / (double)k->runs, p.at[i].number, k->brief, code_of(k->code)->drop ? "" : " (walked)");
+      fprintf(out, "%8.3f %5.1f%% %8" PRId64 " %10.2f %10.2f  %d %s%s\n", k->seconds * 1e3,
+              100 * k->seconds / p.seconds, k->runs, k->seconds * 1e6 / (double)k->runs, k->least * 1e6, p.at[i].number,
+              k->brief, code_of(k->code)->drop ? "" : " (walked)");
   }
   arena_free(a);
 }

@@ -124,8 +124,9 @@ static bool run_kernel(Run *r, KernelStep *k) {
   if (!codegen_profile(r->p->cg)) return run_phases(r, k);
   double start = rt_seconds();
   bool ok = run_phases(r, k);
-  k->seconds += rt_seconds() - start;
-  k->runs++;
+  double took = rt_seconds() - start;
+  k->seconds += took;
+  if (!k->runs++ || took < k->least) k->least = took;
   return ok;
 }
 

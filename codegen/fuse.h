@@ -89,10 +89,12 @@ Fusion *fuse(Arena *a, Graph *g, const Region *r);
 Region fuse_loops(Graph *g, const Region *r); /* loops.c: an equal region in which every PARAM has one binder */
 FNode *fuse_node(const Fusion *f, const Node *n); /* bug() if it is not of the region */
 
-/* How the parts of fuse.c share the work: places.c, inline.c, groups.c. */
+/* How the parts of fuse.c share the work: places.c, layout.c, inline.c, groups.c. */
 void fuse_places(Fusion *f);
+void fuse_layout(Fusion *f);
 void fuse_inline(Fusion *f);
 void fuse_groups(Fusion *f);
+bool fuse_varies(const FNode *x, int loop); /* places.c: does it depend on what changes in LOOP number `loop`? */
 bool fuse_can_fault(const Node *n); /* places.c: a call, a checked load, an integer division */
 /* commit.c: what runs before the commit points; are a and b parted by one; does g run before others of its place? */
 void fuse_commit(Fusion *f);

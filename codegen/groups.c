@@ -441,6 +441,7 @@ Fusion *fuse(Arena *a, Graph *g, const Region *r) {
   f->region = fuse_loops(g, r);
   f->index.arena = a;
   fuse_places(f);
+  fuse_layout(f);
   fuse_commit(f);
   fuse_inline(f);
   fuse_groups(f);

@@ -121,7 +121,7 @@ typedef struct Vary {
   bool yes;
 } Vary;
 
-static bool varies(const FNode *x, int loop) {
+bool fuse_varies(const FNode *x, int loop) {
   for (int i = x->varies.n - 1; i >= 0; i--)
     if (x->varies.at[i] == loop) return true;
   return false;
@@ -130,7 +130,7 @@ static bool varies(const FNode *x, int loop) {
 static void vary_use(void *ctx, Node *in, int sub) {
   Vary *v = ctx;
   FNode *x = fuse_node(v->f, in);
-  if (varies(x, v->loop)) v->yes = true;
+  if (fuse_varies(x, v->loop)) v->yes = true;
 }
 
 static void fault_visit(void *ctx, Expr *e) {
@@ -170,7 +170,7 @@ static void mark_varying(Fusion *f, FNode *loop, int number) {
   bool may_skip = l->trip_node || l->cond || l->trip == 0;
   for (int i = may_skip ? 0 : first; i < loop->pos; i++) {
     FNode *x = f->node.at[i];
-    if (varies(x, number)) continue;
+    if (fuse_varies(x, number)) continue;
     Vary v = {f, x, number, may_skip && fuse_can_fault(x->def)};
     if (!v.yes) fuse_each_use(x->def, vary_use, &v);
     if (v.yes) vec_push(f->a, &x->varies, number);
@@ -222,7 +222,7 @@ static void use_home(void *ctx, Node *in, int sub) {
 
 static void settle(Fusion *f, FNode *x) {
   if (!x->effect)
-    while (x->home->loop >= 0 && !varies(x, x->home->loop)) {
+    while (x->home->loop >= 0 && !fuse_varies(x, x->home->loop)) {
       Place *p = x->home;
       x->home = p->kind == PL_BODY ? p->up->up : p->up;
     }

@@ -58,7 +58,8 @@ typedef struct KernelStep {
   const char *note;    /* for the "fuse" dump */
   const char *brief;   /* for the "profile" dump: its stages with their extents */
   int64_t runs;        /* profiled sessions: how often it ran, */
-  double seconds;      /* and how long that took */
+  double seconds;      /* how long that took, */
+  double least;        /* and the shortest run */
 } KernelStep;
 
 typedef struct Block { int nstep, cap; struct Step **step; } Block;
