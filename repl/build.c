@@ -246,6 +246,8 @@ static void make_library(Build *b) {
   Konsts konst = {0};
   l->first_input = EXPORT_SLOT;
   l->threads = b->h->o.threads;
+  l->cuda = b->o->cuda;
+  l->cache_dir = host_cache_dir(b->h);
   l->nexport = b->x.n;
   l->export = arena_array(b->a, AotExport, b->x.n);
   b->golden = arena_array(b->a, AotGolden, b->x.n);

@@ -11,6 +11,7 @@ typedef struct BuildOptions {
   const char *batch;   /* more sizes of plans of a run-time batch: "3,32"; NULL: none */
   bool python;
   bool no_fit;         /* fit gives its net as it is */
+  bool cuda;           /* for a GPU */
 } BuildOptions;
 
 /* `tg bench` of a library (bench_lib.c), told from a script by its name. */

@@ -160,6 +160,7 @@ CudaBuild *cuda_build_new(int arch, int threads, const char *cache_dir, char *wh
   return NULL;
 }
 
+void cuda_build_as_ptx(CudaBuild *b) { b->native = false; }
 const char *cuda_build_library(const CudaBuild *b) { return b->name; }
 void cuda_build_version(const CudaBuild *b, int *major, int *minor) { *major = b->major, *minor = b->minor; }
 

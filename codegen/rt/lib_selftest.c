@@ -70,28 +70,30 @@ static int test_export(const Lib *lib, LibContext *c, int k) {
 }
 
 /* The states, to (or from) one piece of memory. */
-static size_t copy_states(const Lib *lib, LibContext *c, char *memory, int back) {
+static int copy_states(const Lib *lib, LibContext *c, char *memory, int back) {
   size_t at = 0;
-  for (int i = 0; i < lib->nstate; i++) {
-    size_t n = lib->konst[lib->first_state + i].bytes;
-    if (memory && n) memcpy(back ? c->state[i] : memory + at, back ? memory + at : c->state[i], n);
-    at += n;
+  int status = RT_OK;
+  for (int i = 0; memory && i < lib->nstate && !status; i++) {
+    status = lib_state_copy(c, i, back ? NULL : memory + at, back ? memory + at : NULL);
+    at += lib->konst[lib->first_state + i].bytes;
   }
-  return at;
+  return status;
 }
 
 int lib_selftest(const Lib *lib, LibContext *c) {
   if (!c || c->lib != lib) return RT_BAD_ARGUMENT;
   int status = RT_OK;
-  size_t bytes = copy_states(lib, c, NULL, 0);
+  size_t bytes = 0;
+  for (int i = 0; i < lib->nstate; i++) bytes += lib->konst[lib->first_state + i].bytes;
   char *states = bytes ? c->o.alloc(c->o.user, bytes, 64) : NULL;
   if (bytes && !states) return RT_NO_MEMORY;
-  copy_states(lib, c, states, 0);
+  status = copy_states(lib, c, states, 0);
   for (int k = 0; k < lib->nexport && !status; k++) {
     if (lib->nstate) status = lib_reset(lib, c);
     if (!status) status = test_export(lib, c, k);
   }
-  copy_states(lib, c, states, 1);
+  int back = copy_states(lib, c, states, 1);
+  if (!status) status = back;
   if (states) c->o.release(c->o.user, states, bytes);
   return status;
 }
