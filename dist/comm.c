@@ -16,6 +16,26 @@ int comm_nodes(const Comm *c, int rank, ShardNode node[TG_MAX_NODES]) {
   return shard_nodes(shard_of_rank(rank, c->nrank), shard_of_rank(rank + 1, c->nrank), node);
 }
 
+static uint64_t fnv(uint64_t h, const void *data, size_t n) {
+  const unsigned char *p = data;
+  for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
+  return h;
+}
+CollLabel coll_label(const Coll *w, int nrank) {
+  static const char *const type[JOIN_TYPES] = {"f32", "f64", "i64", "u8"};
+  static const char *const join[JOIN_COUNT] = {"sum", "max", "min", "or"};
+  CollLabel l;
+  int64_t size = w->kind == COLL_JOIN ? w->count : 0;
+  for (int r = 0; w->kind == COLL_GATHER && r < nrank; r++) size += w->block[r];
+  int fact[] = {(int)w->kind, (int)w->type, w->kind == COLL_JOIN ? (int)w->op : 0};
+  l.hash = fnv(0xcbf29ce484222325u, w->name, strlen(w->name));
+  l.hash = fnv(fnv(l.hash, fact, sizeof fact), &size, sizeof size);
+  if (w->kind == COLL_GATHER) l.hash = fnv(l.hash, w->block, sizeof *w->block * (size_t)nrank);
+  snprintf(l.text, sizeof l.text, "%s of %.48s %s[%lld]", w->kind == COLL_JOIN ? join[w->op] : "gathering", w->name,
+           type[w->type], (long long)size);
+  return l;
+}
+
 uint64_t comm_start(Comm *c, const Coll *what) {
   if (c->broken) return c->last;
   c->stats.collectives++;

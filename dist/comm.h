@@ -33,6 +33,13 @@ typedef struct Coll {
   void *out;                      /* JOIN: none of the nodes, unless there is one rank */
 } Coll;
 
+/* What a rank believes a collective to be: equal labels, equal collectives. */
+typedef struct CollLabel {
+  uint64_t hash;
+  char text[96];
+} CollLabel;
+CollLabel coll_label(const Coll *what, int nrank);
+
 typedef struct CommFault {
   int rank; /* the rank at fault, -1 unknown */
   char msg[320];

@@ -40,4 +40,6 @@ void join_tree(JoinOp op, JoinType t, int64_t n, int nnode, const ShardNode *nod
 /* The same inside one rank: joins the partials of shards [node.lo, node.hi), part[0] being node.lo's. */
 void join_node(JoinOp op, JoinType t, int64_t n, ShardNode node, const void *const *part, void *out, void *scratch);
 enum { TG_SHARD_DEPTH = 3 };
+/* Where rank r's share of n elements begins that it joins for all: whole cache lines; r = nrank gives n. */
+int64_t shard_share(int64_t n, int r, int nrank, int bytes);
 #endif

@@ -21,26 +21,20 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 4, CHUNK = 256 << 10, LINE = 64, QUEUE = 64, NAME = 48, MAX_RANKS = 64 };
+enum { SLOTS = 4, CHUNK = 256 << 10, LINE = 64, QUEUE = 64, MAX_RANKS = 64 };
 typedef enum { RANK_ABSENT, RANK_RUNS, RANK_LEFT, RANK_FAILED } RankState;
 
 typedef struct Counter {
   _Alignas(LINE) _Atomic uint64_t n;
 } Counter;
 
-/* What a rank believes a chunk to be. Written before `staged`, compared by everybody after it. */
-typedef struct Label {
-  uint64_t hash;
-  char text[NAME + 48];
-} Label;
-
 typedef struct RankBlock {
   Counter staged, reduced, collected; /* chunks */
   _Alignas(LINE) _Atomic int state;
   _Atomic int64_t beat; /* milliseconds, CLOCK_MONOTONIC */
   _Atomic int pid;
-  char why[COMM_WHY]; /* written before state becomes RANK_FAILED */
-  Label label[SLOTS];
+  char why[COMM_WHY];     /* written before state becomes RANK_FAILED */
+  CollLabel label[SLOTS]; /* written before `staged`, compared by everybody after it */
 } RankBlock;
 
 struct CommSegment {
@@ -56,7 +50,7 @@ typedef struct Op {
   int64_t *block, *start; /* GATHER: elements of each rank, where they go */
   uint64_t first, nchunk;
   int64_t per_chunk; /* elements of the result (JOIN) or of each block (GATHER) in a chunk */
-  Label label;
+  CollLabel label;
 } Op;
 
 typedef struct Shared {
@@ -158,12 +152,6 @@ static int64_t part_of(const Op *op, uint64_t k, int64_t count, int64_t *lo) {
   int64_t n = count - *lo;
   return n < 0 ? 0 : n > op->per_chunk ? op->per_chunk : n;
 }
-/* Rank r's share of n elements: whole cache lines. */
-static int64_t share_lo(int64_t n, int r, int nrank, int bytes) {
-  int64_t line = LINE / bytes, lines = (n + line - 1) / line, lo = lines * r / nrank * line;
-  return lo > n ? n : lo;
-}
-
 static void stage(Shared *s, const Op *op, uint64_t q) {
   int bytes = join_bytes(op->what.type), me = s->base.rank;
   int64_t lo, n;
@@ -175,7 +163,7 @@ static void stage(Shared *s, const Op *op, uint64_t q) {
     return;
   }
   n = part_of(op, q - op->first, op->what.count, &lo);
-  int64_t own = share_lo(n, me + 1, s->base.nrank, bytes) - share_lo(n, me, s->base.nrank, bytes);
+  int64_t own = shard_share(n, me + 1, s->base.nrank, bytes) - shard_share(n, me, s->base.nrank, bytes);
   for (int k = 0; k < s->nnode[me]; k++) {
     memcpy(staged_node(s->seg, me, q, k), (const char *)op->what.node[k] + lo * bytes, (size_t)(n * bytes));
     s->base.stats.bytes += (n - own) * bytes;
@@ -184,7 +172,7 @@ static void stage(Shared *s, const Op *op, uint64_t q) {
 
 static bool labels_agree(Shared *s, const Op *op, uint64_t q) {
   for (int r = 0; r < s->base.nrank; r++) {
-    const Label *l = &s->seg->rank[r].label[q % SLOTS];
+    const CollLabel *l = &s->seg->rank[r].label[q % SLOTS];
     if (l->hash == op->label.hash) continue;
     s->base.broken = true, s->base.fault.rank = r;
     snprintf(s->base.fault.msg, sizeof s->base.fault.msg, "the ranks do not agree: rank %d is at %s, rank %d at %.*s",
@@ -199,7 +187,7 @@ static bool reduce(Shared *s, const Op *op, uint64_t q) {
   if (op->what.kind == COLL_GATHER) return true;
   int bytes = join_bytes(op->what.type), me = s->base.rank;
   int64_t off, n = part_of(op, q - op->first, op->what.count, &off);
-  int64_t lo = share_lo(n, me, s->base.nrank, bytes), hi = share_lo(n, me + 1, s->base.nrank, bytes);
+  int64_t lo = shard_share(n, me, s->base.nrank, bytes), hi = shard_share(n, me + 1, s->base.nrank, bytes);
   enum { BLOCK = 2048 }; /* bytes of each node at a time: the tree's intermediate values stay in the first cache */
   const void *part[TG_SHARDS];
   for (int64_t i = lo; i < hi; i += BLOCK / bytes) {
@@ -227,7 +215,7 @@ static void collect(Shared *s, const Op *op, uint64_t q) {
   }
   n = part_of(op, q - op->first, op->what.count, &lo);
   for (int r = 0; r < s->base.nrank; r++) {
-    int64_t a = share_lo(n, r, s->base.nrank, bytes), b = share_lo(n, r + 1, s->base.nrank, bytes);
+    int64_t a = shard_share(n, r, s->base.nrank, bytes), b = shard_share(n, r + 1, s->base.nrank, bytes);
     if (b > a)
       memcpy((char *)op->what.out + (lo + a) * bytes, result_of(s->seg, r, q) + a * bytes, (size_t)((b - a) * bytes));
   }
@@ -281,25 +269,6 @@ static bool shared_done(const Comm *c, uint64_t ticket) {
   return s->chunk[COLLECT] >= op->first + op->nchunk;
 }
 
-static uint64_t fnv(uint64_t h, const void *data, size_t n) {
-  const unsigned char *p = data;
-  for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
-  return h;
-}
-static void label(Op *op, int nrank) {
-  static const char *const type[JOIN_TYPES] = {"f32", "f64", "i64", "u8"}, *const join[JOIN_COUNT] = {"sum", "max",
-                                                                                                      "min", "or"};
-  const Coll *w = &op->what;
-  int64_t size = w->kind == COLL_JOIN ? w->count : op->start[nrank - 1] + op->block[nrank - 1];
-  uint64_t h = fnv(0xcbf29ce484222325u, w->name, strlen(w->name));
-  int fact[] = {(int)w->kind, (int)w->type, w->kind == COLL_JOIN ? (int)w->op : 0};
-  h = fnv(fnv(h, fact, sizeof fact), &size, sizeof size);
-  if (w->kind == COLL_GATHER) h = fnv(h, op->block, sizeof *op->block * (size_t)nrank);
-  op->label.hash = h;
-  snprintf(op->label.text, sizeof op->label.text, "%s of %.*s %s[%lld]",
-           w->kind == COLL_JOIN ? join[w->op] : "gathering", NAME, w->name, type[w->type], (long long)size);
-}
-
 static uint64_t shared_start(Comm *c, const Coll *what) {
   Shared *s = (Shared *)c;
   CommFault f;
@@ -320,7 +289,7 @@ static uint64_t shared_start(Comm *c, const Coll *what) {
   op->first = s->next_chunk;
   op->nchunk = most > op->per_chunk ? (uint64_t)((most + op->per_chunk - 1) / op->per_chunk) : 1;
   s->next_chunk += op->nchunk;
-  label(op, c->nrank);
+  op->label = coll_label(&op->what, c->nrank);
   s->nop++;
   shared_progress(c);
   return s->nop;

@@ -1,0 +1,165 @@
+/* The messages of dist/mpi/, started by mpirun: `group joins` compares joins, gatherings and their bytes with what they
+ * must be; `group differ` starts a collective under another name on the last rank; `group fail` fails on rank 1 and
+ * `group stop` stops there; the others must name it. `group time` prints the seconds of joins beside MPI_Allreduce's.
+ */
+#include "dist/mpi/group.h"
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int bad(const char *what) {
+  printf("wrong: %s\n", what);
+  fflush(stdout);
+  _exit(1);
+}
+
+/* Value i of shard s: magnitudes differ so much that another order gives other bits. Every seventh shard is empty. */
+static float value(int s, int64_t i) {
+  if ((s + i) % 7 == 6) return -0.0f;
+  return (float)((s * 37 + i * 11) % 100 - 50) * powf(10, (float)((s * 5 + i) % 9 - 4));
+}
+static float node_value(int lo, int hi, int64_t i) {
+  if (hi - lo == 1) return value(lo, i);
+  int mid = (lo + hi) / 2;
+  return node_value(lo, mid, i) + node_value(mid, hi, i);
+}
+
+static Coll join_of(Comm *c, const char *name, int64_t n, float *in, float *out) {
+  Coll what = {.kind = COLL_JOIN, .name = name, .type = JOIN_F32, .count = n, .out = out};
+  ShardNode node[TG_MAX_NODES];
+  int k = comm_nodes(c, comm_rank(c), node);
+  for (int j = 0; j < k; j++) {
+    what.node[j] = in + j * n;
+    for (int64_t i = 0; i < n; i++) in[j * n + i] = node_value(node[j].lo, node[j].hi, i);
+  }
+  return what;
+}
+static float *room(int64_t n) { return malloc(sizeof(float) * (size_t)(n + 1)); }
+
+static void joins(Comm *c) {
+  static const int64_t size[] = {0, 1, 15, 16, 17, 1000, 65537, 300001};
+  enum { N = sizeof size / sizeof *size };
+  float *in[N], *out[N];
+  uint64_t ticket[N];
+  CommFault f;
+  for (int k = 0; k < N; k++) {
+    in[k] = room(size[k] * TG_MAX_NODES), out[k] = room(size[k]);
+    Coll what = join_of(c, "w", size[k], in[k], out[k]);
+    ticket[k] = comm_start(c, &what);
+  }
+  for (int k = N - 1; k >= 0; k--) {
+    if (!comm_wait(c, ticket[k], &f)) bad(f.msg);
+    for (int64_t i = 0; i < size[k]; i++) {
+      float want = node_value(0, TG_SHARDS, i);
+      if (memcmp(&want, &out[k][i], sizeof want)) bad("a join's bits");
+    }
+    free(in[k]), free(out[k]);
+  }
+}
+
+static void gathers(Comm *c) {
+  int n = comm_size(c), me = comm_rank(c);
+  int64_t block[64], total = 0, at = 0;
+  for (int r = 0; r < n; r++) block[r] = r % 3 == 1 ? 0 : 5000 * r + 3, total += block[r];
+  int64_t *in = malloc(sizeof *in * (size_t)(block[me] + 1)), *out = malloc(sizeof *out * (size_t)(total + 1));
+  for (int64_t i = 0; i < block[me]; i++) in[i] = me * 1000000 + i;
+  CommFault f;
+  Coll what = {.kind = COLL_GATHER, .name = "rows", .type = JOIN_I64, .block = block, .in = in, .out = out};
+  if (!comm_wait(c, comm_start(c, &what), &f)) bad(f.msg);
+  for (int r = 0; r < n; r++)
+    for (int64_t i = 0; i < block[r]; i++)
+      if (out[at++] != r * 1000000 + i) bad("a gathering");
+  char text[32] = "";
+  if (me == n - 1) strcpy(text, "from the last");
+  if (!comm_broadcast(c, n - 1, text, sizeof text, "text", &f) || strcmp(text, "from the last")) bad("a broadcast");
+  for (int k = 0; k < 300; k++)
+    if (!comm_barrier(c, &f)) bad(f.msg);
+  free(in), free(out);
+}
+
+static void counted(Comm *c) {
+  enum { N = 1 << 18 };
+  float *in = room(N * TG_MAX_NODES), *out = room(N);
+  int64_t before = comm_stats(c).bytes;
+  CommFault f;
+  Coll what = join_of(c, "w", N, in, out);
+  if (!comm_wait(c, comm_start(c, &what), &f)) bad(f.msg);
+  int n = comm_size(c);
+  double want = 2.0 * (n - 1) / n * sizeof(float) * N, got = (double)(comm_stats(c).bytes - before);
+  if ((n == 2 || n == 4 || n == 8) && fabs(got - want) > 0.01 * want) bad("the number of bytes");
+  free(in), free(out);
+}
+
+static int faulty(Comm *c, const char *how) {
+  float *in = room(8 * TG_MAX_NODES), *out = room(8);
+  CommFault f;
+  for (int step = 0; step < 1000; step++) {
+    bool culprit = comm_rank(c) == 1 && step == 20;
+    if (culprit && !strcmp(how, "fail")) {
+      comm_fail(c, "index 7 is outside an axis of size 5");
+      _exit(1);
+    }
+    if (culprit && !strcmp(how, "stop")) kill(getpid(), SIGSTOP);
+    Coll what = join_of(c, culprit && !strcmp(how, "differ") ? "conv.w" : "dense.w", 8, in, out);
+    if (comm_wait(c, comm_start(c, &what), &f)) continue;
+    fprintf(stderr, "rank %d: %s\n", comm_rank(c), f.msg);
+    usleep(300000); /* the others say theirs */
+    _exit(1);
+  }
+  return 0;
+}
+
+/* A median of joins of n floats, and of MPI_Allreduce of as many, one after the other in turn. */
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+static void timed(Comm *c) {
+  static const int64_t bytes[] = {4 << 10, 256 << 10, 4 << 20, 64 << 20};
+  enum { RUNS = 21 };
+  for (int k = 0; k < 4; k++) {
+    int64_t n = bytes[k] / 4;
+    float *in = room(n * TG_MAX_NODES), *out = room(n);
+    double ours[RUNS], mpis[RUNS];
+    CommFault f;
+    Coll what = join_of(c, "w", n, in, out);
+    for (int run = -2; run < RUNS; run++) {
+      MPI_Barrier(MPI_COMM_WORLD);
+      double t0 = MPI_Wtime();
+      if (!comm_wait(c, comm_start(c, &what), &f)) bad(f.msg);
+      MPI_Barrier(MPI_COMM_WORLD);
+      double t1 = MPI_Wtime();
+      MPI_Allreduce(in, out, (int)n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+      MPI_Barrier(MPI_COMM_WORLD);
+      if (run >= 0) ours[run] = t1 - t0, mpis[run] = MPI_Wtime() - t1;
+    }
+    qsort(ours, RUNS, sizeof *ours, by_value), qsort(mpis, RUNS, sizeof *mpis, by_value);
+    if (comm_rank(c) == 0)
+      printf("%8lld bytes: %s %.1f us, MPI_Allreduce %.1f us, ratio %.2f\n", (long long)bytes[k], comm_kind(c),
+             1e6 * ours[RUNS / 2], 1e6 * mpis[RUNS / 2], ours[RUNS / 2] / mpis[RUNS / 2]);
+    free(in), free(out);
+  }
+}
+
+int main(int argc, char **argv) {
+  const char *what = argc > 1 ? argv[1] : "joins";
+  int got;
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &got);
+  Comm *c = mpi_messages(MPI_COMM_WORLD);
+  if (!c) bad("no group");
+  if (!strcmp(what, "joins")) {
+    joins(c), gathers(c), counted(c), joins(c);
+  } else if (!strcmp(what, "time")) {
+    timed(c);
+  } else {
+    return faulty(c, what);
+  }
+  CommFault f;
+  if (!comm_barrier(c, &f)) bad(f.msg);
+  comm_free(c);
+  MPI_Finalize();
+  return 0;
+}
