@@ -150,7 +150,13 @@ static void take_snapshot(Run *r, const CallStep *c) {
       drop_snapshot(p);
       return;
     }
-    move(p->snapshot[i].data, r->addr[c->found_value[i]], tensor_bytes(t));
+    Fault later; /* the step's own fault is the one to tell */
+    if (!p->dev)
+      move(p->snapshot[i].data, r->addr[c->found_value[i]], tensor_bytes(t));
+    else if (!dev_read(p, c->found_value[i], p->snapshot[i].data, tensor_bytes(t), &later)) {
+      drop_snapshot(p);
+      return;
+    }
   }
 }
 
@@ -169,7 +175,7 @@ static bool run_call(Run *r, CallStep *c) {
       return true;
   }
   if (r->fault->id == E_NONE) fault_set(r->fault, R_NATIVE, c->span, "%s failed", c->fn->name);
-  if (c->fn->commit && !r->p->dev) take_snapshot(r, c);
+  if (c->fn->commit) take_snapshot(r, c);
   if (!r->fault->span.file) r->fault->span = c->span;
   return false;
 }

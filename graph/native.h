@@ -54,6 +54,8 @@ typedef struct Native {
   bool has_batch;      /* leading dims beyond the routine's own are looped over by the routine itself */
   /* in: arguments; out: results, already allocated. Returns false with *fault set. `ctx` is the host's (printing, ...) */
   bool (*run)(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *fault);
+  /* Would run, by its first argument, look at no other and do nothing? Then a device keeps them. It has no results. NULL: never */
+  bool (*idle)(void *ctx, int nattr, const Attr *attr, const Tensor *first);
 } Native;
 
 /* Runs a native as its row says; all that execute a CALL go through this. */

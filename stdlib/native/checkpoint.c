@@ -278,16 +278,26 @@ static bool write_state(Run *r, int n, const Attr *attr, const Tensor *t, Fault 
   return ok;
 }
 
+static bool due(const Run *r, const Attr *attr, const Tensor *first) {
+  return *(const uint8_t *)first->data || rt_seconds() - r->written >= attr[1].f;
+}
+
+static bool checkpoint_idle(void *ctx, int nattr, const Attr *attr, const Tensor *first) {
+  char buf[IO_PATH];
+  TrainFiles *t = train_files(ctx);
+  const Run *r = t && nattr > 1 && attr[0].s ? run_of(t, io_path(ctx, attr[0].s, buf)) : NULL;
+  return r && !due(r, attr, first);
+}
+
 static bool run_checkpoint(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
                            Fault *f) {
   char buf[IO_PATH];
   TrainFiles *t = train_files(ctx);
   Run *r = t && nattr == nin + 1 && nin > 0 && attr[0].s ? run_of(t, io_path(ctx, attr[0].s, buf)) : NULL;
   if (!r) return wrong(f, "checkpoint");
-  bool due = *(const uint8_t *)in[0].data;
-  if (!due && !(rt_seconds() - r->written >= attr[1].f)) return true;
+  if (!due(r, attr, &in[0])) return true;
   return checkpoint_status(write_state(r, nin - 1, attr + 2, in + 1, f), f);
 }
 
 const Native native_resume = {.name = "resume", .effect = true, .who = RUN_FIRST_TELL, .run = run_resume};
-const Native native_checkpoint = {.name = "checkpoint", .effect = true, .who = RUN_FIRST_TELL, .run = run_checkpoint};
+const Native native_checkpoint = {.name = "checkpoint", .effect = true, .who = RUN_FIRST_TELL, .run = run_checkpoint, .idle = checkpoint_idle};
