@@ -5,6 +5,7 @@
  * bit: units are independent. The fault reported is that of the lowest lane, hence of the first unit. */
 #include "codegen/exec_dev.h"
 #include "codegen/rt/clock.h"
+#include "codegen/rt/trace.h"
 #include "codegen/plan.h"
 #include <stdlib.h>
 #include <string.h>
@@ -121,11 +122,13 @@ static bool run_phases(Run *r, const KernelStep *k) {
 
 static bool run_kernel(Run *r, KernelStep *k) {
   if (k->skip) return true;
-  if (!codegen_profile(r->p->cg)) return run_phases(r, k);
+  struct RtTrace *trace = codegen_trace(r->p->cg);
+  if (!codegen_profile(r->p->cg) && !trace) return run_phases(r, k);
   double start = rt_seconds();
   bool ok = run_phases(r, k);
   double took = rt_seconds() - start;
   k->seconds += took;
+  rt_trace_add(trace, TRACE_KERNELS, k->brief, start, took, -1);
   if (!k->runs++ || took < k->least) k->least = took;
   return ok;
 }
@@ -166,13 +169,21 @@ bool plan_refused(const Plan *p, PlanRefusal *out) {
   return true;
 }
 
+static bool call_native(Run *r, CallStep *c) {
+  for (int i = 0; i < c->narg + c->nres; i++) c->tensor[i].data = r->addr[c->value[i]];
+  struct RtTrace *trace = codegen_trace(r->p->cg);
+  double start = trace ? rt_seconds() : 0;
+  bool ok =
+      native_call(c->fn, r->native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, r->fault);
+  if (trace) rt_trace_add(trace, TRACE_CALLS, c->fn->name, start, rt_seconds() - start, -1);
+  return ok;
+}
+
 static bool run_call(Run *r, CallStep *c) {
   if (r->p->dev) {
     if (dev_call(r->p, c, r->native_ctx, r->fault)) return true;
-  } else {
-    for (int i = 0; i < c->narg + c->nres; i++) c->tensor[i].data = r->addr[c->value[i]];
-    if (native_call(c->fn, r->native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, r->fault))
-      return true;
+  } else if (call_native(r, c)) {
+    return true;
   }
   if (r->fault->id == E_NONE) fault_set(r->fault, R_NATIVE, c->span, "%s failed", c->fn->name);
   if (c->fn->commit) take_snapshot(r, c);

@@ -1,6 +1,7 @@
 /* What all communicators share: waiting, faults, helpers; and the group of one. */
 #include "dist/comm.h"
 #include "codegen/rt/clock.h"
+#include "codegen/rt/trace.h"
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,7 @@ bool comm_wait(Comm *c, uint64_t ticket, CommFault *f) {
       c->ops->fail(c, c->fault.msg);
     }
   }
+  if (c->ntraced) trace_done(c);
   if (began > 0) c->stats.waited += rt_seconds() - began;
   if (c->broken) *f = c->fault;
   return !c->broken;

@@ -50,6 +50,14 @@ typedef struct CommStats {
   double waited;              /* seconds in comm_wait */
 } CommStats;
 
+/* How a run wants its collectives; alike on all ranks, before the first of them. */
+typedef struct CommChoices {
+  bool no_overlap;       /* comm_start waits for the end */
+  bool fast;             /* sums of floats in the order that is cheapest: their bits depend on the number of ranks */
+  struct RtTrace *trace; /* takes every collective (codegen/rt/trace.h); NULL: nothing is noted */
+} CommChoices;
+void comm_choose(Comm *c, const CommChoices *choices);
+
 enum { COMM_PATIENCE = 6, COMM_WHY = 256 }; /* seconds without a sign of life; bytes of a reason that are kept */
 
 int comm_rank(const Comm *c);
@@ -97,6 +105,9 @@ bool comm_segment_alike(const CommSegment *s);
 /* Seconds since the rank's last sign of life (since comm_segment_init when it has given none). */
 double comm_segment_silence(const CommSegment *s, int rank);
 
+/* Is this a sum in any order? Then each rank has one node, node[0]. */
+bool comm_sums_fast(const Comm *c, const Coll *what);
+
 /* What a kind of communicator implements; comm.c does the rest. */
 typedef struct CommOps {
   const char *kind;
@@ -108,8 +119,19 @@ typedef struct CommOps {
   bool (*failed_with)(Comm *c, int rank, char *msg, size_t room); /* that rank has failed; why */
   void (*free)(Comm *c);
 } CommOps;
+enum { COMM_TRACED = 64 };
+/* A collective under way, for the trace. */
+typedef struct CommTraced {
+  uint64_t ticket;
+  double start;
+  int64_t bytes;
+  char name[56];
+} CommTraced;
 struct Comm {
   const CommOps *ops;
+  CommChoices how;
+  CommTraced traced[COMM_TRACED];
+  int ntraced;
   int rank, nrank;
   uint64_t last; /* ticket of the last collective */
   bool broken;

@@ -41,6 +41,7 @@ struct CommSegment {
   int nrank, maxnode;
   size_t slot_bytes;   /* of one slot of one rank: maxnode chunks staged, one result */
   _Atomic int culprit; /* 1 + the rank that failed first, 0: none. Others fail because of it, and say its name */
+  _Atomic int died;    /* one ended without a word of its own */
   _Alignas(LINE) RankBlock rank[];
 };
 
@@ -108,18 +109,22 @@ static char *result_of(CommSegment *s, int rank, uint64_t chunk) {
   return slot_of(s, rank, chunk) + (size_t)s->maxnode * CHUNK;
 }
 
-static void mark_failed(CommSegment *s, int rank, const char *why) {
+static bool mark_failed(CommSegment *s, int rank, const char *why) {
   RankBlock *b = &s->rank[rank];
   int state = atomic_load(&b->state), none = 0;
-  if (state == RANK_FAILED || state == RANK_LEFT) return;
+  if (state == RANK_FAILED || state == RANK_LEFT) return false;
   snprintf(b->why, sizeof b->why, "%s", why);
   atomic_compare_exchange_strong(&s->culprit, &none, rank + 1);
   atomic_store(&b->state, RANK_FAILED);
+  return true;
 }
-void comm_segment_mark_dead(CommSegment *s, int rank, const char *how) { mark_failed(s, rank, how); }
+void comm_segment_mark_dead(CommSegment *s, int rank, const char *how) {
+  if (mark_failed(s, rank, how)) atomic_store(&s->died, 1);
+}
 int comm_segment_culprit(const CommSegment *s) { return atomic_load(&((CommSegment *)s)->culprit) - 1; }
 
 bool comm_segment_alike(const CommSegment *s) {
+  if (atomic_load(&((CommSegment *)s)->died)) return false;
   for (int r = 0; r < s->nrank; r++) {
     const RankBlock *b = &s->rank[r];
     if (atomic_load(&((RankBlock *)b)->state) != RANK_FAILED || strcmp(b->why, s->rank[0].why) != 0) return false;
@@ -164,7 +169,8 @@ static void stage(Shared *s, const Op *op, uint64_t q) {
   }
   n = part_of(op, q - op->first, op->what.count, &lo);
   int64_t own = shard_share(n, me + 1, s->base.nrank, bytes) - shard_share(n, me, s->base.nrank, bytes);
-  for (int k = 0; k < s->nnode[me]; k++) {
+  int nodes = comm_sums_fast(&s->base, &op->what) ? 1 : s->nnode[me];
+  for (int k = 0; k < nodes; k++) {
     memcpy(staged_node(s->seg, me, q, k), (const char *)op->what.node[k] + lo * bytes, (size_t)(n * bytes));
     s->base.stats.bytes += (n - own) * bytes;
   }
@@ -182,16 +188,28 @@ static bool labels_agree(Shared *s, const Op *op, uint64_t q) {
   return true;
 }
 
+/* Elements [at, at + n bytes..) of chunk q: one node a rank, in rank order. */
+static void sum_ranks(Shared *s, const Op *op, uint64_t q, int64_t at, int64_t n) {
+  char *to = result_of(s->seg, s->base.rank, q) + at;
+  memcpy(to, staged_node(s->seg, 0, q, 0) + at, (size_t)(n * join_bytes(op->what.type)));
+  for (int r = 1; r < s->base.nrank; r++) join(JOIN_SUM, op->what.type, n, to, staged_node(s->seg, r, q, 0) + at, to);
+}
+
 static bool reduce(Shared *s, const Op *op, uint64_t q) {
   if (!labels_agree(s, op, q)) return false;
   if (op->what.kind == COLL_GATHER) return true;
   int bytes = join_bytes(op->what.type), me = s->base.rank;
   int64_t off, n = part_of(op, q - op->first, op->what.count, &off);
   int64_t lo = shard_share(n, me, s->base.nrank, bytes), hi = shard_share(n, me + 1, s->base.nrank, bytes);
+  bool fast = comm_sums_fast(&s->base, &op->what);
   enum { BLOCK = 2048 }; /* bytes of each node at a time: the tree's intermediate values stay in the first cache */
   const void *part[TG_SHARDS];
   for (int64_t i = lo; i < hi; i += BLOCK / bytes) {
     int64_t m = hi - i < BLOCK / bytes ? hi - i : BLOCK / bytes;
+    if (fast) {
+      sum_ranks(s, op, q, i * bytes, m);
+      continue;
+    }
     for (int r = 0; r < s->base.nrank; r++)
       for (int k = 0; k < s->nnode[r]; k++) part[s->first_node[r] + k] = staged_node(s->seg, r, q, k) + i * bytes;
     join_tree(op->what.op, op->what.type, m, s->total_node, s->node, part, result_of(s->seg, me, q) + i * bytes,
