@@ -19,6 +19,7 @@ typedef struct CodegenOptions {
                            * 0: a good default; < 0: none; INFINITY: all. Same bits either way */
   void (*between)(void *ctx); /* called between pieces of work by the thread that runs the plan; NULL: nothing */
   void *between_ctx;
+  struct RtTrace *trace;  /* takes every kernel and call (rt/trace.h); NULL: nothing is noted. Not owned */
   bool profile;           /* plans keep the time of each kernel, for the dump "profile" */
   struct Cuda *cuda;      /* plans run on this device (cuda/session.h), which the session takes over; NULL: on the host */
   struct Jit *collect;    /* kernels are not run but collected here for a library (aot/), with interpret_below < 0; not owned */

@@ -24,5 +24,6 @@ int codegen_lanes(const Codegen *c);
 bool codegen_profile(const Codegen *c);
 volatile int *codegen_interrupt(const Codegen *c);
 void codegen_between(const Codegen *c); /* lets others go on (CodegenOptions.between) */
+struct RtTrace *codegen_trace(const Codegen *c);
 void codegen_planned(Codegen *c);
 #endif

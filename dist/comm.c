@@ -37,13 +37,62 @@ CollLabel coll_label(const Coll *w, int nrank) {
   return l;
 }
 
+void comm_choose(Comm *c, const CommChoices *choices) { c->how = *choices; }
+
+/* ---- what the trace is told ---- */
+static void trace_start(Comm *c, const Coll *what, double start) {
+  if (!c->how.trace || c->ntraced == COMM_TRACED) return;
+  CommTraced *t = &c->traced[c->ntraced++];
+  *t = (CommTraced){.ticket = c->last, .start = start, .bytes = what->count};
+  for (int r = 0; what->kind == COLL_GATHER && r < c->nrank; r++) t->bytes += what->block[r];
+  t->bytes *= join_bytes(what->type);
+  snprintf(t->name, sizeof t->name, "%s", what->name);
+}
+static void trace_done(Comm *c) {
+  for (int k = 0; k < c->ntraced;) {
+    const CommTraced *t = &c->traced[k];
+    if (!c->ops->done(c, t->ticket)) {
+      k++;
+      continue;
+    }
+    rt_trace_add(c->how.trace, TRACE_COLLECTIVES, t->name, t->start, rt_seconds() - t->start, t->bytes);
+    memmove(&c->traced[k], &c->traced[k + 1], sizeof *t * (size_t)(--c->ntraced - k));
+  }
+}
+
+/* ---- life of a collective ---- */
+
+bool comm_sums_fast(const Comm *c, const Coll *w) {
+  return c->how.fast && c->nrank > 1 && w->kind == COLL_JOIN && w->op == JOIN_SUM && w->count <= INT32_MAX &&
+         (w->type == JOIN_F32 || w->type == JOIN_F64);
+}
+/* The rank's nodes in one: the sum stands in `out`. */
+static void sum_own(const Comm *c, Coll *w) {
+  ShardNode node[TG_MAX_NODES];
+  int n = comm_nodes(c, c->rank, node);
+  size_t bytes = (size_t)(w->count * join_bytes(w->type));
+  if (bytes && n) memcpy(w->out, w->node[0], bytes);
+  if (bytes && !n) memset(w->out, 0, bytes);
+  for (int k = 1; k < n; k++) join(JOIN_SUM, w->type, w->count, w->out, w->node[k], w->out);
+  w->node[0] = w->out;
+}
+
 uint64_t comm_start(Comm *c, const Coll *what) {
   if (c->broken) return c->last;
+  Coll w = *what;
+  double start = c->how.trace ? rt_seconds() : 0;
+  if (comm_sums_fast(c, &w)) sum_own(c, &w);
   c->stats.collectives++;
-  return c->last = c->ops->start(c, what);
+  c->last = c->ops->start(c, &w);
+  trace_start(c, &w, start);
+  if (c->how.no_overlap) {
+    CommFault later; /* stays in the group for the collective's own wait */
+    comm_wait(c, c->last, &later);
+  }
+  return c->last;
 }
 void comm_progress(Comm *c) {
-  if (!c->broken) c->ops->progress(c);
+  if (!c->broken && c->ops->progress(c) && c->ntraced) trace_done(c);
 }
 bool comm_done(Comm *c, uint64_t ticket) {
   comm_progress(c);
