@@ -62,8 +62,8 @@ CodegenStats codegen_stats(const Codegen *c) { return c->stats; }
 void codegen_between(const Codegen *c) {
   if (c->o.between) c->o.between(c->o.between_ctx);
 }
-struct RtTrace *codegen_trace(const Codegen *c) { return c->o.trace; }
 volatile int *codegen_interrupt(const Codegen *c) { return c->o.interrupt; }
+struct RtTrace *codegen_trace(const Codegen *c) { return c->o.trace; }
 int codegen_lanes(const Codegen *c) { return c->o.threads; }
 bool codegen_profile(const Codegen *c) { return c->o.profile; }
 void codegen_planned(Codegen *c) { c->stats.plans++; }
@@ -160,6 +160,7 @@ CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, double work, Fa
     interp_make(k, &code);
     e = add(c, at, text, hash, &code);
   } else if (c->o.cuda) {
+    CudaCode *cuda = cuda_compile(c->o.cuda, g, k, &why);
     if (cuda) {
       e = add(c, at, text, hash, &(Code){0});
       e->cuda = cuda;
