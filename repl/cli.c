@@ -3,6 +3,7 @@
 #include "build.h"
 #include "ranks.h"
 #include "codegen/aot/aot.h"
+#include "codegen/rt/clock.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -141,6 +142,11 @@ static int host_options(Line *l, HostOptions *o) {
     if (!runs) return usage("--ranks goes with `run FILE` and with -e", NULL);
     o->ranks = (int)n;
   }
+  o->trace = value_of(l, "trace"), o->no_overlap = value_of(l, "no-overlap") != NULL;
+  if ((s = value_of(l, "reduce"))) {
+    o->fast_reduce = !strcmp(s, "fast");
+    if (!o->fast_reduce && strcmp(s, "exact")) return usage("--reduce is exact or fast, not", s);
+  }
   if ((s = value_of(l, "device")) || ((s = getenv("TG_DEVICE")) && *s)) {
     o->oracle = !strcmp(s, "oracle");
     o->fall_back = !strcmp(s, "auto");
@@ -172,8 +178,10 @@ static int run_unit(const HostOptions *o, void *ctx) {
   const Unit *u = ctx;
   Host *h = host_new(o);
   host_catch_interrupt();
+  double start = rt_seconds();
   int code = host_unit(h, u->name, u->text, u->len, u->kind);
-  if (o->stats) print_stats(h);
+  if (o->stats && (!o->comm || comm_rank(o->comm) == 0)) print_stats(h);
+  code = ranks_end(h, code, rt_seconds() - start);
   host_free(h);
   return code;
 }

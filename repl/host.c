@@ -1,6 +1,7 @@
 /* The host's life, the pipeline from region to result, and units. */
 #include "host.h"
 #include "codegen/rt/clock.h"
+#include "codegen/rt/trace.h"
 #include "codegen/cuda/session.h"
 #include "autodiff/autodiff.h"
 #include "deferred.h"
@@ -144,7 +145,7 @@ Host *host_new(const HostOptions *o) {
   natives_add(&h->natives, &native_coll_gather);
   h->nh = (NativeHost){.out = h->o.out, .width = terminal_width(), .host = h};
   h->nh.progress = progress_new(stderr, isatty(2), error_width(), &host_fit);
-  if (h->o.comm) h->ranks = ranks_of_comm(h->o.comm), h->nh.base.ranks = &h->ranks;
+  ranks_begin(h);
   static const Hooks template = {.vjp = ad_vjp, .jvp = ad_jvp, .run = hook_run, .keep = hook_keep, .program = hook_program, .library = library_module};
   Hooks *hooks = arena_copy(arena, &template, sizeof template);
   hooks->ctx = h, hooks->data = h->nh.data = data_table_new(&host_interrupt);
@@ -158,6 +159,7 @@ void host_free(Host *h) {
   train_files_free(h->nh.train);
   for (int i = 0; i < h->slot.n; i++) tensor_drop(&h->slot.at[i]);
   data_table_free(h->nh.data);
+  rt_trace_free(h->trace);
   progress_free(h->nh.progress);
   if (h->codegen) codegen_free(h->codegen);
   arena_free(h->arena);
@@ -212,7 +214,7 @@ static Plan *make_plan(Host *h, Graph *g, const Region *r, Fault *fault) {
   if (!h->codegen)
     h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads, .cache_dir = cache_dir(h), .interrupt = &host_interrupt,
                                                 .profile = h->o.profile, .cuda = cuda,
-                                                .between = h->o.comm ? go_on : NULL, .between_ctx = h->o.comm});
+                                                .between = h->o.comm ? go_on : NULL, .between_ctx = h->o.comm, .trace = h->trace});
   return codegen_plan(h->codegen, g, r, fault);
 }
 Plan *host_plan(Host *h, Graph *g, Region *r, Fault *fault) {

@@ -22,6 +22,8 @@ typedef struct HostOptions {
   int threads;              /* 0: TG_THREADS or all cores */
   int ranks;                /* --ranks; 0: not said */
   Comm *comm;               /* the ranks of this program, not owned; NULL: one */
+  bool fast_reduce, no_overlap; /* --reduce=fast, --no-overlap */
+  const char *trace;        /* --trace: the file */
   bool oracle;              /* --device oracle */
   bool cuda, fall_back;     /* --device cuda; --device auto: cuda where it can be had, else the host */
   bool dump[PASS_COUNT];
@@ -43,6 +45,7 @@ typedef struct Host {
   Diags *diags;
   Natives natives;
   NativeHost nh;
+  struct RtTrace *trace;    /* --trace: what ran when */
   NativeRanks ranks;        /* what nh.base.ranks points to where there are several */
   Codegen *codegen;         /* made with the first region that needs it */
   Session *session;

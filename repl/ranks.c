@@ -2,6 +2,8 @@
 #include "repl/ranks.h"
 #include "dist/launch.h"
 #include "dist/mpi.h"
+#include "codegen/rt/trace.h"
+#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +27,7 @@ static int rank_main(void *ctx, Comm *comm) {
   const Start *s = ctx;
   HostOptions o = *s->o;
   o.comm = comm, o.threads = threads_of(&o, comm_size(comm));
-  if (comm_rank(comm) > 0) o.stats = o.profile = false;
+  if (comm_rank(comm) > 0) o.profile = false;
   return s->fn(&o, s->ctx);
 }
 
@@ -71,7 +73,7 @@ static int under_mpi(const HostOptions *o, int nlocal, RanksMain fn, void *ctx) 
   of.comm = m.comm;
   of.threads = o->threads > 0 || getenv("TG_THREADS") ? o->threads : bound < shared ? bound : shared < 1 ? 1 : shared;
   if (comm_rank(m.comm) > 0) {
-    of.stats = of.profile = false;
+    of.profile = false;
     be_quiet(comm_rank(m.comm));
   }
   int code = fn(&of, ctx);
@@ -87,6 +89,107 @@ int ranks_run(const HostOptions *o, RanksMain fn, void *ctx) {
   if (o->ranks == 0 && mpi_environment(&nrank, &nlocal) && nrank > 1) return under_mpi(o, nlocal, fn, ctx);
   if (o->ranks <= 1) return fn(o, ctx);
   return launch(o->ranks, rank_main, &(Start){o, fn, ctx});
+}
+
+/* ---- of a host --------------------------------------------------------------------------------------------------- */
+
+void ranks_begin(Host *h) {
+  if (h->o.trace) h->trace = rt_trace_new();
+  if (!h->o.comm) return;
+  h->ranks = ranks_of_comm(h->o.comm), h->nh.base.ranks = &h->ranks;
+  comm_choose(h->o.comm, &(CommChoices){.no_overlap = h->o.no_overlap, .fast = h->o.fast_reduce, .trace = h->trace});
+}
+
+/* Blocks of bytes of all ranks, in rank order: malloc'd on every rank; size[r] of each. NULL: the group is broken. */
+static char *gather(Comm *c, const char *name, const void *own, int64_t bytes, int64_t *size, CommFault *f) {
+  int64_t one[64], total = 0;
+  for (int r = 0; r < comm_size(c); r++) one[r] = 1;
+  Coll sizes = {.kind = COLL_GATHER, .name = name, .type = JOIN_I64, .block = one, .in = &bytes, .out = size};
+  if (!comm_wait(c, comm_start(c, &sizes), f)) return NULL;
+  for (int r = 0; r < comm_size(c); r++) total += size[r];
+  char *all = malloc((size_t)total + 1);
+  Coll what = {.kind = COLL_GATHER, .name = name, .type = JOIN_U8, .block = size, .in = own, .out = all};
+  if (all && comm_wait(c, comm_start(c, &what), f)) return all;
+  free(all);
+  return NULL;
+}
+
+static bool write_trace(const char *path, const char *text, const int64_t *size, int n) {
+  FILE *f = fopen(path, "wb");
+  bool ok = f && fputs("{\"displayTimeUnit\": \"ms\", \"traceEvents\": [\n", f) >= 0;
+  for (int r = 0; ok && r < n; r++) {
+    if (r) fputs(",\n", f);
+    ok = fwrite(text, 1, (size_t)size[r], f) == (size_t)size[r];
+    text += size[r];
+  }
+  ok = ok && fputs("\n]}\n", f) >= 0;
+  if (f) ok = fclose(f) == 0 && ok;
+  if (!ok) fprintf(stderr, "tg: cannot write the trace %s: %s\n", path, strerror(errno));
+  return ok;
+}
+
+static bool end_trace(Host *h, CommFault *f) {
+  Comm *c = h->o.comm;
+  size_t len = 0;
+  char *own = h->trace ? rt_trace_text(h->trace, c ? comm_rank(c) : 0, &len) : NULL, *all = own;
+  int64_t size[64] = {(int64_t)len};
+  bool ok = true;
+  if (c) ok = (all = gather(c, "the trace", own ? own : "", (int64_t)len, size, f)) != NULL;
+  if (ok && all && (!c || comm_rank(c) == 0)) ok = write_trace(h->o.trace, all, size, c ? comm_size(c) : 1);
+  if (all != own) free(all);
+  free(own);
+  return ok;
+}
+
+typedef struct RankTimes {
+  double seconds, waited;
+  int64_t bytes, collectives;
+} RankTimes;
+static int shards_of(const Comm *c, int r) {
+  return shard_of_rank(r + 1, comm_size(c)) - shard_of_rank(r, comm_size(c));
+}
+
+/* Work that one rank does for a shard beside what another does; what it waited is not work. */
+static void warn_of_slow(const Comm *c, const RankTimes *t) {
+  int slow = 0, fast = 0;
+  double least = 0, most = 0;
+  for (int r = 0; r < comm_size(c); r++) {
+    if (!shards_of(c, r)) continue;
+    double work = (t[r].seconds - t[r].waited) / shards_of(c, r);
+    if (r == 0 || work < least) least = work, fast = r;
+    if (r == 0 || work > most) most = work, slow = r;
+  }
+  if (t[0].seconds > 5 && most > 1.3 * least)
+    fprintf(stderr,
+            "tg: warning: rank %d worked %.1f s for a share for which rank %d worked %.1f s; the others wait for the "
+            "slowest\n",
+            slow, (t[slow].seconds - t[slow].waited), fast,
+            (t[fast].seconds - t[fast].waited) * shards_of(c, slow) / shards_of(c, fast));
+}
+
+static bool end_times(Host *h, double seconds, CommFault *f) {
+  Comm *c = h->o.comm;
+  CommStats s = comm_stats(c);
+  RankTimes own = {seconds, s.waited, s.bytes, s.collectives};
+  int64_t size[64];
+  RankTimes *t = (RankTimes *)(void *)gather(c, "the times", &own, sizeof own, size, f);
+  if (!t) return false;
+  if (comm_rank(c) == 0) warn_of_slow(c, t);
+  for (int r = 0; h->o.stats && comm_rank(c) == 0 && r < comm_size(c); r++)
+    fprintf(stderr, "rank %d: %lld collectives over %s, %lld bytes to others, waited %.3f of %.3f s\n", r,
+            (long long)t[r].collectives, comm_kind(c), (long long)t[r].bytes, t[r].waited, t[r].seconds);
+  free(t);
+  return true;
+}
+
+int ranks_end(Host *h, int code, double seconds) {
+  CommFault f = {0};
+  Comm *c = h->o.comm && comm_size(h->o.comm) > 1 ? h->o.comm : NULL;
+  if (c && code) return code; /* the group is no more */
+  bool ok = !c || end_times(h, seconds, &f);
+  if (ok && h->o.trace) ok = end_trace(h, &f);
+  if (!ok && *f.msg) fprintf(stderr, "tg: %s\n", f.msg);
+  return ok ? code : EXIT_RUN;
 }
 
 bool ranks_repeat(Host *h) {
