@@ -1,10 +1,10 @@
 /* Sharding: a program's graph as one rank of several runs it. After graph_simplify, before codegen.
  *
- * What a call of `data_next` gives has B samples along axis 0 of its fields (all results but the last two). Wherever the
- * sample that a value belongs to can be read off its index, the value is *sharded*: SHARDED(axis, unit, B) says that
- * axis has B * unit places, and that place i belongs to sample i // unit. Everything else is *replicated*: the same on
- * all ranks. What reads samples in any other way (a scatter over them, a sort, x[b + 1]) is replicated too, and its
- * sharded operands are *gathered* before.
+ * What a call of `data_next` gives has B samples along axis 0 of its fields (all results but the last two). Wherever
+ * the sample that a value belongs to can be read off its index, the value is *sharded*: SHARDED(axis, unit, B) says
+ * that axis has B * unit places, and that place i belongs to sample i // unit. Everything else is *replicated*: the
+ * same on all ranks. What reads samples in any other way (a scatter over them, a sort, x[b + 1]) is replicated too, and
+ * its sharded operands are *gathered* before.
  *
  * On any number of ranks, one included: a float sum over samples is cut by shards (nd_comp_cut), the samples being its
  * outermost iterator, so that its bits are those of TG_SHARDS partial sums joined by the tree (dist/shards.h).
@@ -33,7 +33,7 @@
 typedef struct ShardEnv {
   int rank, nrank;
   const Native *start, *wait, *gather; /* not looked at when nrank is 1 */
-  FILE *notes; /* NULL, or where `# ` lines say what was cut, sharded and gathered, and why */
+  FILE *notes;                         /* NULL, or where `# ` lines say what was cut, sharded and gathered, and why */
 } ShardEnv;
 
 /* Rewrites *r, whose arrays become the graph's. True when it changed. */

@@ -1,0 +1,128 @@
+/* Inside the sharding pass (shard.h): what it knows of each node. Four steps, a file each:
+ *
+ *   shard_find.c   which values are sharded, and which iterator of a comprehension runs over samples
+ *   shard_sites.c  the region that each node is evaluated in, and the order of the collectives among its effects
+ *   shard_build.c  the graph again, with the rank's own extents: loops, branches, calls
+ *   shard_comp.c   the same for comprehensions: subscripts, sums over samples
+ *
+ * The first two look at the whole program's graph only, so all ranks decide alike. */
+#ifndef TG_DIST_SHARD_PASS_H
+#define TG_DIST_SHARD_PASS_H
+#include "dist/shard.h"
+#include "dist/shards.h"
+
+/* How a value is sharded: axis has rows * unit places, place i belongs to sample i // unit. rows 0: it is replicated.
+ */
+typedef struct Split {
+  int axis;
+  int64_t unit, rows;
+} Split;
+/* The sample of a point of an iteration space: ITER iter // unit. rows 0: there is none. */
+typedef struct Sample {
+  int iter;
+  int64_t unit, rows;
+} Sample;
+
+/* Where nodes are evaluated. */
+typedef enum { SITE_ROOT, SITE_TEST, SITE_BODY, SITE_BRANCH } SiteKind;
+typedef struct Site {
+  struct Site *up;
+  SiteKind kind;
+  int depth, loop; /* loop: of TEST and BODY, its number */
+  bool may_skip;   /* a loop that may make no step */
+  VEC(struct Key) key;
+} Site;
+
+typedef struct Known {
+  Node *n;
+  Split *split, one; /* of each result; &one for a tensor */
+  Sample by;         /* COMP, SCAN, SCATTER */
+  bool sum;          /* by.iter is a reduction iterator: its value is joined over the samples, and replicated */
+  bool forced;       /* a loop's test: works on whole operands */
+  bool pinned;       /* PARAM: replicated for good */
+  bool effect;
+  Site *site, *sub[2]; /* sub: TEST and BODY of a LOOP, branches of a COND */
+  Site *whole_site;    /* where its blocks are gathered; NULL: nowhere */
+  uint64_t varies;     /* the loops that it depends on, by number; bit 63: all beyond */
+  int level;           /* longest chain of nodes below */
+  bool changed;
+  Node *own, *whole;    /* built: the rank's part; all of it (equal when replicated) */
+  Node *start, *gather; /* built: its collectives */
+} Known;
+
+/* A collective: the join of a sum, or the gathering of a sharded value. */
+typedef struct Key {
+  Known *of;
+  bool gather;
+} Key;
+typedef VEC(Key) Keys;
+
+typedef struct Pass {
+  Graph *g;
+  Arena *a; /* of the pass */
+  const ShardEnv *env;
+  const Region *r;
+  Site *root;
+  int n;
+  Known *at;  /* children first */
+  int *index; /* by node id: position + 1, 0: not of this region */
+  uint32_t cap;
+} Pass;
+
+static inline Known *known(const Pass *p, const Node *n) {
+  return n->id < p->cap && p->index[n->id] ? &p->at[p->index[n->id] - 1] : NULL;
+}
+static inline Split split_of(const Pass *p, const Node *n) { return known(p, n)->one; }
+static inline bool same_split(Split a, Split b) {
+  return a.rows == b.rows && (!a.rows || (a.axis == b.axis && a.unit == b.unit));
+}
+static inline bool several(const Pass *p) { return p->env->nrank > 1; }
+static inline bool is_kernel(const Node *n) {
+  return n->kind == ND_COMP || n->kind == ND_SCAN || n->kind == ND_SCATTER;
+}
+/* Iterators, body and guard of a kernel. */
+static inline const Comp *comp_of(const Node *n) { return n->kind == ND_SCATTER ? &n->scatter.src : &n->comp; }
+
+/* ---- shard_find.c ---- */
+/* Samples of the batch that a data_next gives; 0: it is none, or gives single rows. */
+int64_t batch_of(const Node *n);
+
+void shard_find(Pass *p);
+/* The sample of subscript idx into places of `unit` a sample. */
+Sample sample_of(Pass *p, const Comp *c, Expr *idx, int64_t unit, int64_t rows);
+/* Does the kernel x read this load's operand, which is sharded, at its own sample? */
+bool reads_own(Pass *p, const Known *x, const Expr *load);
+/* Every load of a kernel, subscripts of a scatter included; equal ones once an expression. */
+void each_load(const Node *n, void (*fn)(void *ctx, Expr *load), void *ctx);
+/* Every value that x wants whole though it is sharded. `sub` is -1 (where x is) or the region of x: see each_use. */
+typedef void (*UseFn)(void *ctx, Node *in, int sub);
+void each_whole(Pass *p, Known *x, UseFn fn, void *ctx);
+/* Every node that x reads; sub -1: where x itself is evaluated, else in x's region `sub` (0 TEST or yes, 1 BODY or no).
+ */
+void each_use(const Node *n, UseFn fn, void *ctx);
+
+/* ---- shard_sites.c ---- */
+void shard_sites(Pass *p);
+/* The effects of a region with its collectives among them. */
+typedef struct Effect {
+  Node *old; /* NULL: a collective */
+  Key key;
+} Effect;
+int shard_order(Pass *p, Site *s, const Region *r, Effect **out);
+
+/* ---- shard_build.c ---- */
+bool shard_build(Pass *p, Region *r); /* false: nothing changes */
+Node *own_of(Pass *p, Node *n);
+Node *whole_of(Pass *p, Node *n);
+/* n as a value that is sharded so: its own part, or a slice of the whole. */
+Node *part_of(Pass *p, Node *n, Split s);
+/* The rank's samples. */
+int64_t own_lo(const Pass *p, int64_t rows);
+int64_t own_hi(const Pass *p, int64_t rows);
+/* A name for people: what, the type of n, its place in the source. */
+const char *shard_name(Pass *p, const char *what, const Node *n);
+
+/* ---- shard_comp.c ---- */
+Node *build_kernel(Pass *p, Known *x);
+Node *build_sum(Pass *p, Known *x);
+#endif
