@@ -130,8 +130,8 @@ static void emit_constants(Emit *e) {
 
 static void declare_runtime(Emit *e) {
   LLVMTypeRef ptr = LLVMPointerTypeInContext(e->cx, 0), type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), &ptr, 1, 0);
-  static const char *const name[] = {"rt_gemm_phase", "rt_gemm_chunks", "rt_gemm_join"};
-  for (int i = 0; i < 3; i++) LLVMSetVisibility(LLVMAddFunction(e->m, name[i], type), LLVMHiddenVisibility);
+  static const char *const name[] = {"rt_gemm_pack", "rt_gemm_phase", "rt_gemm_chunks", "rt_gemm_join"};
+  for (int i = 0; i < 4; i++) LLVMSetVisibility(LLVMAddFunction(e->m, name[i], type), LLVMHiddenVisibility);
 }
 
 /* What the modules brought is the library's own business. */

@@ -14,6 +14,8 @@ static void link_function(Tables *t, size_t at, uintptr_t fn) {
   const char *name = (const char *)fn;
   if (fn == (uintptr_t)rt_gemm_phase)
     name = "rt_gemm_phase";
+  else if (fn == (uintptr_t)rt_gemm_pack)
+    name = "rt_gemm_pack";
   else if (fn == (uintptr_t)rt_gemm_chunks)
     name = "rt_gemm_chunks";
   else if (fn == (uintptr_t)rt_gemm_join)
@@ -23,7 +25,7 @@ static void link_function(Tables *t, size_t at, uintptr_t fn) {
   image_symbol(&t->image, at, name);
 }
 
-static bool is_gemm(KernelFn f) { return f == rt_gemm_phase || f == rt_gemm_chunks || f == rt_gemm_join; }
+static bool is_gemm(KernelFn f) { return f == rt_gemm_phase || f == rt_gemm_pack || f == rt_gemm_chunks || f == rt_gemm_join; }
 
 /* Gemm holds function pointers, which are names here. */
 static size_t put_gemm(Tables *t, const Gemm *g) {

@@ -141,17 +141,18 @@ bool mma_compile(Jit *j, Graph *g, const Kernel *k, const char *text, Code *out,
     return false;
   }
   *from_disk = disk[OWN] && disk[UKR] && disk[EDGE] && disk[MATRIX_R] && disk[MATRIX_V];
-  int64_t units = gemm_units(&m->gemm);
+  int64_t units = gemm_units(gm);
+  out->nphase = 0;
+  if (gm->panels == GEMM_SHARED)
+    out->phase[out->nphase++] = (Phase){rt_gemm_pack, gm, gemm_panels(gm), 50 + 0.3 * (double)(gm->mr * gm->K)};
   if (p.split) {
-    int64_t chunks = gemm_chunks(&m->gemm);
-    out->nphase = 2;
-    out->phase[0] = (Phase){rt_gemm_chunks, &m->gemm, units * chunks, p.cost / (double)chunks};
-    out->phase[1] = (Phase){rt_gemm_join, &m->gemm, units, 50 + 0.1 * (double)(m->gemm.rb * m->gemm.vb * chunks)};
-    out->shared_bytes = gemm_shared(&m->gemm);
+    int64_t chunks = gemm_chunks(gm);
+    out->phase[out->nphase++] = (Phase){rt_gemm_chunks, gm, units * chunks, p.cost / (double)chunks};
+    out->phase[out->nphase++] = (Phase){rt_gemm_join, gm, units, 50 + 0.1 * (double)(gm->rb * gm->vb * chunks)};
   } else {
-    out->nphase = 1;
-    out->phase[0] = (Phase){rt_gemm_phase, &m->gemm, units, p.cost};
+    out->phase[out->nphase++] = (Phase){rt_gemm_phase, gm, units, p.cost};
   }
+  out->shared_bytes = gemm_shared(gm, p.split);
   out->lane_bytes = gemm_scratch(&m->gemm);
   out->drop = drop;
   return true;

@@ -23,6 +23,7 @@ typedef struct MmaPlan {
   bool r_matrix, v_matrix; /* packed by a function of all matrices */
   bool swapped;            /* R is the N side */
   bool direct;             /* the sums are the output: no epilogue */
+  bool steady;             /* R is the same at all loop points */
   bool split;              /* phases over chunks of K, then their tree */
   UkrSpec ukr, edge;
   bool has_edge;

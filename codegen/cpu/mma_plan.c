@@ -46,6 +46,24 @@ static void out_steps(const Kernel *k, const Stage *s, int64_t *step) {
     if (s->store[d] >= 0) step[s->store[d]] = b->stride[d];
 }
 
+/* R is the same at all loop points. */
+static bool steady(const MmaPlan *p) {
+  for (int d = 0; d < p->nloop; d++)
+    if (ex_uses_iter(p->R.e, p->loop[d])) return false;
+  return true;
+}
+
+/* Few columns, or columns that are gathered (a convolution's): packing R again for every block of them would be felt.
+ */
+static bool few_columns(const MmaPlan *p) { return !p->v_matrix || p->gemm.V < 512; }
+
+/* R gets a phase of its own when each of its blocks would be packed several times. */
+static void share_panels(MmaPlan *p) {
+  Gemm *m = &p->gemm;
+  int64_t uses = product(p, p->nloop, p->loop) * up(m->V, m->vb);
+  if (p->steady && few_columns(p) && uses >= 2 && m->vb <= 256 && m->K > 0 && !gemm_keeps_r(m)) m->panels = GEMM_SHARED;
+}
+
 static void blocks(MmaPlan *p, const Isa *isa) {
   Gemm *m = &p->gemm;
   int w = ukr_lanes(p->c.acc), mr, nvec;
@@ -72,6 +90,8 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   int64_t rb = max64(l2 / 2 / (m->kb * m->esize) / mr, 1) * mr, vb = max64(1024 / m->nr, 1) * m->nr;
   if (m->in_place) vb = max64(up(m->V, 2 * m->nr), 1) * m->nr;
   if (once) vb = min64(vb, max64(256 / m->nr, 1) * m->nr);
+  if (p->steady && few_columns(p) && !m->in_place && m->R > rb && m->K > 0) /* row blocks share a packed V block */
+    vb = min64(vb, max64(GEMM_WHOLE_V / (min64(m->K, m->chunk) * m->esize) / m->nr, 1) * m->nr);
   rb = min64(rb, up(max64(m->R, 1), mr) * mr);
   vb = min64(vb, up(max64(m->V, 1), m->nr) * m->nr);
   int64_t loops = product(p, p->nloop, p->loop), want = isa->lanes ? min64(4 * isa->lanes, 32) : 16;
@@ -200,6 +220,8 @@ bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p) {
     bool k_runs = p->V.plain && inner_k >= 0 && p->V.at.coef[inner_k] == 1 && p->V.ext[inner_k] >= 8;
     if (m->R == 1 && !k_runs) return false;
   }
+  p->steady = steady(p);
   blocks(p, isa);
+  share_panels(p);
   return true;
 }

@@ -8,8 +8,10 @@
  *         for each column panel       the V panel stays in L1
  *           for each row panel        micro-kernel
  *
- * Several row blocks share a V block when C is the output itself and K fits one chunk. */
+ * Several row blocks share a V block when C is the output itself and K fits one chunk, or when it is small (keeps_v). R
+ * may have been packed before, as panels over all K: then no block of it is. */
 #include "codegen/rt/gemm.h"
+#include <stdbool.h>
 #include <string.h>
 
 enum { WHOLE_R = 384 << 10 };
@@ -35,16 +37,19 @@ static int depth(const Gemm *g) { /* slots of the tree beyond C */
 }
 static int64_t block_rows(const Gemm *g) { return min64(up(g->R, g->mr) * g->mr, g->rb); }
 static int64_t block_cols(const Gemm *g) { return min64(up(g->V, g->nr) * g->nr, g->vb); }
-/* One row block that is small: packed for a whole chunk at a time, and kept while the lane's blocks need the same. */
-static int whole_r(const Gemm *g) {
-  return g->R <= g->rb && block_rows(g) * min64(g->chunk, g->K) * g->esize <= WHOLE_R;
-}
+int gemm_keeps_r(const Gemm *g) { return g->R <= g->rb && block_rows(g) * min64(g->chunk, g->K) * g->esize <= WHOLE_R; }
 static size_t r_bytes(const Gemm *g) {
-  int64_t k = min64(whole_r(g) ? g->chunk : g->kb, g->K);
+  if (g->panels) return 0;
+  int64_t k = min64(gemm_keeps_r(g) ? g->chunk : g->kb, g->K);
   return align64((size_t)(block_rows(g) * k + 16) * (size_t)g->esize);
 }
+/* Several row blocks need the same V block: it is packed for a whole chunk, if it is small, and kept. */
+static int keeps_v(const Gemm *g) {
+  return !g->in_place && g->R > g->rb && block_cols(g) * min64(g->chunk, g->K) * g->esize <= GEMM_WHOLE_V;
+}
 static size_t v_bytes(const Gemm *g) {
-  return g->in_place ? 0 : align64((size_t)(block_cols(g) * min64(g->kb, g->K) + 16) * (size_t)g->esize);
+  int64_t k = min64(keeps_v(g) ? g->chunk : g->kb, g->K);
+  return g->in_place ? 0 : align64((size_t)(block_cols(g) * k + 16) * (size_t)g->esize);
 }
 static size_t c_bytes(const Gemm *g) { return align64((size_t)(block_rows(g) * block_cols(g)) * (size_t)g->esize); }
 
@@ -59,7 +64,7 @@ typedef struct Mat {
 
 static char *place(const Gemm *g, const GemmPlace *p, void *const *ptr, const int64_t *loop) {
   int64_t off = p->base + (p->row_step ? *(const int64_t *)ptr[p->row] * p->row_step : 0);
-  for (int d = 0; d < g->nloop; d++) off += loop[d] * p->step[d];
+  for (int d = 0; loop && d < g->nloop; d++) off += loop[d] * p->step[d];
   return (char *)ptr[p->arg] + off * p->esize;
 }
 
@@ -104,42 +109,57 @@ typedef struct Block {
   int64_t at, r0, r1, v0, v1;
 } Block; /* at: flat loop point */
 
-/* A lane's scratch; held: which (loop point, chunk) of R lies packed in it, -1 none. */
+/* A lane's scratch; which (loop point, chunk) of R and which (loop point, column block, chunk) of V lie packed in it,
+ * -1 none. panels: of R, packed before; NULL none. */
 typedef struct Lane {
   char *scratch;
-  int64_t held;
+  int64_t held_r, held_v;
+  const char *panels;
 } Lane;
+
+static Lane lane_of(const Gemm *g, void *const *ptr, void *scratch, void *shared) {
+  Lane l = {scratch, -1, -1, NULL};
+  if (g->panels == GEMM_SHARED) l.panels = shared;
+  if (g->panels == GEMM_GIVEN) l.panels = place(g, &g->panel, ptr, NULL);
+  return l;
+}
+
+/* Steps [k0, k0 + kc) of the V block, packed, and the elements between its column panels. */
+static const char *v_block(const Gemm *g, const void *args, void *const *ptr, const Block *k, int64_t c0, int64_t k0,
+                           int64_t kc, char *bbuf, bool held) {
+  int64_t nv = k->v1 - k->v0;
+  if (g->in_place) return place(g, &g->v.at, ptr, k->loop) + (k->v0 + k0 * g->v.at.ld) * g->esize;
+  if (keeps_v(g)) bbuf += (k0 - c0) * up(nv, g->nr) * g->nr * g->esize;
+  if (!held) pack(g, &g->v, args, ptr, k->loop, k->v0, nv, k0, kc, bbuf);
+  return bbuf;
+}
 
 /* c = the sum over one chunk of k. */
 static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const Block *k, int64_t chunk, Mat c,
                       Lane *lane) {
   int64_t es = g->esize, nv = k->v1 - k->v0, c0 = chunk * g->chunk, c1 = min64(c0 + g->chunk, g->K);
   char *abuf = lane->scratch, *bbuf = abuf + r_bytes(g);
-  const char *in_place = g->in_place ? place(g, &g->v.at, ptr, k->loop) + k->v0 * es : NULL;
-  int whole = whole_r(g);
-  int64_t held = k->at * gemm_chunks(g) + chunk;
-  if (whole && lane->held != held) pack(g, &g->r, args, ptr, k->loop, k->r0, k->r1 - k->r0, c0, c1 - c0, abuf);
-  lane->held = held;
+  bool keeps = !lane->panels && gemm_keeps_r(g);
+  int64_t at = k->at * gemm_chunks(g) + chunk, column = at * up(g->V, g->vb) + k->v0 / g->vb;
+  bool held_v = keeps_v(g) && lane->held_v == column;
+  if (keeps && lane->held_r != at) pack(g, &g->r, args, ptr, k->loop, k->r0, k->r1 - k->r0, c0, c1 - c0, abuf);
+  lane->held_r = at;
+  lane->held_v = column;
   for (int64_t k0 = c0; k0 < c1; k0 += g->kb) {
     int64_t kc = min64(g->kb, c1 - k0);
-    const char *b = bbuf;
-    int64_t ldb = g->nr, b_panel = g->nr * kc * es;
-    if (!g->in_place) {
-      pack(g, &g->v, args, ptr, k->loop, k->v0, nv, k0, kc, bbuf);
-    } else {
-      b = in_place + k0 * g->v.at.ld * es;
-      ldb = g->v.at.ld;
-      b_panel = g->nr * es;
-    }
+    const char *b = v_block(g, args, ptr, k, c0, k0, kc, bbuf, held_v);
+    int64_t ldb = g->in_place ? g->v.at.ld : g->nr, b_panel = g->in_place ? g->nr * es : g->nr * kc * es;
     for (int64_t r = k->r0; r < k->r1; r += g->rb) {
-      int64_t nr = min64(g->rb, k->r1 - r);
+      int64_t nr = min64(g->rb, k->r1 - r), steps = kc;
       const char *a = abuf;
-      if (whole)
-        a += (k0 - c0) * g->mr * es;
+      if (lane->panels)
+        a = lane->panels + (r * g->K + k0 * g->mr) * es, steps = g->K;
+      else if (keeps)
+        a += (k0 - c0) * g->mr * es, steps = c1 - c0;
       else
         pack(g, &g->r, args, ptr, k->loop, r, nr, k0, kc, abuf);
-      tiles(g, kc, a, g->mr * (whole ? c1 - c0 : kc) * es, b, b_panel, ldb, (Mat){c.at + (r - k->r0) * c.ld * es, c.ld},
-            nr, nv, k0 > c0);
+      tiles(g, kc, a, g->mr * steps * es, b, b_panel, ldb, (Mat){c.at + (r - k->r0) * c.ld * es, c.ld}, nr, nv,
+            k0 > c0);
     }
   }
 }
@@ -186,10 +206,10 @@ static Block block_at(const Gemm *g, int64_t u, int64_t n, int64_t *loop) {
   return (Block){loop, at, rb * g->rb, min64((rb + n) * g->rb, g->R), vb * g->vb, min64((vb + 1) * g->vb, g->V)};
 }
 
-void gemm_run(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch) {
+void gemm_run(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch, void *shared) {
   int64_t nrb = up(g->R, g->rb), loop[GEMM_MAX_LOOP];
   int64_t together = g->epilogue || g->K > g->chunk ? 1 : nrb; /* row blocks that share a V block */
-  Lane lane = {scratch, -1};
+  Lane lane = lane_of(g, ptr, scratch, shared);
   for (int64_t u = lo; u < hi;) {
     int64_t n = min64(min64(nrb - u % nrb, hi - u), together);
     Block k = block_at(g, u, n, loop);
@@ -198,18 +218,33 @@ void gemm_run(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int
   }
 }
 
+/* ---- Panels made before ------------------------------------------------------------------------------------------ */
+
+int64_t gemm_panels(const Gemm *g) { return up(g->R, g->mr); }
+size_t gemm_panel_bytes(const Gemm *g) { return (size_t)(gemm_panels(g) * g->mr * g->K * g->esize); }
+
+size_t gemm_shared(const Gemm *g, int split) {
+  return (g->panels == GEMM_SHARED ? align64(gemm_panel_bytes(g)) : 0) +
+         (split ? c_bytes(g) * (size_t)(gemm_units(g) * gemm_chunks(g)) : 0);
+}
+
+void gemm_pack(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *shared) {
+  const int64_t loop[GEMM_MAX_LOOP] = {0};
+  int64_t r0 = lo * g->mr, nr = min64(hi * g->mr, g->R) - r0;
+  if (nr > 0) pack(g, &g->r, args, ptr, loop, r0, nr, 0, g->K, (char *)shared + r0 * g->K * g->esize);
+}
+
 /* ---- Split over chunks ------------------------------------------------------------------------------------------- */
 
-size_t gemm_shared(const Gemm *g) { return c_bytes(g) * (size_t)(gemm_units(g) * gemm_chunks(g)); }
-
 static Mat partial(const Gemm *g, void *shared, int64_t chunk, int64_t u) {
-  return (Mat){(char *)shared + c_bytes(g) * (size_t)(chunk * gemm_units(g) + u), block_cols(g)};
+  char *at = (char *)shared + (g->panels == GEMM_SHARED ? align64(gemm_panel_bytes(g)) : 0);
+  return (Mat){at + c_bytes(g) * (size_t)(chunk * gemm_units(g) + u), block_cols(g)};
 }
 
 void gemm_run_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch,
                      void *shared) {
   int64_t units = gemm_units(g), loop[GEMM_MAX_LOOP];
-  Lane lane = {scratch, -1};
+  Lane lane = lane_of(g, ptr, scratch, shared);
   for (int64_t i = lo; i < hi; i++) {
     Block k = block_at(g, i % units, 1, loop);
     chunk_sum(g, args, ptr, &k, i / units, partial(g, shared, i / units, i % units), &lane);

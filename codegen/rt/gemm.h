@@ -44,6 +44,13 @@ typedef struct GemmSide {
   GemmPlace at;
 } GemmSide;
 
+/* Panels of R that are not packed block by block: the whole side, each panel mr rows by all K. */
+typedef enum {
+  GEMM_PACK,   /* blocks are packed when they are needed */
+  GEMM_SHARED, /* phase 0 packs the panels into shared memory: rt_gemm_pack; R is the same at all loop points */
+  GEMM_GIVEN   /* they lie in argument panel.arg: a constant, packed when the library was built */
+} GemmPanels;
+
 typedef struct Gemm {
   int nloop;
   int64_t loop[GEMM_MAX_LOOP];
@@ -52,21 +59,32 @@ typedef struct Gemm {
   int acc;           /* 0 f32, 1 f64, 2 i64 */
   GemmUkr ukr, edge; /* edge: for the last column tile when V % nr != 0 */
   GemmSide r, v;
-  int in_place; /* V is not packed but read at v.at, rows of k */
-  GemmPlace c;  /* where sums go when epilogue is NULL */
+  int panels;      /* GemmPanels */
+  GemmPlace panel; /* GIVEN: base 0, no steps; a row's panels are row_step elements after those of the row before */
+  int in_place;    /* V is not packed but read at v.at, rows of k */
+  GemmPlace c;     /* where sums go when epilogue is NULL */
   GemmEpilogue epilogue;
 } Gemm;
 
+enum { GEMM_WHOLE_V = 1 << 20 }; /* bytes of a V block over a chunk that stays packed for all its row blocks */
+
 int64_t gemm_units(const Gemm *g);
 size_t gemm_scratch(const Gemm *g); /* bytes a lane needs, 64-byte aligned */
+int64_t gemm_panels(const Gemm *g); /* of R */
+size_t gemm_panel_bytes(const Gemm *g);
+/* One row block that is small stays packed while a lane's blocks need the same: shared panels would save nothing. */
+int gemm_keeps_r(const Gemm *g);
+/* Panels [lo, hi) of R into shared memory. */
+void gemm_pack(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *shared);
 /* Runs units [lo, hi). args is handed to pack functions and the epilogue; ptr are the arguments' addresses. */
-void gemm_run(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch);
+void gemm_run(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch, void *shared);
 
-/* The same in two phases, for few blocks and a long K: every chunk of every block into gemm_shared bytes of shared
- * memory, units [0, gemm_units * gemm_chunks); then, after a barrier, the tree and the epilogue of every block, units
- * [0, gemm_units). Needs K >= 1. */
+/* Bytes of shared memory: the panels, and what the two phases below keep. */
+size_t gemm_shared(const Gemm *g, int split);
+/* The same in two phases, for few blocks and a long K: every chunk of every block into shared memory, units [0,
+ * gemm_units * gemm_chunks); then, after a barrier, the tree and the epilogue of every block, units [0, gemm_units).
+ * Needs K >= 1. */
 int64_t gemm_chunks(const Gemm *g);
-size_t gemm_shared(const Gemm *g);
 void gemm_run_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch,
                      void *shared);
 void gemm_join_chunks(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch,

@@ -33,6 +33,7 @@ typedef struct Phase {
 } Phase;
 
 /* Phases of a contraction; ctx is its Gemm (gemm.h). */
+void rt_gemm_pack(const KernelArgs *a); /* before any of the others */
 void rt_gemm_phase(const KernelArgs *a);
 void rt_gemm_chunks(const KernelArgs *a);
 void rt_gemm_join(const KernelArgs *a);
