@@ -11,6 +11,8 @@
 
 enum { DEVICE_ALIGN = 256 };
 
+_Static_assert(sizeof(void *) == 8, "tables of pointers and of numbers lie one after the other");
+
 struct LibCuda {
   RtDevice *d;
   size_t bytes; /* of this, with what follows it */
@@ -120,21 +122,26 @@ static int fill(LibContext *c) {
   return status ? status : place_constants(c, v->record + s.record);
 }
 
+/* LibCuda and its tables, one after the other. */
+static size_t cuda_memory(const Lib *lib) {
+  const LibDevice *t = lib->device;
+  return up(sizeof(struct LibCuda)) +
+         8 * ((size_t)t->nmodule + (size_t)t->nlaunch + (size_t)lib->nconst + sizes_of(lib).args);
+}
+
 static int cuda_create(LibContext *c) {
   const Lib *lib = c->lib;
   const LibDevice *t = lib->device;
-  size_t head = up(sizeof(struct LibCuda)), module = sizeof(RtModule *) * (size_t)t->nmodule;
-  size_t launch = sizeof(RtFunction *) * (size_t)t->nlaunch, konst = sizeof(void *) * (size_t)lib->nconst;
-  size_t args = sizeof(uint64_t) * sizes_of(lib).args, bytes = head + module + launch + konst + args;
+  size_t bytes = cuda_memory(lib);
   char *m = c->o.alloc(c->o.user, bytes, 64);
   if (!m) return RT_NO_MEMORY;
   memset(m, 0, bytes);
   struct LibCuda *v = c->device = (struct LibCuda *)(void *)m;
   *v = (struct LibCuda){.bytes = bytes};
-  v->module = (RtModule **)(void *)(m + head);
-  v->launch = (RtFunction **)(void *)(m + head + module);
-  v->konst = (void **)(void *)(m + head + module + launch);
-  v->args = (uint64_t *)(void *)(m + head + module + launch + konst);
+  v->module = (RtModule **)(void *)(m + up(sizeof *v));
+  v->launch = (RtFunction **)(void *)(v->module + t->nmodule);
+  v->konst = (void **)(void *)(v->launch + t->nlaunch);
+  v->args = (uint64_t *)(void *)(v->konst + lib->nconst);
   if (rt_cuda.count(c->message, sizeof c->message) < 0) return RT_NO_DRIVER;
   v->d = rt_cuda.open(0, c->message, sizeof c->message);
   if (!v->d) return RT_NO_DEVICE;
@@ -148,6 +155,7 @@ static void cuda_destroy(LibContext *c) {
   if (!v) return;
   if (v->d) {
     int inside = v->d->op->enter(v->d); /* if not, what lies in the context goes with it */
+    if (inside) v->d->op->wait(v->d); /* a call that failed may have left work */
     for (int i = 0; inside && i < c->lib->device->nmodule; i++) v->d->op->unload(v->d, v->module[i]);
     if (inside) v->d->op->release(v->d, v->base);
     v->d->op->close(v->d);
@@ -361,4 +369,4 @@ static int cuda_run(LibContext *c, const LibExport *e, const LibPlan *p, void *c
   return status;
 }
 
-const LibDeviceOps lib_cuda = {cuda_create, cuda_destroy, cuda_run, cuda_put, cuda_get};
+const LibDeviceOps lib_cuda = {cuda_memory, cuda_create, cuda_destroy, cuda_run, cuda_put, cuda_get};

@@ -35,6 +35,7 @@ typedef struct LibDevice {
 
 /* All give an RtStatus, with a message in the context. Pointers to states are the device's. */
 struct LibDeviceOps {
+  size_t (*memory)(const Lib *lib); /* of the host, besides the context */
   int (*create)(
       LibContext *c); /* c->device: a device, code, constants, memory; states have places, but no values yet */
   void (*destroy)(LibContext *c);
