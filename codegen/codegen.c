@@ -62,9 +62,10 @@ CodegenStats codegen_stats(const Codegen *c) { return c->stats; }
 void codegen_between(const Codegen *c) {
   if (c->o.between) c->o.between(c->o.between_ctx);
 }
-volatile int *codegen_interrupt(const Codegen *c) { return c->o.interrupt; }
 struct RtTrace *codegen_trace(const Codegen *c) { return c->o.trace; }
+volatile int *codegen_interrupt(const Codegen *c) { return c->o.interrupt; }
 int codegen_lanes(const Codegen *c) { return c->o.threads; }
+bool codegen_tf32(const Codegen *c) { return c->o.tf32; }
 bool codegen_profile(const Codegen *c) { return c->o.profile; }
 void codegen_planned(Codegen *c) { c->stats.plans++; }
 
@@ -160,7 +161,7 @@ CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, double work, Fa
     interp_make(k, &code);
     e = add(c, at, text, hash, &code);
   } else if (c->o.cuda) {
-    CudaCode *cuda = cuda_compile(c->o.cuda, g, k, &why);
+    CudaCode *cuda = cuda_compile(c->o.cuda, g, k, c->o.tf32, &why);
     if (cuda) {
       e = add(c, at, text, hash, &(Code){0});
       e->cuda = cuda;

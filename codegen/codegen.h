@@ -21,6 +21,7 @@ typedef struct CodegenOptions {
   void *between_ctx;
   struct RtTrace *trace;  /* takes every kernel and call (rt/trace.h); NULL: nothing is noted. Not owned */
   bool profile;           /* plans keep the time of each kernel, for the dump "profile" */
+  bool tf32;              /* on a GPU: f32 contractions may round their factors to tf32 for the matrix instructions */
   struct Cuda *cuda;      /* plans run on this device (cuda/session.h), which the session takes over; NULL: on the host */
   struct Jit *collect;    /* kernels are not run but collected here for a library (aot/), with interpret_below < 0; not owned */
 } CodegenOptions;

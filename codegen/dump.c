@@ -230,7 +230,7 @@ PlanStats plan_stats(const Plan *p) {
 }
 
 /* Without the prelude, which is the same for all. */
-static bool dump_cuda(Graph *g, const Region *r, FILE *out) {
+static bool dump_cuda(Graph *g, const Region *r, bool tf32, FILE *out) {
   Arena *scratch = arena_new();
   Fusion *f = fuse(scratch, g, r);
   lower_prepare(f);
@@ -238,7 +238,7 @@ static bool dump_cuda(Graph *g, const Region *r, FILE *out) {
     if (f->group.at[i]->into || f->group.at[i]->op) continue;
     CuKernel k;
     const char *why = "";
-    if (!cuda_emit(scratch, g, lower_group(f, f->group.at[i]), &k, &why)) {
+    if (!cuda_emit(scratch, g, lower_group(f, f->group.at[i]), tf32, &k, &why)) {
       fprintf(out, "/* %s */\n\n", why);
       continue;
     }
@@ -253,7 +253,7 @@ static bool dump_cuda(Graph *g, const Region *r, FILE *out) {
 /* Machine code exists for the whole session but its IR does not: the region is lowered anew. */
 bool codegen_dump(Codegen *c, Graph *g, const Region *r, const char *what, FILE *out) {
   Fault fault = {0};
-  if (!strcmp(what, "cuda")) return dump_cuda(g, r, out);
+  if (!strcmp(what, "cuda")) return dump_cuda(g, r, codegen_tf32(c), out);
   Jit *jit = codegen_jit(c, &fault);
   if (!jit || (strcmp(what, "llvm") && strcmp(what, "asm"))) return false;
   Arena *scratch = arena_new();

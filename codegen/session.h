@@ -22,6 +22,7 @@ bool codegen_ready(Codegen *c, Fault *fault); /* waits for kernels that are stil
 RtPool *codegen_pool(Codegen *c);           /* made at the first call; NULL: one lane */
 int codegen_lanes(const Codegen *c);
 bool codegen_profile(const Codegen *c);
+bool codegen_tf32(const Codegen *c);
 volatile int *codegen_interrupt(const Codegen *c);
 void codegen_between(const Codegen *c); /* lets others go on (CodegenOptions.between) */
 struct RtTrace *codegen_trace(const Codegen *c);

@@ -125,7 +125,7 @@ static int parse_line(int argc, char **argv, Line *l) {
 
 static int host_options(Line *l, HostOptions *o) {
   *o = (HostOptions){.stop = PASS_COUNT, .narg = l->narg, .arg = l->arg, .stats = value_of(l, "stats") != NULL,
-                     .profile = value_of(l, "profile") != NULL};
+                     .profile = value_of(l, "profile") != NULL, .tf32 = value_of(l, "tf32") != NULL};
   o->color = isatty(2) && !getenv("NO_COLOR");
   const char *s;
   if ((s = value_of(l, "threads"))) {

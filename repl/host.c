@@ -212,8 +212,8 @@ static Plan *make_plan(Host *h, Graph *g, const Region *r, Fault *fault) {
   Cuda *cuda = NULL;
   if (!h->codegen && !open_device(h, &cuda, fault)) return NULL;
   if (!h->codegen)
-    h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads, .cache_dir = cache_dir(h), .interrupt = &host_interrupt,
-                                                .profile = h->o.profile, .cuda = cuda,
+    h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads, .cache_dir = host_cache_dir(h), .interrupt = &host_interrupt,
+                                                .profile = h->o.profile, .tf32 = h->o.tf32, .cuda = cuda,
                                                 .between = h->o.comm ? go_on : NULL, .between_ctx = h->o.comm, .trace = h->trace});
   return codegen_plan(h->codegen, g, r, fault);
 }

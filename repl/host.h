@@ -25,6 +25,7 @@ typedef struct HostOptions {
   bool fast_reduce, no_overlap; /* --reduce=fast, --no-overlap */
   const char *trace;        /* --trace: the file */
   bool oracle;              /* --device oracle */
+  bool tf32;                /* --tf32 */
   bool cuda, fall_back;     /* --device cuda; --device auto: cuda where it can be had, else the host */
   bool dump[PASS_COUNT];
   PassId stop;              /* PASS_COUNT: run */

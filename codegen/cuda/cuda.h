@@ -6,7 +6,7 @@
  *
  * Bits: the orders of the numeric contract are kept exactly, elementary functions are the programs of cpu/vmath.h, and
  * NVRTC is told not to contract (--fmad=false): results are the CPU's, bit for bit, but for contractions through tensor
- * cores (f16 and bf16 operands), whose order is the hardware's. */
+ * cores (f16 and bf16 operands, f32 ones on request), whose order is the hardware's. */
 #ifndef TG_CODEGEN_CUDA_CUDA_H
 #define TG_CODEGEN_CUDA_CUDA_H
 #include "codegen/kernel.h"
@@ -32,6 +32,7 @@ typedef struct CuKernel {
   size_t scratch_bytes;  /* device memory that one run needs besides its arguments */
 } CuKernel;
 
-/* Source and launches of k. Texts live in a. False with *why: too many arguments or too large. */
-bool cuda_emit(Arena *a, Graph *g, const Kernel *k, CuKernel *out, const char **why);
+/* Source and launches of k. tf32: factors of f32 contractions are rounded to tf32 (10 bits of mantissa), for the matrix instructions.
+ * Texts live in a. False with *why: too many arguments or too large. */
+bool cuda_emit(Arena *a, Graph *g, const Kernel *k, bool tf32, CuKernel *out, const char **why);
 #endif

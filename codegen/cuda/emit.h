@@ -31,6 +31,7 @@ typedef struct Cu {
   Arena *a;
   Graph *g;
   const Kernel *k;
+  bool tf32;          /* f32 contractions by matrix instructions, their factors rounded to tf32 */
   SchedKind sched;
   int block;          /* threads a block, of BLOCK */
   CuBuf *buf;
@@ -79,7 +80,7 @@ void cu_scatter(Cu *c, const Stage *s);
 size_t cu_scratch(Cu *c, double bytes);
 
 /* ---- reduce.c */
-int64_t cu_chunks(const Stage *s);
+int64_t cu_chunks(const Stage *s); /* pieces of the work that are joined by a tree: an argmax is one */
 /* Declares `name` as the partial sum of chunk number `chunk` of the outputs at hand, by one thread. */
 void cu_chunk_serial(Cu *c, const Stage *s, const char *chunk, const char *name);
 /* The same by 64 threads (`t` counts them, `red` is their shared memory); valid in thread t == 0. All threads of the block come

@@ -160,8 +160,8 @@ static const char *whole(Cu *c) {
   return t.at;
 }
 
-bool cuda_emit(Arena *a, Graph *g, const Kernel *k, CuKernel *out, const char **why) {
-  Cu c = {.a = a, .g = g, .k = k, .out = out, .minor = "0"};
+bool cuda_emit(Arena *a, Graph *g, const Kernel *k, bool tf32, CuKernel *out, const char **why) {
+  Cu c = {.a = a, .g = g, .k = k, .tf32 = tf32, .out = out, .minor = "0"};
   *out = (CuKernel){.narg = k->narg, .faults = k->nsite > 0};
   if (k->narg > CU_MAX_ARGS) {
     *why = arena_printf(a, "a kernel of %d arguments; %d fit into a CUDA launch", k->narg, CU_MAX_ARGS);

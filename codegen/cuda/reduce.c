@@ -1,11 +1,10 @@
-/* Reductions in the orders of the numeric contract (kernel.h): chunks by one thread or by a group of 64, the pairwise tree.
+/* Reductions in the orders of the numeric contract (kernel.h): chunks by one thread or by a group of 64, the pairwise
+ * tree.
  *
- * ORD_LANES has 64 accumulators by position; a group gives each thread one, so that neighbours read neighbours, and joins
- * them as the contract says. ORD_CHAIN is one thread's loop. */
+ * ORD_LANES has 64 accumulators by position; a group gives each thread one, so that neighbours read neighbours, and
+ * joins them as the contract says. ORD_CHAIN is one thread's loop. */
 #include "codegen/cuda/emit.h"
 #include <inttypes.h>
-
-enum { CHUNK = 4096, LANES = 16, ACCS = 4, GROUP = LANES * ACCS };
 
 bool cu_is_arg(const Stage *s) { return s->op == RED_ARGMAX || s->op == RED_ARGMIN; }
 
@@ -18,20 +17,9 @@ const char *cu_acc_type(Cu *c, const Stage *s, DType *acc) {
 static const int64_t *red(const Stage *s) { return s->extent + s->nown; }
 static int64_t inner(const Stage *s) { return s->nred ? red(s)[s->nred - 1] : 1; }
 
-/* Positions of one chunk, and how many chunks a row has (lanes with long rows), else 0. */
-static int64_t chunk_size(const Stage *s, int64_t *per_row) {
-  int64_t n = inner(s);
-  *per_row = 0;
-  if (s->order != ORD_LANES) return CHUNK;
-  if (n < CHUNK) return n ? CHUNK / n * n : 1;
-  *per_row = (n + CHUNK - 1) / CHUNK;
-  return CHUNK;
-}
-
 int64_t cu_chunks(const Stage *s) {
-  int64_t per_row, size = chunk_size(s, &per_row), total = cu_product(s->nred, red(s));
-  if (!total || cu_is_arg(s)) return total ? 1 : 0;
-  return per_row ? total / inner(s) * per_row : (total + size - 1) / size;
+  int64_t n = stage_chunks(s);
+  return n && cu_is_arg(s) ? 1 : n;
 }
 
 static int first_red(const Cu *c, const Stage *s) { return c->k->npar + s->nown; }
@@ -45,7 +33,8 @@ static void step(Cu *c, const Stage *s, const char *acc) {
   if (s->guard) text_line(c->t, "if (%s) {", cu_expr(c, s->guard));
   if (s->fma && s->body->kind == EX_OP && s->body->op == OP_MUL && dt_is_float(t)) {
     DType from = (DType)s->body->dtype;
-    const char *x = cu_cast(c, t, from, cu_expr(c, s->body->arg[0])), *y = cu_cast(c, t, from, cu_expr(c, s->body->arg[1]));
+    const char *x = cu_cast(c, t, from, cu_expr(c, s->body->arg[0])),
+               *y = cu_cast(c, t, from, cu_expr(c, s->body->arg[1]));
     text_line(c->t, "%s = fma%s(%s, %s, %s);", acc, t == DT_F64 ? "" : "f", x, y, acc);
   } else {
     const char *x = cu_cast(c, t, (DType)s->body->dtype, cu_expr(c, s->body));
@@ -55,7 +44,9 @@ static void step(Cu *c, const Stage *s, const char *acc) {
 }
 
 /* Takes position `flat` apart into the reduction's iterators; the last one is `last` when it is known. */
-static void decode_red(Cu *c, const Stage *s, const char *flat) { cu_decode(c, flat, first_red(c, s), s->nred, red(s)); }
+static void decode_red(Cu *c, const Stage *s, const char *flat) {
+  cu_decode(c, flat, first_red(c, s), s->nred, red(s));
+}
 
 /* ---- argmax and argmin: the first best, nan is best ------------------------------------------------------------- */
 static const char *better(Cu *c, const Stage *s, const char *x, const char *best) {
@@ -117,14 +108,17 @@ static void arg_group(Cu *c, const Stage *s, const char *live, const char *name,
 /* ---- chunks ------------------------------------------------------------------------------------------------------ */
 /* Declares lo and hi: the flat positions of chunk number `chunk`. */
 static void chunk_range(Cu *c, const Stage *s, const char *chunk) {
-  int64_t per_row, size = chunk_size(s, &per_row), n = inner(s), total = cu_product(s->nred, red(s));
+  int64_t per_row, size = stage_chunk(s, &per_row), n = inner(s), total = cu_product(s->nred, red(s));
   if (per_row) {
-    text_line(c->t, "const i64 lo = (i64)(%s) / %" PRId64 " * %" PRId64 "ll + (i64)(%s) %% %" PRId64 " * %d;", chunk, per_row, n, chunk, per_row, CHUNK);
+    text_line(c->t,
+              "const i64 lo = (i64)(%s) / %" PRId64 " * %" PRId64 "ll + (i64)(%s) %% %" PRId64 " * %" PRId64 "ll;",
+              chunk, per_row, n, chunk, per_row, size);
     text_line(c->t, "const i64 row_end = ((i64)(%s) / %" PRId64 " + 1) * %" PRId64 "ll;", chunk, per_row, n);
-    text_line(c->t, "const i64 hi = lo + %d < row_end ? lo + %d : row_end;", CHUNK, CHUNK);
+    text_line(c->t, "const i64 hi = lo + %" PRId64 "ll < row_end ? lo + %" PRId64 "ll : row_end;", size, size);
   } else {
     text_line(c->t, "const i64 lo = (i64)(%s) * %" PRId64 "ll;", chunk, size);
-    text_line(c->t, "const i64 hi = lo + %" PRId64 "ll < %" PRId64 "ll ? lo + %" PRId64 "ll : %" PRId64 "ll;", size, total, size, total);
+    text_line(c->t, "const i64 hi = lo + %" PRId64 "ll < %" PRId64 "ll ? lo + %" PRId64 "ll : %" PRId64 "ll;", size,
+              total, size, total);
   }
 }
 
@@ -135,12 +129,15 @@ static void join_serial(Cu *c, const Stage *s, const char *array, const char *na
   Reduce op = (Reduce)s->op;
   Arena *m = c->a;
   text_line(c->t, "for (int l = 0; l < 16; l++) {");
-  text_line(c->t, "const %s p = %s;", type, cu_combine(c, op, t, arena_printf(m, "%s[l]", array), arena_printf(m, "%s[l + 16]", array)));
-  text_line(c->t, "const %s q = %s;", type, cu_combine(c, op, t, arena_printf(m, "%s[l + 32]", array), arena_printf(m, "%s[l + 48]", array)));
+  text_line(c->t, "const %s p = %s;", type,
+            cu_combine(c, op, t, arena_printf(m, "%s[l]", array), arena_printf(m, "%s[l + 16]", array)));
+  text_line(c->t, "const %s q = %s;", type,
+            cu_combine(c, op, t, arena_printf(m, "%s[l + 32]", array), arena_printf(m, "%s[l + 48]", array)));
   text_line(c->t, "%s[l] = %s;", array, cu_combine(c, op, t, "p", "q"));
   text_line(c->t, "}");
   text_line(c->t, "for (int h = 8; h; h /= 2)");
-  text_line(c->t, "  for (int l = 0; l < h; l++) %s[l] = %s;", array, cu_combine(c, op, t, arena_printf(m, "%s[l]", array), arena_printf(m, "%s[l + h]", array)));
+  text_line(c->t, "  for (int l = 0; l < h; l++) %s[l] = %s;", array,
+            cu_combine(c, op, t, arena_printf(m, "%s[l]", array), arena_printf(m, "%s[l + h]", array)));
   text_line(c->t, "%s = %s[0];", name, array);
 }
 
@@ -195,8 +192,10 @@ void cu_chunk_group(Cu *c, const Stage *s, const char *chunk, const char *live, 
   text_line(c->t, "__syncthreads();");
   text_line(c->t, "if (t < 32) {"); /* whole warps */
   text_line(c->t, "const u32 l = threadIdx.x - t + t %% 16;");
-  text_line(c->t, "const %s p = %s;", type, cu_combine(c, op, t, arena_printf(m, "red%d[l]", r), arena_printf(m, "red%d[l + 16]", r)));
-  text_line(c->t, "const %s q = %s;", type, cu_combine(c, op, t, arena_printf(m, "red%d[l + 32]", r), arena_printf(m, "red%d[l + 48]", r)));
+  text_line(c->t, "const %s p = %s;", type,
+            cu_combine(c, op, t, arena_printf(m, "red%d[l]", r), arena_printf(m, "red%d[l + 16]", r)));
+  text_line(c->t, "const %s q = %s;", type,
+            cu_combine(c, op, t, arena_printf(m, "red%d[l + 32]", r), arena_printf(m, "red%d[l + 48]", r)));
   text_line(c->t, "%s = %s;", name, cu_combine(c, op, t, "p", "q"));
   const char *shuffled = t == DT_BOOL || dt_is_float(t) || t == DT_I32 || t == DT_I64 ? "" : "(int)";
   text_line(c->t, "for (int h = 8; h; h /= 2) {");

@@ -1,42 +1,44 @@
-/* Contractions in tiles: C[b, m, n] = sum over k of A[b, m, k] * B[b, n, k], and the rest of the kernel at each element.
+/* Contractions in tiles: C[b, m, n] = sum over k of A[b, m, k] * B[b, n, k], and the rest of the kernel at each
+ * element.
  *
- *   block     bm x bn outputs of one batch point and one chunk of K. Each step brings bk positions of both factors into
- *             shared memory, evaluated through their index maps (loads, masks, whatever was inlined)
- *   thread    tm x tn accumulators in registers: f32 and f64 by one fma a product, k ascending, the contract's chain
- *   warp      f16 and bf16: 32 x 32 by matrix instructions (tg_mma_*), whose order inside 16 positions is the hardware's
- *   epilogue  accumulators go through shared memory, so that neighbours write neighbours and its code stands once
+ *   block     bm x bn outputs of one batch point and one chunk of K. While bk positions of both factors are multiplied,
+ * the next bk come into the other buffers of shared memory, through their index maps (tile_bring.c): one barrier a step
+ *   FMA       tm x tn accumulators a thread in registers: f32 and f64 by one fma a product, k ascending, the contract's
+ * chain matrix    f16, bf16 and, on request, tf32: warps by matrix instructions (tg_mma_*), whose order inside 16 (8)
+ * positions is the hardware's epilogue  accumulators go through shared memory, so that neighbours write neighbours and
+ * its code stands once
  *
- * K beyond one chunk of 4096: partial sums to the scratch, a second launch joins them by the tree. f32 and f64 may run
- * otherwise (one thread an output) with the same bits, and do when M or N is small; f16 and bf16 always come here, so that
- * a row of a batch has the bits of the row alone. */
-#include "codegen/contract.h"
-#include "codegen/cuda/emit.h"
+ * K beyond one chunk: partial sums to the scratch, a second launch joins them by the tree. f32 and f64 may run
+ * otherwise (one thread an output) with the same bits, and do when M or N is small; matrix instructions take all their
+ * contractions, so that a row of a batch has the bits of the row alone. */
+#include "codegen/cuda/tile.h"
 #include <inttypes.h>
-
-enum { CHUNK = 4096, PAD = 4, MMA_TILE = 64, MMA_K = 32, MMA_PAD = 8, MMA_THREADS = 128 };
-
-typedef struct Tile {
-  Contract q;
-  DType acc;
-  const char *type;
-  bool mma;
-  int bm, bn, tm, tn, bk, threads, ty, tx; /* ty x tx threads */
-  int64_t mt, nt, chunks;
-} Tile;
 
 /* ---- Choice ------------------------------------------------------------------------------------------------------ */
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-static void shape(Tile *t, int bm, int bn, int tm, int tn, int bk) {
+static void fma_shape(Tile *t, int bm, int bn, int tm, int tn, int bk) {
   t->bm = bm, t->bn = bn, t->tm = tm, t->tn = tn, t->bk = bk;
   t->ty = bm / tm, t->tx = bn / tn;
   t->threads = t->ty * t->tx;
+  t->lda = bm + TILE_PAD, t->ldb = bn + TILE_PAD;
+  t->size_a = bk * t->lda, t->size_b = bk * t->ldb;
 }
 
-static bool choose(const Kernel *k, Tile *t) {
+static void matrix_shape(Tile *t, int warps_m, int warps_n, int tm, int tn) {
+  t->bm = warps_m * tm * 16, t->bn = warps_n * tn * 8, t->tm = tm, t->tn = tn;
+  t->bk = t->step == STEP_TF32 ? TILE_WORDS : 2 * TILE_WORDS;
+  t->ty = warps_m, t->tx = warps_n;
+  t->threads = warps_m * warps_n * 32;
+  t->lda = t->ldb = TILE_WORDS + TILE_PAD;
+  t->size_a = t->bm * t->lda, t->size_b = t->bn * t->ldb;
+}
+
+static bool choose(const Cu *c, Tile *t) {
+  const Kernel *k = c->k;
   const Stage *s = &k->stage[0];
   int nout = k->npar;
-  int64_t extent[64];
+  int64_t extent[64], per_row;
   if (nout + s->nred > 32 || s->nown) return false;
   for (int i = 0; i < nout; i++) extent[i] = k->par[i];
   for (int i = 0; i < s->nred; i++) extent[nout + i] = s->extent[i];
@@ -45,22 +47,25 @@ static bool choose(const Kernel *k, Tile *t) {
   t->acc = q->acc;
   if ((t->acc != DT_F32 && t->acc != DT_F64) || !q->nK) return false;
   t->type = cu_reg(t->acc);
-  t->mma = q->prod == DT_F16 || q->prod == DT_BF16;
-  t->chunks = ceil_div(q->nK, CHUNK);
-  if (t->mma) {
-    shape(t, MMA_TILE, MMA_TILE, 4, 8, MMA_K);
-    t->threads = MMA_THREADS;
+  t->step = q->prod == DT_F16                                  ? STEP_F16
+            : q->prod == DT_BF16                               ? STEP_BF16
+            : c->tf32 && q->prod == DT_F32 && t->acc == DT_F32 ? STEP_TF32
+                                                               : STEP_FMA;
+  t->chunk = stage_chunk(s, &per_row);
+  t->chunks = ceil_div(q->nK, t->chunk);
+  bool large = q->nM >= 96 && q->nN >= 96 && ceil_div(q->nM, 128) * ceil_div(q->nN, 128) * q->nB * t->chunks >= 64;
+  if (t->step != STEP_FMA) {
+    large ? matrix_shape(t, 2, 4, 4, 4) : matrix_shape(t, 2, 2, 2, 4);
   } else {
-    bool large = q->nM >= 96 && q->nN >= 96 && t->acc == DT_F32 && ceil_div(q->nM, 128) * ceil_div(q->nN, 128) * q->nB * t->chunks >= 64;
     if (q->nM < 4 || q->nN < 4 || q->nM * q->nN < 64) return false;
-    if (large)
-      shape(t, 128, 128, 8, 8, 8);
+    if (large && t->acc == DT_F32)
+      fma_shape(t, 128, 128, 8, 8, 8);
     else if (q->nM < 32)
-      shape(t, 16, 64, 4, 4, 16);
+      fma_shape(t, 16, 64, 4, 4, 16);
     else if (q->nN < 32)
-      shape(t, 64, 16, 4, 4, 16);
+      fma_shape(t, 64, 16, 4, 4, 16);
     else
-      shape(t, 64, 64, 4, 4, 16);
+      fma_shape(t, 64, 64, 4, 4, 16);
   }
   t->mt = ceil_div(q->nM, t->bm);
   t->nt = ceil_div(q->nN, t->bn);
@@ -68,14 +73,15 @@ static bool choose(const Kernel *k, Tile *t) {
 }
 
 /* ---- Iterators --------------------------------------------------------------------------------------------------- */
-static int64_t extent_of(const Cu *c, int iter) { return iter < c->k->npar ? c->k->par[iter] : c->st->extent[iter - c->k->npar]; }
+int64_t cu_tile_extent(const Cu *c, int iter) {
+  return iter < c->k->npar ? c->k->par[iter] : c->st->extent[iter - c->k->npar];
+}
 
-/* Declares the iterators of a list from their flat position. */
-static void decode_list(Cu *c, const char *flat, int n, const int *iter) {
+void cu_tile_decode(Cu *c, const char *flat, int n, const int *iter) {
   int d = c->nvar++;
   if (n) text_line(c->t, "i64 d%d = %s;", d, flat);
   for (int i = n - 1; i >= 0; i--) {
-    int64_t x = extent_of(c, iter[i]);
+    int64_t x = cu_tile_extent(c, iter[i]);
     if (i)
       text_line(c->t, "const int i%d = (int)((u32)d%d %% %" PRId64 "u);", iter[i], d, x);
     else
@@ -90,8 +96,7 @@ static bool in_list(int x, int n, const int *list) {
   return false;
 }
 
-/* Number of the least point that needs an element of a factor: the other side's iterators are 0. For faults. */
-static void declare_unit(Cu *c, int nother, const int *other) {
+void cu_tile_unit(Cu *c, int nother, const int *other) {
   if (!c->k->nsite) return;
   Text t;
   text_init(&t, c->a);
@@ -104,117 +109,65 @@ static void declare_unit(Cu *c, int nother, const int *other) {
   text_line(c->t, "const i64 unit = %s;", t.at);
 }
 
-/* ---- Bringing a factor in ---------------------------------------------------------------------------------------- */
-static int64_t coefficient(const Expr *e, int iter) {
-  if (e->kind == EX_ITER) return e->num.i == iter;
-  for (int i = 0; e->kind == EX_LIN && i < e->n; i++)
-    if (e->arg[i]->kind == EX_ITER && e->arg[i]->num.i == iter) return e->coef[i];
-  return 0;
-}
-
-typedef struct Near {
-  const Kernel *k;
-  int iter;
-  bool found;
-} Near;
-static void near_visit(void *ctx, Expr *e) {
-  Near *n = ctx;
-  if (e->kind != EX_LOAD) return;
-  const KBuf *b = kernel_buf(n->k, e->node);
-  int64_t step = 0;
-  for (int d = 0; d < e->n; d++) step += coefficient(e->arg[d], n->iter) * (b ? b->stride[d] : 0);
-  if (step == 1 || step == -1) n->found = true;
-}
-
-/* Do neighbours of K lie side by side in memory? Then neighbouring threads take neighbours of K. */
-static bool k_is_near(const Cu *c, const Tile *t, Expr *factor) {
-  if (!t->q.nk) return false;
-  Near n = {c->k, t->q.k[t->q.nk - 1], false};
-  ex_visit(factor, near_visit, &n);
-  return n.found;
-}
-
-static void bring(Cu *c, const Tile *t, bool first) {
-  const Contract *q = &t->q;
-  Expr *factor = first ? q->a : q->b;
-  int wide = first ? t->bm : t->bn, nside = first ? q->nm : q->nn, nother = first ? q->nn : q->nm;
-  const int *side = first ? q->m : q->n, *other = first ? q->n : q->m;
-  const char *name = first ? "As" : "Bs", *base = first ? "m0" : "n0";
-  int64_t size = first ? q->nM : q->nN;
-  bool near = k_is_near(c, t, factor);
-  text_line(c->t, "for (int e = threadIdx.x; e < %d; e += %d) {", wide * t->bk, t->threads);
-  text_line(c->t, "const int kk = e %s %d;", near ? "%" : "/", near ? t->bk : wide);
-  text_line(c->t, "const int at = e %s %d;", near ? "/" : "%", near ? t->bk : wide);
-  text_line(c->t, "%s value = 0;", t->mma ? "u16" : t->type);
-  text_line(c->t, "if (%s + at < %" PRId64 "ll && kk < kn) {", base, size);
-  decode_list(c, arena_printf(c->a, "%s + at", base), nside, side);
-  decode_list(c, "k0 + kk", q->nk, q->k);
-  declare_unit(c, nother, other);
-  c->minor = "k0 + kk";
-  cu_scope(c);
-  const char *x = cu_expr(c, factor);
-  text_line(c->t, "value = %s;", t->mma ? cu_to_mem(c, (DType)factor->dtype, x) : cu_cast(c, t->acc, (DType)factor->dtype, x));
-  text_line(c->t, "}");
-  if (t->mma)
-    text_line(c->t, "%s[at * %d + kk] = value;", name, t->bk + MMA_PAD);
-  else
-    text_line(c->t, "%s[kk * %d + at] = value;", name, wide + PAD);
-  text_line(c->t, "}");
-}
-
 /* ---- The products ------------------------------------------------------------------------------------------------ */
 static void fma_step(Cu *c, const Tile *t) {
   text_line(c->t, "%s x[%d], y[%d];", t->type, t->tm, t->tn);
   text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int i = 0; i < %d; i++) x[i] = As[kk * %d + ty * 4 + i %% 4 + %d * (i / 4)];", t->tm, t->bm + PAD, 4 * t->ty);
+  text_line(c->t, "for (int i = 0; i < %d; i++) x[i] = at[kk * %d + ty * 4 + i %% 4 + %d * (i / 4)];", t->tm, t->lda,
+            4 * t->ty);
   text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int j = 0; j < %d; j++) y[j] = Bs[kk * %d + tx * 4 + j %% 4 + %d * (j / 4)];", t->tn, t->bn + PAD, 4 * t->tx);
+  text_line(c->t, "for (int j = 0; j < %d; j++) y[j] = bt[kk * %d + tx * 4 + j %% 4 + %d * (j / 4)];", t->tn, t->ldb,
+            4 * t->tx);
   text_line(c->t, "#pragma unroll");
   text_line(c->t, "for (int i = 0; i < %d; i++) {", t->tm);
   text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int j = 0; j < %d; j++) acc[i][j] = fma%s(x[i], y[j], acc[i][j]);", t->tn, t->acc == DT_F64 ? "" : "f");
+  text_line(c->t, "for (int j = 0; j < %d; j++) acc[i][j] = fma%s(x[i], y[j], acc[i][j]);", t->tn,
+            t->acc == DT_F64 ? "" : "f");
   text_line(c->t, "}");
 }
 
-static void multiply(Cu *c, const Tile *t) {
-  text_line(c->t, "if (kn == %d) {", t->bk);
+static void multiply_fma(Cu *c, const Tile *t) {
+  text_line(c->t, "const i64 kn = k_end - k0;");
+  text_line(c->t, "if (kn >= %d) {", t->bk);
   text_line(c->t, "#pragma unroll");
   text_line(c->t, "for (int kk = 0; kk < %d; kk++) {", t->bk);
   fma_step(c, t);
   text_line(c->t, "}");
   text_line(c->t, "}");
   text_line(c->t, "if (kn < %d) {", t->bk);
-  text_line(c->t, "for (int kk = 0; kk < kn; kk++) {");
+  text_line(c->t, "for (int kk = 0; kk < (int)kn; kk++) {");
   fma_step(c, t);
   text_line(c->t, "}");
   text_line(c->t, "}");
 }
 
-/* A warp's 32 x 32 as 2 x 4 products of 16 x 8; fragments as m16n8k16 wants them. Positions beyond K are zeros. */
-static void multiply_mma(Cu *c, const Tile *t) {
-  int ld = t->bk + MMA_PAD;
-  const char *call = t->q.prod == DT_F16 ? "tg_mma_f16" : "tg_mma_bf16";
+/* A warp's tm x tn products of 16 x 8, 8 words of each row at once: fragments as m16n8k16 (tf32: m16n8k8) wants them.
+ * Positions beyond K are zeros. */
+static void multiply_matrix(Cu *c, const Tile *t) {
+  static const char *const call[] = {
+      [STEP_F16] = "tg_mma_f16", [STEP_BF16] = "tg_mma_bf16", [STEP_TF32] = "tg_mma_tf32"};
+  const char *in = t->step == STEP_TF32 ? "tg_tf32" : "";
   text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int kk = 0; kk < %d; kk += 16) {", t->bk);
-  text_line(c->t, "u32 fa[2][4], fb[4][2];");
+  text_line(c->t, "for (int kk = 0; kk < %d; kk += 8) {", TILE_WORDS);
+  text_line(c->t, "u32 fa[%d][4], fb[%d][2];", t->tm, t->tn);
   text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int i = 0; i < 2; i++) {");
-  text_line(c->t, "const u32 *const p = (const u32 *)(As + (warp / 2 * 32 + i * 16 + lane / 4) * %d + kk) + lane %% 4;", ld);
-  text_line(c->t, "fa[i][0] = p[0];");
-  text_line(c->t, "fa[i][1] = p[%d];", 8 * ld / 2);
-  text_line(c->t, "fa[i][2] = p[4];");
-  text_line(c->t, "fa[i][3] = p[%d];", 8 * ld / 2 + 4);
+  text_line(c->t, "for (int i = 0; i < %d; i++) {", t->tm);
+  text_line(c->t, "const u32 *const p = at + (ty * %d + i * 16 + lane / 4) * %d + kk + lane %% 4;", t->tm * 16, t->lda);
+  text_line(c->t, "fa[i][0] = %s(p[0]);", in);
+  text_line(c->t, "fa[i][1] = %s(p[%d]);", in, 8 * t->lda);
+  text_line(c->t, "fa[i][2] = %s(p[4]);", in);
+  text_line(c->t, "fa[i][3] = %s(p[%d]);", in, 8 * t->lda + 4);
   text_line(c->t, "}");
   text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int j = 0; j < 4; j++) {");
-  text_line(c->t, "const u32 *const p = (const u32 *)(Bs + (warp %% 2 * 32 + j * 8 + lane / 4) * %d + kk) + lane %% 4;", ld);
-  text_line(c->t, "fb[j][0] = p[0];");
-  text_line(c->t, "fb[j][1] = p[4];");
+  text_line(c->t, "for (int j = 0; j < %d; j++) {", t->tn);
+  text_line(c->t, "const u32 *const p = bt + (tx * %d + j * 8 + lane / 4) * %d + kk + lane %% 4;", t->tn * 8, t->ldb);
+  text_line(c->t, "fb[j][0] = %s(p[0]);", in);
+  text_line(c->t, "fb[j][1] = %s(p[4]);", in);
   text_line(c->t, "}");
   text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int i = 0; i < 2; i++) {");
+  text_line(c->t, "for (int i = 0; i < %d; i++) {", t->tm);
   text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int j = 0; j < 4; j++) %s(acc[i][j], fa[i], fb[j]);", call);
+  text_line(c->t, "for (int j = 0; j < %d; j++) %s(acc[i][j], fa[i], fb[j]);", t->tn, call[t->step]);
   text_line(c->t, "}");
   text_line(c->t, "}");
 }
@@ -239,12 +192,14 @@ static void element(Cu *c, const Tile *t, const char *mm, const char *nn, size_t
   text_line(c->t, "const i64 en = n0 + %s;", nn);
   text_line(c->t, "if (em < %" PRId64 "ll && en < %" PRId64 "ll) {", q->nM, q->nN);
   if (t->chunks > 1) {
-    text_line(c->t, "((%s *)(A.scratch + %zull))[((chunk * %" PRId64 "ll + batch) * %" PRId64 "ll + em) * %" PRId64 "ll + en] = value;", t->type, part, q->nB, q->nM,
-              q->nN);
+    text_line(c->t,
+              "((%s *)(A.scratch + %zull))[((chunk * %" PRId64 "ll + batch) * %" PRId64 "ll + em) * %" PRId64
+              "ll + en] = value;",
+              t->type, part, q->nB, q->nM, q->nN);
   } else {
-    decode_list(c, "em", q->nm, q->m);
-    decode_list(c, "en", q->nn, q->n);
-    declare_unit(c, 0, NULL);
+    cu_tile_decode(c, "em", q->nm, q->m);
+    cu_tile_decode(c, "en", q->nn, q->n);
+    cu_tile_unit(c, 0, NULL);
     declare_inner(c);
     c->st = &c->k->stage[0];
     cu_finish(c, c->st, "value");
@@ -253,62 +208,64 @@ static void element(Cu *c, const Tile *t, const char *mm, const char *nn, size_t
   text_line(c->t, "}");
 }
 
+/* Rows of one strip: FMA one of each thread, matrix steps 16 of each warp. */
+static int strip_rows(const Tile *t) { return t->step == STEP_FMA ? t->ty : 16 * t->ty; }
+
 /* Strip by strip: the rows whose accumulators are number s of their threads. */
 static void epilogue(Cu *c, const Tile *t, size_t part) {
+  bool fma = t->step == STEP_FMA;
+  int ld = t->bn + TILE_PAD;
   text_line(c->t, "for (int s = 0; s < %d; s++) {", t->tm);
+  text_line(c->t, "__syncthreads(); /* the pool may be written */");
   text_line(c->t, "#pragma unroll");
   text_line(c->t, "for (int i = 0; i < %d; i++) {", t->tm);
   text_line(c->t, "if (i == s) {");
   text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int j = 0; j < %d; j++) Cs[ty * %d + tx * 4 + j %% 4 + %d * (j / 4)] = acc[i][j];", t->tn, t->bn + PAD, 4 * t->tx);
+  text_line(c->t, "for (int j = 0; j < %d; j++) {", t->tn);
+  if (fma) {
+    text_line(c->t, "Cs[ty * %d + tx * 4 + j %% 4 + %d * (j / 4)] = acc[i][j];", ld, 4 * t->tx);
+  } else {
+    text_line(c->t, "#pragma unroll");
+    text_line(c->t,
+              "for (int r = 0; r < 4; r++) Cs[(ty * 16 + lane / 4 + 8 * (r / 2)) * %d + tx * %d + j * 8 + lane %% 4 * "
+              "2 + r %% 2] = acc[i][j][r];",
+              ld, t->tn * 8);
+  }
   text_line(c->t, "}");
   text_line(c->t, "}");
-  text_line(c->t, "__syncthreads();");
-  text_line(c->t, "for (int e = threadIdx.x; e < %d; e += %d) {", t->ty * t->bn, t->threads);
-  text_line(c->t, "const %s value = Cs[e / %d * %d + e %% %d];", t->type, t->bn, t->bn + PAD, t->bn);
-  element(c, t, arena_printf(c->a, "(e / %d * 4 + s %% 4 + %d * (s / 4))", t->bn, 4 * t->ty), arena_printf(c->a, "e %% %d", t->bn), part);
   text_line(c->t, "}");
-  text_line(c->t, "__syncthreads();");
+  text_line(c->t, "__syncthreads(); /* the strip is there */");
+  text_line(c->t, "for (int e = threadIdx.x; e < %d; e += %d) {", strip_rows(t) * t->bn, t->threads);
+  text_line(c->t, "const %s value = Cs[e / %d * %d + e %% %d];", t->type, t->bn, ld, t->bn);
+  const char *row = fma ? arena_printf(c->a, "(e / %d * 4 + s %% 4 + %d * (s / 4))", t->bn, 4 * t->ty)
+                        : arena_printf(c->a, "(e / %d * %d + s * 16 + e / %d %% 16)", 16 * t->bn, 16 * t->tm, t->bn);
+  element(c, t, row, arena_printf(c->a, "e %% %d", t->bn), part);
   text_line(c->t, "}");
-}
-
-static void epilogue_mma(Cu *c, const Tile *t, size_t part) {
-  int ld = t->bn + PAD;
-  text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int i = 0; i < 2; i++) {");
-  text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int j = 0; j < 4; j++) {");
-  text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int r = 0; r < 4; r++)");
-  text_line(c->t, "  Cs[(warp / 2 * 32 + i * 16 + lane / 4 + 8 * (r / 2)) * %d + warp %% 2 * 32 + j * 8 + lane %% 4 * 2 + r %% 2] = acc[i][j][r];", ld);
-  text_line(c->t, "}");
-  text_line(c->t, "}");
-  text_line(c->t, "__syncthreads();");
-  text_line(c->t, "for (int e = threadIdx.x; e < %d; e += %d) {", t->bm * t->bn, t->threads);
-  text_line(c->t, "const float value = Cs[e / %d * %d + e %% %d];", t->bn, ld, t->bn);
-  element(c, t, arena_printf(c->a, "e / %d", t->bn), arena_printf(c->a, "e %% %d", t->bn), part);
   text_line(c->t, "}");
 }
 
 /* ---- The kernel -------------------------------------------------------------------------------------------------- */
 static void declare_tiles(Cu *c, const Tile *t) {
-  if (t->mma) {
-    text_line(c->t, "__shared__ __align__(16) u16 As[%d];", t->bm * (t->bk + MMA_PAD));
-    text_line(c->t, "__shared__ __align__(16) u16 Bs[%d];", t->bn * (t->bk + MMA_PAD));
-    text_line(c->t, "__shared__ float Cs[%d];", t->bm * (t->bn + PAD));
-    text_line(c->t, "const int warp = threadIdx.x / 32, lane = threadIdx.x %% 32;");
-    text_line(c->t, "float acc[2][4][4];");
+  bool fma = t->step == STEP_FMA;
+  int strip = strip_rows(t) * (t->bn + TILE_PAD), pool = 2 * (t->size_a + t->size_b);
+  const char *type = fma ? t->type : "u32";
+  text_line(c->t, "__shared__ __align__(16) %s pool[%d];", type, pool > strip ? pool : strip);
+  text_line(c->t, "%s *const As = pool;", type);
+  text_line(c->t, "%s *const Bs = pool + %d;", type, 2 * t->size_a);
+  text_line(c->t, "%s *const Cs = (%s *)pool;", t->type, t->type);
+  if (fma) {
+    text_line(c->t, "const int tx = threadIdx.x %% %d, ty = threadIdx.x / %d;", t->tx, t->tx);
+    text_line(c->t, "%s acc[%d][%d];", t->type, t->tm, t->tn);
     text_line(c->t, "#pragma unroll");
-    text_line(c->t, "for (int i = 0; i < 32; i++) acc[i / 16][i / 4 %% 4][i %% 4] = 0.0f;");
+    text_line(c->t, "for (int i = 0; i < %d; i++) acc[i / %d][i %% %d] = 0;", t->tm * t->tn, t->tn, t->tn);
     return;
   }
-  text_line(c->t, "__shared__ __align__(16) %s As[%d];", t->type, t->bk * (t->bm + PAD));
-  text_line(c->t, "__shared__ __align__(16) %s Bs[%d];", t->type, t->bk * (t->bn + PAD));
-  text_line(c->t, "__shared__ %s Cs[%d];", t->type, t->ty * (t->bn + PAD));
-  text_line(c->t, "const int tx = threadIdx.x %% %d, ty = threadIdx.x / %d;", t->tx, t->tx);
-  text_line(c->t, "%s acc[%d][%d];", t->type, t->tm, t->tn);
+  text_line(c->t, "const int lane = threadIdx.x %% 32, tx = threadIdx.x / 32 %% %d, ty = threadIdx.x / %d;", t->tx,
+            32 * t->tx);
+  text_line(c->t, "float acc[%d][%d][4];", t->tm, t->tn);
   text_line(c->t, "#pragma unroll");
-  text_line(c->t, "for (int i = 0; i < %d; i++) acc[i / %d][i %% %d] = 0;", t->tm * t->tn, t->tn, t->tn);
+  text_line(c->t, "for (int i = 0; i < %d; i++) acc[i / %d][i / 4 %% %d][i %% 4] = 0.0f;", t->tm * t->tn * 4, t->tn * 4,
+            t->tn);
 }
 
 static void tile_kernel(Cu *c, const Tile *t, size_t part) {
@@ -324,23 +281,29 @@ static void tile_kernel(Cu *c, const Tile *t, size_t part) {
   text_line(c->t, "block /= %" PRId64 "ll;", t->mt);
   text_line(c->t, "const i64 chunk = block %% %" PRId64 "ll;", t->chunks);
   text_line(c->t, "const i64 batch = block / %" PRId64 "ll;", t->chunks);
-  decode_list(c, "batch", q->nbatch, q->batch);
-  text_line(c->t, "const i64 k_end = (chunk + 1) * %d < %" PRId64 "ll ? (chunk + 1) * %d : %" PRId64 "ll;", CHUNK, q->nK, CHUNK, q->nK);
-  text_line(c->t, "for (i64 k0 = chunk * %d; k0 < k_end; k0 += %d) {", CHUNK, t->bk);
-  text_line(c->t, "const int kn = k_end - k0 < %d ? (int)(k_end - k0) : %d;", t->bk, t->bk);
-  bring(c, t, true);
-  bring(c, t, false);
-  text_line(c->t, "__syncthreads();");
-  if (t->mma)
-    multiply_mma(c, t);
-  else
-    multiply(c, t);
-  text_line(c->t, "__syncthreads();");
+  cu_tile_decode(c, "batch", q->nbatch, q->batch);
+  text_line(c->t, "const i64 k_from = chunk * %" PRId64 "ll;", t->chunk);
+  text_line(c->t, "const i64 k_end = k_from + %" PRId64 "ll < %" PRId64 "ll ? k_from + %" PRId64 "ll : %" PRId64 "ll;",
+            t->chunk, q->nK, t->chunk, q->nK);
+  /* k0: what is multiplied; k1: what comes in meanwhile, into the buffers of `turn` */
+  text_line(c->t, "int turn = 0;");
+  text_line(c->t, "for (i64 k0 = k_from - %d; k0 < k_end; k0 += %d) {", t->bk, t->bk);
+  text_line(c->t, "const i64 k1 = k0 + %d;", t->bk);
+  text_line(c->t, "tg_copy_wait();");
+  text_line(c->t, "__syncthreads(); /* k0 is there, and nobody reads the other buffers any more */");
+  text_line(c->t, "if (k1 < k_end) {");
+  text_line(c->t, "const int kn = k_end - k1 < %d ? (int)(k_end - k1) : %d;", t->bk, t->bk);
+  cu_tile_bring(c, t, true);
+  cu_tile_bring(c, t, false);
   text_line(c->t, "}");
-  if (t->mma)
-    epilogue_mma(c, t, part);
-  else
-    epilogue(c, t, part);
+  text_line(c->t, "turn ^= 1;");
+  text_line(c->t, "if (k0 >= k_from) {");
+  text_line(c->t, "const %s *const at = As + turn * %d;", t->step == STEP_FMA ? t->type : "u32", t->size_a);
+  text_line(c->t, "const %s *const bt = Bs + turn * %d;", t->step == STEP_FMA ? t->type : "u32", t->size_b);
+  t->step == STEP_FMA ? multiply_fma(c, t) : multiply_matrix(c, t);
+  text_line(c->t, "}");
+  text_line(c->t, "}");
+  epilogue(c, t, part);
   cu_close(c);
 }
 
@@ -353,11 +316,14 @@ static void join_kernel(Cu *c, const Tile *t, size_t part) {
   cu_open(c, ceil_div(points, BLOCK), BLOCK);
   text_line(c->t, "const i64 flat = (i64)blockIdx.x * %d + threadIdx.x;", BLOCK);
   text_line(c->t, "if (flat < %" PRId64 "ll) {", points);
-  text_line(c->t, "const i64 en = flat %% %" PRId64 "ll, em = flat / %" PRId64 "ll %% %" PRId64 "ll, batch = flat / %" PRId64 "ll;", q->nN, q->nN, q->nM, q->nN * q->nM);
-  decode_list(c, "batch", q->nbatch, q->batch);
-  decode_list(c, "em", q->nm, q->m);
-  decode_list(c, "en", q->nn, q->n);
-  declare_unit(c, 0, NULL);
+  text_line(c->t,
+            "const i64 en = flat %% %" PRId64 "ll, em = flat / %" PRId64 "ll %% %" PRId64 "ll, batch = flat / %" PRId64
+            "ll;",
+            q->nN, q->nN, q->nM, q->nN * q->nM);
+  cu_tile_decode(c, "batch", q->nbatch, q->batch);
+  cu_tile_decode(c, "em", q->nm, q->m);
+  cu_tile_decode(c, "en", q->nn, q->n);
+  cu_tile_unit(c, 0, NULL);
   declare_inner(c);
   cu_tree(c, c->st, arena_printf(c->a, "%" PRId64 "ll", t->chunks),
           arena_printf(c->a, "((%s *)(A.scratch + %zull))[q * %" PRId64 "ll + flat]", t->type, part, points), "value");
@@ -371,13 +337,16 @@ bool cu_tile(Cu *c) {
   Tile t = {0};
   c->sched = SCHED_TILE;
   c->st = &c->k->stage[0];
-  if (!choose(c->k, &t)) return false;
+  if (!choose(c, &t)) return false;
   for (int i = 1; i < c->k->nstage; i++)
     if (c->k->stage[i].kind != ST_MAP || c->k->stage[i].nown) return false;
   int64_t most = (int64_t)1 << 31;
   if (t.q.nM >= most || t.q.nN >= most || t.q.nK >= most || t.q.nB >= most) return false;
   cu_place_buffers(c);
-  size_t part = t.chunks > 1 ? cu_scratch(c, (double)t.chunks * (double)t.q.nB * (double)t.q.nM * (double)t.q.nN * dt_bytes(t.acc)) : 0;
+  size_t part =
+      t.chunks > 1
+          ? cu_scratch(c, (double)t.chunks * (double)t.q.nB * (double)t.q.nM * (double)t.q.nN * dt_bytes(t.acc))
+          : 0;
   tile_kernel(c, &t, part);
   if (t.chunks > 1) join_kernel(c, &t, part);
   c->out->contraction = true;

@@ -5,6 +5,7 @@
 #include "codegen/rt/dev_cuda_api.h"
 #include "tests/cuda_host/fake.h"
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 enum { OUT_OF_MEMORY = 2, INVALID = 1, NOT_FOUND = 500, BAD_IMAGE = 200, UNSUPPORTED_IN_CAPTURE = 900, BAD_CONTEXT = 201 };
 
 typedef enum { OP_COPY, OP_ZERO, OP_LAUNCH } OpKind;
-typedef struct Module { void *lib; struct TgShim **shim; size_t args; bool waits; } Module;
+typedef struct Module { void *lib; struct TgShim **shim; size_t args; bool waits, racing; } Module;
 typedef struct Function { struct Function *next; Module *of; void (*fn)(const void *); } Function;
 typedef struct Op {
   struct Op *next;
@@ -46,8 +47,15 @@ static struct Fake {
   int flushes;
 } fake;
 
+/* One call at a time, whatever the threads: each entry point holds this to its end. */
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static int hold(void) { return pthread_mutex_lock(&lock); }
+static void let_go(int *held) { pthread_mutex_unlock(&lock), (void)held; }
+#define HOLD __attribute__((cleanup(let_go), unused)) int held_ = hold()
+
 /* ---- Failures ---------------------------------------------------------------------------------------------------- */
 int fake_fails(const char *call) {
+  HOLD;
   int i = 0;
   while (i < fake.ncall && strcmp(fake.name[i], call)) i++;
   if (i == fake.ncall) fake.name[fake.ncall++] = call;
@@ -62,12 +70,13 @@ int fake_fails(const char *call) {
   return r;
 }
 #define CALL(name) \
+  HOLD; \
   do { \
     int fails_ = fake_fails(#name); \
     if (fails_) return fails_; \
   } while (0)
 
-static void misuse(const char *what) {
+void fake_misuse(const char *what) {
   fprintf(stderr, "fake driver: %s\n", what);
   fake.misused = true;
 }
@@ -75,10 +84,10 @@ static void misuse(const char *what) {
 /* Contexts entered by this thread. What works in one says so by CALL_IN. */
 static _Thread_local int entered;
 #define CALL_IN(name) \
+  CALL(name); \
   do { \
-    CALL(name); \
     if (entered < 1) { \
-      misuse(#name " outside a context"); \
+      fake_misuse(#name " outside a context"); \
       return BAD_CONTEXT; \
     } \
   } while (0)
@@ -95,11 +104,24 @@ __attribute__((destructor)) static void at_end(void) {
   if (f) fclose(f);
 }
 
+/* The thing is gone, whatever the call says. */
+#define CALL_FREE(name, ...) \
+  HOLD; \
+  __VA_ARGS__; \
+  do { \
+    int fails_ = fake_fails(#name); \
+    if (fails_) return fails_; \
+  } while (0)
+
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
 static Piece *piece_of(const void *p, size_t n) {
   for (Piece *x = fake.pieces; x; x = x->next)
     if ((const char *)p >= x->at && (const char *)p + n <= x->at + x->n) return x;
   return NULL;
+}
+bool fake_on_device(const void *at) {
+  Piece *x = piece_of(at, 1);
+  return x && !x->host;
 }
 /* Closed for the first waits only: it costs time by the page. */
 static void open_memory(int how) {
@@ -130,13 +152,13 @@ static int piece_free(void *p, bool host) {
   for (Piece **at = &fake.pieces; *at; at = &(*at)->next)
     if ((*at)->at == (char *)p && (*at)->host == host) {
       Piece *x = *at;
-      if (fake.queue.first && !fake.lost) misuse("memory is freed while work is queued");
+      if (fake.queue.first && fake.streams < 2 && !fake.lost) fake_misuse("memory is freed while work is queued");
       *at = x->next;
       munmap(x->at, x->mapped);
       free(x);
       return 0;
     }
-  misuse("what is freed is no allocation");
+  fake_misuse("what is freed is no allocation");
   return INVALID;
 }
 
@@ -169,7 +191,7 @@ static int op_run(const Op *op) {
   if (op->kind == OP_COPY) memmove(op->dst, op->src, op->n);
   if (op->kind == OP_ZERO) memset(op->dst, 0, op->n);
   if (op->kind != OP_LAUNCH) return 0;
-  return fibers_run(op->f->fn, op->held, op->f->of->shim, op->f->of->waits, op->grid, op->block, order());
+  return fibers_run(op->f->fn, op->held, op->f->of->shim, op->f->of->waits, op->f->of->racing, op->grid, op->block, order());
 }
 static int flush(void) {
   int r = 0;
@@ -215,7 +237,7 @@ CuResult cuDeviceGetAttribute(int *value, int what, int dev) {
 }
 CuResult cuDeviceTotalMem_v2(size_t *bytes, int dev) { CALL(cuDeviceTotalMem_v2); *bytes = (size_t)8 << 30; return 0; }
 CuResult cuDevicePrimaryCtxRetain(void **ctx, int dev) { CALL(cuDevicePrimaryCtxRetain); *ctx = &fake; fake.contexts++; return 0; }
-CuResult cuDevicePrimaryCtxRelease_v2(int dev) { fake.contexts--; CALL(cuDevicePrimaryCtxRelease_v2); return 0; }
+CuResult cuDevicePrimaryCtxRelease_v2(int dev) { CALL_FREE(cuDevicePrimaryCtxRelease_v2, fake.contexts--); return 0; }
 CuResult cuCtxPushCurrent_v2(void *ctx) {
   CALL(cuCtxPushCurrent_v2);
   if (ctx != &fake) return BAD_CONTEXT;
@@ -223,21 +245,23 @@ CuResult cuCtxPushCurrent_v2(void *ctx) {
   return 0;
 }
 CuResult cuCtxPopCurrent_v2(void **ctx) {
+  HOLD;
   *ctx = &fake;
-  if (entered-- < 1) misuse("a context is left that was not entered");
-  CALL(cuCtxPopCurrent_v2);
-  return 0;
+  if (entered-- < 1) fake_misuse("a context is left that was not entered");
+  return fake_fails("cuCtxPopCurrent_v2");
 }
 CuResult cuMemAlloc_v2(CuPtr *p, size_t n) {
   char *at = NULL;
   CALL_IN(cuMemAlloc_v2);
-  int r = n > (size_t)8 << 30 ? OUT_OF_MEMORY : piece_new(n, false, &at);
+  const char *most = getenv("TG_FAKE_MEMORY");
+  size_t taken = n;
+  for (Piece *x = fake.pieces; x; x = x->next) taken += x->host ? 0 : x->n;
+  int r = taken > (most ? (size_t)atoll(most) : (size_t)8 << 30) ? OUT_OF_MEMORY : piece_new(n, false, &at);
   *p = (CuPtr)(uintptr_t)at;
   return r;
 }
 CuResult cuMemFree_v2(CuPtr p) {
-  int r = piece_free((void *)(uintptr_t)p, false);
-  CALL(cuMemFree_v2);
+  CALL_FREE(cuMemFree_v2, int r = piece_free((void *)(uintptr_t)p, false));
   return r;
 }
 CuResult cuMemHostAlloc(void **p, size_t n, unsigned flags) {
@@ -248,14 +272,13 @@ CuResult cuMemHostAlloc(void **p, size_t n, unsigned flags) {
   return r;
 }
 CuResult cuMemFreeHost(void *p) {
-  int r = piece_free(p, true);
-  CALL(cuMemFreeHost);
+  CALL_FREE(cuMemFreeHost, int r = piece_free(p, true));
   return r;
 }
 static bool on_device(CuPtr p, size_t n) {
   Piece *x = piece_of((void *)(uintptr_t)p, n);
   if (x && !x->host) return true;
-  misuse("an address is not device memory");
+  fake_misuse("an address is not device memory");
   return false;
 }
 CuResult cuMemcpyHtoDAsync_v2(CuPtr dst, const void *src, size_t n, void *stream) {
@@ -284,7 +307,7 @@ CuResult cuMemsetD8Async(CuPtr dst, unsigned char v, size_t n, void *stream) {
   return queue((Op){.kind = OP_ZERO, .dst = (char *)(uintptr_t)dst, .n = n});
 }
 CuResult cuStreamCreate(void **stream, unsigned flags) { CALL_IN(cuStreamCreate); *stream = &fake.queue; fake.streams++; return 0; }
-CuResult cuStreamDestroy_v2(void *stream) { fake.streams--; CALL(cuStreamDestroy_v2); return 0; }
+CuResult cuStreamDestroy_v2(void *stream) { CALL_FREE(cuStreamDestroy_v2, fake.streams--); return 0; }
 CuResult cuStreamSynchronize(void *stream) { CALL_IN(cuStreamSynchronize); return flush(); }
 
 CuResult cuModuleLoadData(void **module, const void *image) {
@@ -306,13 +329,15 @@ CuResult cuModuleLoadData(void **module, const void *image) {
   m->shim = dlsym(m->lib, "tg_shim");
   m->args = about[0];
   m->waits = about[1];
+  m->racing = about[2];
   fake.modules++;
   *module = m;
   return 0;
 }
 CuResult cuModuleUnload(void *module) {
+  HOLD;
   Module *m = module;
-  if (fake.queue.first && !fake.lost) misuse("a module is unloaded while work is queued");
+  if (fake.queue.first && fake.streams < 2 && !fake.lost) fake_misuse("a module is unloaded while work is queued");
   for (Function **at = &fake.functions, *f; (f = *at);) {
     if (f->of != m) {
       at = &f->next;
@@ -324,8 +349,7 @@ CuResult cuModuleUnload(void *module) {
   dlclose(m->lib);
   free(m);
   fake.modules--;
-  CALL(cuModuleUnload);
-  return 0;
+  return fake_fails("cuModuleUnload");
 }
 CuResult cuModuleGetFunction(void **f, void *module, const char *name) {
   CALL_IN(cuModuleGetFunction);
@@ -348,7 +372,7 @@ CuResult cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned
 CuResult cuEventCreate(void **event, unsigned flags) { CALL_IN(cuEventCreate); *event = malloc(1); fake.events++; return 0; }
 CuResult cuEventRecord(void *event, void *stream) { CALL_IN(cuEventRecord); return 0; }
 CuResult cuEventSynchronize(void *event) { CALL_IN(cuEventSynchronize); return flush(); }
-CuResult cuEventDestroy_v2(void *event) { free(event); fake.events--; CALL(cuEventDestroy_v2); return 0; }
+CuResult cuEventDestroy_v2(void *event) { CALL_FREE(cuEventDestroy_v2, free(event), fake.events--); return 0; }
 
 CuResult cuStreamBeginCapture_v2(void *stream, int mode) {
   CALL_IN(cuStreamBeginCapture_v2);
@@ -366,6 +390,7 @@ static void graph_free(Graph *g) {
   free(g);
 }
 CuResult cuStreamEndCapture(void *stream, void **graph) {
+  HOLD;
   int r = fake_fails("cuStreamEndCapture");
   Graph *g = fake.capturing;
   if (!g) return INVALID;
@@ -391,8 +416,8 @@ CuResult cuGraphLaunch(void *exec, void *stream) {
   for (Op *op = ((Graph *)exec)->ops.first; op; op = op->next) ops_add(&fake.queue, op_copy(op));
   return 0;
 }
-CuResult cuGraphExecDestroy(void *exec) { graph_free(exec); fake.execs--; CALL(cuGraphExecDestroy); return 0; }
-CuResult cuGraphDestroy(void *graph) { graph_free(graph); fake.graphs--; CALL(cuGraphDestroy); return 0; }
+CuResult cuGraphExecDestroy(void *exec) { CALL_FREE(cuGraphExecDestroy, graph_free(exec), fake.execs--); return 0; }
+CuResult cuGraphDestroy(void *graph) { CALL_FREE(cuGraphDestroy, graph_free(graph), fake.graphs--); return 0; }
 
 CuResult cuGetErrorName(CuResult r, const char **s) {
   *s = r == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : r == 719 ? "CUDA_ERROR_LAUNCH_FAILED" : r == 999 ? "CUDA_ERROR_UNKNOWN" : "CUDA_ERROR_OTHER";

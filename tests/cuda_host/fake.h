@@ -7,8 +7,11 @@
  *   TG_FAKE_COUNT=FILE                      appends how often each call was made, at the end
  *   TG_FAKE_KEEP=FOLDER                     keeps the sources that were compiled
  *   TG_FAKE_CUT=N                           leaves out the N-th barrier of every source
+ *   TG_FAKE_RACE=1                          compiles by gcc so that every access to memory is seen; two threads that meet at a place
+ *                                           without a barrier between them, one of them writing, are a failed launch
  *   TG_FAKE_CC="COMMAND"                    the C compiler (default: tcc)
  *   TG_FAKE_ARCH=80                         compute capability
+ *   TG_FAKE_MEMORY=BYTES                    of the device
  * At its end it says on standard error what was not freed. */
 #ifndef TG_TESTS_CUDA_HOST_FAKE_H
 #define TG_TESTS_CUDA_HOST_FAKE_H
@@ -16,10 +19,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* fibers.c: one launch. Gives 0, or a CUDA result. `fn` takes the arguments' struct; shim is the library's tg_shim. */
+/* fibers.c: one launch. Gives 0, or a CUDA result. `fn` takes the arguments' struct; shim is the library's tg_shim. waits: threads wait
+ * for each other; racing: they report what they touch. */
 struct TgShim;
 typedef enum { ORDER_FORWARD, ORDER_REVERSE, ORDER_SHUFFLE } Order;
-int fibers_run(void (*fn)(const void *), const void *args, struct TgShim **shim, bool waits, uint32_t grid, uint32_t block, Order order);
+int fibers_run(void (*fn)(const void *), const void *args, struct TgShim **shim, bool waits, bool racing, uint32_t grid, uint32_t block, Order order);
+
+/* race.c: who touched what since the launch, the block, the barrier before. race_found: the first race of this launch, or NULL. */
+void race_launch(void);
+void race_block(void);
+void race_barrier(void);
+void race_touch(int thread, const void *at, unsigned bytes, bool write);
+const char *race_found(void);
+
+/* driver.c */
+bool fake_on_device(const void *at);     /* device memory, not shared memory */
+void fake_misuse(const char *what);      /* says it on standard error */
 
 /* driver.c: counts the call; the result that it is to fail with, or 0. Kind is one of the calls' names. */
 int fake_fails(const char *call);

@@ -1,30 +1,29 @@
-/* The threads of a block as fibers: each runs until it waits or ends; a barrier opens when all that are left wait at it. */
+/* The threads of a block as fibers: each runs until it waits or ends; a barrier opens when all that are left wait at
+ * it. */
 #include "tests/cuda_host/fake.h"
+#include "tests/cuda_host/twin.h"
 #include "graph/dtype.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-typedef struct TgDim { unsigned x, y, z; } TgDim;
-typedef struct TgShim {
-  TgDim thread, block;
-  void (*sync)(int line);
-  void *(*down)(const void *x, int size, int by);
-  void (*mma)(float *d, const unsigned *a, const unsigned *b, int bf16);
-  unsigned short (*to_f16)(float x);
-  float (*of_f16)(unsigned short x);
-} TgShim;
-
-enum { MAX_THREADS = 1024, WARP = 32, STACK = 64 << 10, LAUNCH_FAILED = 719 };
+enum { MAX_COPIES = 64, MAX_THREADS = 1024, WARP = 32, STACK = 64 << 10, LAUNCH_FAILED = 719 };
 typedef enum { READY, AT_BARRIER, IN_WARP, ENDED } State;
 
+typedef struct Copy {
+  void *to;
+  const void *from;
+  int bytes, live;
+} Copy;
 typedef struct Fiber {
   void *sp;
   State state;
-  int line;            /* of the barrier waited at */
-  int exchanges;       /* so far; two buffers are enough: a lane is never two ahead */
+  int line;      /* of the barrier waited at */
+  int exchanges; /* so far; two buffers are enough: a lane is never two ahead */
   uint64_t box[2][8];
+  int ncopy; /* asked for, not waited for */
+  Copy copy[MAX_COPIES];
 } Fiber;
 
 typedef struct World {
@@ -35,6 +34,7 @@ typedef struct World {
   int at, n; /* the fiber that runs; how many */
   void (*fn)(const void *);
   const void *args;
+  bool racing; /* this source reports its accesses */
 } World;
 static World *world;
 
@@ -52,6 +52,7 @@ static void yield(State s) {
 }
 static void fiber_main(void) {
   world->fn(world->args);
+  if (world->fiber[world->at].ncopy) fake_misuse("copies to shared memory that nobody waits for");
   yield(ENDED);
   abort();
 }
@@ -72,14 +73,19 @@ static void *down(const void *x, int size, int by) {
   return box_of(from, e);
 }
 
-static float half_of(uint32_t word, int high, int bf16) {
-  uint16_t bits = (uint16_t)(high ? word >> 16 : word);
-  return (float)dt_get_f(bf16 ? DT_BF16 : DT_F16, &bits, 0);
+/* Element k of a fragment's words for its row. */
+static float element(const uint32_t *word, int k, TgMma what) {
+  float f;
+  if (what == TG_MMA_TF32) return memcpy(&f, word, sizeof f), f;
+  uint16_t bits = (uint16_t)(k % 2 ? *word >> 16 : *word);
+  return (float)dt_get_f(what == TG_MMA_BF16 ? DT_BF16 : DT_F16, &bits, 0);
 }
 
-/* m16n8k16: the fragments as PTX lays them out. Each sum is formed in f64 and rounded once: the hardware's order is its own. */
-static void mma(float *d, const unsigned *a, const unsigned *b, int bf16) {
-  int me = world->at, e = world->fiber[me].exchanges++, base = me / WARP * WARP, lane = me % WARP;
+/* m16n8k16, tf32 m16n8k8: the fragments as PTX lays them out, a word two halves or one tf32. Each sum is formed in f64
+ * and rounded once: the hardware's order is its own. */
+static void mma(float *d, const unsigned *a, const unsigned *b, TgMma what) {
+  int me = world->at, e = world->fiber[me].exchanges++, base = me / WARP * WARP, lane = me % WARP,
+      per = what == TG_MMA_TF32 ? 1 : 2;
   uint32_t *box = (uint32_t *)(void *)box_of(me, e);
   memcpy(box, a, 16);
   memcpy(box + 4, b, 8);
@@ -87,14 +93,47 @@ static void mma(float *d, const unsigned *a, const unsigned *b, int bf16) {
   for (int i = 0; i < 4; i++) {
     int row = lane / 4 + 8 * (i / 2), col = lane % 4 * 2 + i % 2;
     double s = d[i];
-    for (int k = 0; k < 16; k++) {
-      const uint32_t *wa = (const uint32_t *)(const void *)box_of(base + row % 8 * 4 + k % 8 / 2, e);
-      const uint32_t *wb = (const uint32_t *)(const void *)box_of(base + col * 4 + k % 8 / 2, e);
-      float x = half_of(wa[(row >= 8) + 2 * (k >= 8)], k % 2, bf16), y = half_of(wb[4 + (k >= 8)], k % 2, bf16);
-      s += (double)x * (double)y;
+    for (int k = 0; k < 8 * per; k++) {
+      int word = k / per, high = word / 4;
+      const uint32_t *wa = (const uint32_t *)(const void *)box_of(base + row % 8 * 4 + word % 4, e);
+      const uint32_t *wb = (const uint32_t *)(const void *)box_of(base + col * 4 + word % 4, e);
+      s += (double)element(&wa[(row >= 8) + 2 * high], k, what) * (double)element(&wb[4 + high], k, what);
     }
     d[i] = (float)s;
   }
+}
+
+/* As late as can be: when the thread waits. */
+static void copy(void *to, const void *from, int bytes, int live) {
+  Fiber *f = &world->fiber[world->at];
+  if ((uintptr_t)to % (unsigned)bytes || (uintptr_t)from % (unsigned)bytes)
+    fake_misuse("a copy to shared memory is not aligned");
+  if (f->ncopy == MAX_COPIES) abort();
+  f->copy[f->ncopy++] = (Copy){to, from, bytes, live};
+}
+static void copy_wait(void) {
+  Fiber *f = &world->fiber[world->at];
+  for (int i = 0; i < f->ncopy; i++) {
+    const Copy *c = &f->copy[i];
+    if (world->racing) {
+      if (c->live) race_touch(world->at, c->from, (unsigned)c->bytes, false);
+      race_touch(world->at, c->to, (unsigned)c->bytes, true);
+    }
+    if (c->live)
+      memcpy(c->to, c->from, (size_t)c->bytes);
+    else
+      memset(c->to, 0, (size_t)c->bytes);
+  }
+  f->ncopy = 0;
+}
+
+/* An access of the running thread; its own stack is nobody else's affair. */
+static void touch(const void *at, unsigned bytes, int write) {
+  const World *w = world;
+  const char *p = at, *here = __builtin_frame_address(0);
+  if (p >= w->stacks && p < w->stacks + (size_t)MAX_THREADS * STACK) return;
+  if (p > here - (1 << 20) && p < here + (1 << 20)) return; /* of threads that need no fiber */
+  race_touch(w->at, at, bytes, write);
 }
 
 static unsigned short to_f16(float x) {
@@ -146,6 +185,7 @@ static int release(World *w, int *result) {
     if (*result) fprintf(stderr, "fake driver: threads wait at different barriers\n");
     for (int i = 0; i < w->n; i++)
       if (w->fiber[i].state == AT_BARRIER) w->fiber[i].state = READY;
+    race_barrier();
     return 1;
   }
   return opened;
@@ -158,12 +198,13 @@ static int run_block(World *w, Order order, uint32_t *seed) {
     Fiber *f = &w->fiber[i];
     char *top = w->stacks + (size_t)(i + 1) * STACK;
     void **sp = (void **)(void *)top;
-    *--sp = NULL;                 /* alignment, and the end of the chain */
-    *--sp = (void *)fiber_main;   /* where ret goes */
+    *--sp = NULL;               /* alignment, and the end of the chain */
+    *--sp = (void *)fiber_main; /* where ret goes */
     for (int r = 0; r < 6; r++) *--sp = NULL;
     f->sp = sp;
     f->state = READY;
     f->exchanges = 0;
+    f->ncopy = 0;
   }
   for (;;) {
     make_turns(turn, w->n, order, seed);
@@ -188,12 +229,21 @@ static int run_block(World *w, Order order, uint32_t *seed) {
   }
 }
 
-int fibers_run(void (*fn)(const void *), const void *args, TgShim **shim, bool waits, uint32_t grid, uint32_t block, Order order) {
+int fibers_run(void (*fn)(const void *), const void *args, TgShim **shim, bool waits, bool racing, uint32_t grid,
+               uint32_t block, Order order) {
   if (block > MAX_THREADS || !block || !grid) return 1;
   if (!world) {
     world = calloc(1, sizeof *world);
-    world->stacks = mmap(NULL, (size_t)MAX_THREADS * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    world->shim = (TgShim){.sync = sync_threads, .down = down, .mma = mma, .to_f16 = to_f16, .of_f16 = of_f16};
+    world->stacks = mmap(NULL, (size_t)MAX_THREADS * STACK, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    world->shim = (TgShim){.sync = sync_threads,
+                           .down = down,
+                           .mma = mma,
+                           .copy = copy,
+                           .copy_wait = copy_wait,
+                           .touch = touch,
+                           .to_f16 = to_f16,
+                           .of_f16 = of_f16};
   }
   World *w = world;
   uint32_t seed = 12345;
@@ -202,17 +252,25 @@ int fibers_run(void (*fn)(const void *), const void *args, TgShim **shim, bool w
   w->fn = fn;
   w->args = args;
   w->n = (int)block;
+  w->racing = racing;
+  race_launch();
   for (uint32_t b = 0; b < grid && !result; b++) {
     /* 2654435761 is prime: the products are all numbers below grid, in some order */
-    w->shim.block.x = order == ORDER_FORWARD ? b : order == ORDER_REVERSE ? grid - 1 - b : (uint32_t)(((uint64_t)b * 2654435761u + 7) % grid);
+    w->shim.block.x = order == ORDER_FORWARD   ? b
+                      : order == ORDER_REVERSE ? grid - 1 - b
+                                               : (uint32_t)(((uint64_t)b * 2654435761u + 7) % grid);
+    race_block();
     if (waits) {
       result = run_block(w, order, &seed);
       continue;
     }
     for (uint32_t t = 0; t < block; t++) {
       w->shim.thread.x = order == ORDER_FORWARD ? t : block - 1 - t;
+      w->at = (int)w->shim.thread.x;
       fn(args);
     }
   }
-  return result;
+  if (!race_found()) return result;
+  fprintf(stderr, "fake driver: race: %s\n", race_found());
+  return LAUNCH_FAILED;
 }

@@ -1,15 +1,27 @@
 /* What the prelude of CUDA sources (codegen/cuda/prelude.c) leaves to CUDA, said in C: a kernel's text behind this compiles into a
  * library that runs on the host. The threads of a block are fibers of the fake driver, which fills in tg_shim. */
-typedef struct TgDim { unsigned x, y, z; } TgDim;
-typedef struct TgShim {
-  TgDim thread, block;
-  void (*sync)(int line);
-  void *(*down)(const void *x, int size, int by);
-  void (*mma)(float *d, const unsigned *a, const unsigned *b, int bf16);
-  unsigned short (*to_f16)(float x);
-  float (*of_f16)(unsigned short x);
-} TgShim;
+#include "twin.h"
 TgShim *tg_shim;
+
+/* gcc -fsanitize=thread calls these at every access to memory; the run time that it expects is not linked. */
+#ifdef __SANITIZE_THREAD__
+#define TG_UNSEEN __attribute__((no_sanitize_thread, noinline))
+#define TG_TOUCH(n) \
+  TG_UNSEEN void __tsan_read##n(void *at) { tg_shim->touch(at, n, 0); } \
+  TG_UNSEEN void __tsan_write##n(void *at) { tg_shim->touch(at, n, 1); } \
+  TG_UNSEEN void __tsan_volatile_read##n(void *at) { tg_shim->touch(at, n, 0); } \
+  TG_UNSEEN void __tsan_volatile_write##n(void *at) { tg_shim->touch(at, n, 1); }
+TG_TOUCH(1)
+TG_TOUCH(2)
+TG_TOUCH(4)
+TG_TOUCH(8)
+TG_TOUCH(16)
+TG_UNSEEN void __tsan_init(void) {}
+TG_UNSEEN void __tsan_func_entry(void *from) {}
+TG_UNSEEN void __tsan_func_exit(void) {}
+#else
+#define TG_UNSEEN
+#endif
 
 #define threadIdx (tg_shim->thread)
 #define blockIdx (tg_shim->block)
@@ -17,21 +29,27 @@ TgShim *tg_shim;
 #define __shared__ static
 #define __device__
 #define __align__(n) __attribute__((aligned(n)))
-#define __noinline__
+#define __noinline__ TG_UNSEEN
 #define TG_FN static
 #define TG_KERNEL(name, threads) void name(const TgArgs *A_)
 #define A (*A_)
 #define tg_down(x, by) (*(__typeof__(x) *)tg_shim->down(&(__typeof__(x)){x}, sizeof(x), by))
 #define tg_to_f16(x) tg_shim->to_f16(x)
 #define tg_of_f16(x) tg_shim->of_f16(x)
-#define tg_mma_f16(d, a, b) tg_shim->mma(d, a, b, 0)
-#define tg_mma_bf16(d, a, b) tg_shim->mma(d, a, b, 1)
+#define tg_mma_f16(d, a, b) tg_shim->mma(d, a, b, TG_MMA_F16)
+#define tg_mma_bf16(d, a, b) tg_shim->mma(d, a, b, TG_MMA_BF16)
+#define tg_mma_tf32(d, a, b) tg_shim->mma(d, a, b, TG_MMA_TF32)
+#define tg_copy4(to, from, live) tg_shim->copy(to, from, 4, live)
+#define tg_copy8(to, from, live) tg_shim->copy(to, from, 8, live)
+#define tg_copy16(to, from, live) tg_shim->copy(to, from, 16, live)
+#define tg_copy_wait() tg_shim->copy_wait()
 #define __threadfence() ((void)0)
 
 static int tg_bits_f(float x) { union { float f; int i; } u; u.f = x; return u.i; }
 static long long tg_bits_d(double x) { union { double f; long long i; } u; u.f = x; return u.i; }
 static float tg_float_f(int x) { union { float f; int i; } u; u.i = x; return u.f; }
 static double tg_float_d(long long x) { union { double f; long long i; } u; u.i = x; return u.f; }
+static unsigned tg_tf32(unsigned x) { return (x & 0x7f800000u) == 0x7f800000u ? x : (x + 0x1000u) & 0xffffe000u; }
 static int atomicCAS(int *p, int old, int by) { int v = *p; if (v == old) *p = by; return v; }
 static int atomicExch(int *p, int by) { int v = *p; *p = by; return v; }
 
