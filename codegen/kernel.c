@@ -90,21 +90,28 @@ static bool can_fault(const Expr *e) {
 typedef struct Sites {
   const Kernel *k;
   const Expr *want;
-  int n, found;
+  int n, found, alike;
   Span *span;
 } Sites;
+
+/* The same place of the source: a packed operand's expression is a copy with other iterators. */
+static bool alike(const Expr *a, const Expr *b) {
+  return a->kind == b->kind && a->op == b->op && (a->kind != EX_LOAD || a->node == b->node) &&
+         a->span.file == b->span.file && a->span.lo == b->span.lo && a->span.hi == b->span.hi;
+}
 
 static void site_visit(void *ctx, Walk *w, const Expr *e) {
   Sites *s = ctx;
   if (!can_fault(e)) return;
   if (s->span) s->span[s->n] = e->span;
   if (e == s->want && s->found < 0) s->found = s->n;
+  if (s->want && s->alike < 0 && alike(e, s->want)) s->alike = s->n;
   s->n++;
 }
 
 static int sites_walk(const Kernel *k, const Expr *want, Span *span, int *found) {
   Arena *tmp = arena_new();
-  Sites s = {k, want, 0, -1, span};
+  Sites s = {k, want, 0, -1, -1, span};
   Walk w = {{.arena = tmp}, 0, site_visit, &s};
   for (int i = 0; i < k->nstage; i++) {
     if (k->stage[i].kind == ST_SCATTER && k->stage[i].checked) {
@@ -115,7 +122,7 @@ static int sites_walk(const Kernel *k, const Expr *want, Span *span, int *found)
     walk_stage(&w, k, &k->stage[i]);
   }
   arena_free(tmp);
-  if (found) *found = s.found;
+  if (found) *found = s.found >= 0 ? s.found : s.alike;
   return s.n;
 }
 
@@ -209,7 +216,8 @@ static const char *const combine_name[] = {"set", "add", "max", "min"};
 static void put_stage(Writer *t, Walk *w, const Kernel *k, const Stage *s, int at) {
   text_put(&t->t, "  stage %d %s", at, stage_name[s->kind]);
   if (s->kind == ST_REDUCE || s->kind == ST_CONTRACT) {
-    text_put(&t->t, " %s %s%s", red_name((Reduce)s->op), s->order == ORD_LANES ? "lanes" : "chain", s->fma ? " fma" : "");
+    text_put(&t->t, " %s %s%s", red_name((Reduce)s->op), s->order == ORD_LANES ? "lanes" : "chain",
+             s->fma ? " fma" : "");
     if (s->chunk) text_put(&t->t, " cut %" PRId64, s->chunk);
   }
   if (s->kind == ST_SCAN)
