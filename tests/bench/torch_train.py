@@ -1,4 +1,4 @@
-"""One network of `train` in PyTorch: python torch_train.py NAME THREADS STEPS. Prints seconds and processor seconds of the fastest of
+"""One network of `train` in PyTorch: python torch_train.py NAME THREADS STEPS [DEVICE]. Prints seconds and processor seconds of the fastest of
 three runs of STEPS steps, in each of the ways to run it; run by `train`."""
 import math
 import sys
@@ -10,6 +10,7 @@ from torch import nn
 
 name, threads, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 torch.set_num_threads(threads)
+device = sys.argv[4] if len(sys.argv) > 4 else "cpu"
 torch.manual_seed(0)
 
 
@@ -69,11 +70,11 @@ nets = {
     "gpt": (Gpt, lambda: text(320, 128), 16, torch.optim.AdamW),
 }
 make, make_data, batch, optimiser = nets[name]
-x, y = make_data()
+x, y = (t.to(device) for t in make_data())
 
 
 def train(m, opt, n, layout):
-    p = torch.randperm(len(x))
+    p = torch.randperm(len(x), device=device)
     for s in range(n):
         j = p[s * batch % len(x):][:batch]
         xb = x[j]
@@ -83,12 +84,14 @@ def train(m, opt, n, layout):
         z = m(xb)
         F.cross_entropy(z.view(-1, z.shape[-1]), y[j].view(-1)).backward()
         opt.step()
+    if device != "cpu":
+        torch.cuda.synchronize()
 
 
 best = (math.inf, math.inf)
 for fused in (False, True):
     for layout in (False, True) if name == "cnn" else (False,):
-        m = make()
+        m = make().to(device)
         if layout:
             m = m.to(memory_format=torch.channels_last)
         opt = optimiser(m.parameters(), lr=1e-3, fused=fused)
