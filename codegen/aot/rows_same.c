@@ -2,6 +2,8 @@
  * value in them depends on the number itself. Both are in one graph, where equal nodes are one: only what differs is walked. */
 #include "codegen/aot/aot.h"
 #include "codegen/map.h"
+#include "graph/native.h"
+#include <string.h>
 
 typedef struct Pair {
   Arena *a;
@@ -42,7 +44,7 @@ static bool same_expr(Pair *p, const Expr *x, const Expr *y) {
 }
 
 static bool same_comp(Pair *p, const Comp *x, const Comp *y) {
-  return x->nout == y->nout && x->nred == y->nred && x->op == y->op && x->reverse == y->reverse && x->exclusive == y->exclusive &&
+  return x->nout == y->nout && x->nred == y->nred && x->op == y->op && x->chunk == y->chunk && x->reverse == y->reverse && x->exclusive == y->exclusive &&
          same_extents(p, x->nout + x->nred, x->extent, y->extent) && same_expr(p, x->body, y->body) && same_expr(p, x->guard, y->guard);
 }
 
@@ -71,6 +73,19 @@ static bool same_loop(Pair *p, const Loop *x, const Loop *y) {
   return same_maybe(p, x->cond, y->cond) && same_nodes(p, x->nstate + x->nstack, x->body.out, y->body.out);
 }
 
+static bool same_call(Pair *p, const Node *x, const Node *y) {
+  if (x->call.fn != y->call.fn || x->call.fn->effect || x->call.nattr != y->call.nattr || x->call.narg != y->call.narg) return false;
+  for (int i = 0; i < x->call.nattr; i++) {
+    const Attr *s = &x->call.attr[i], *t = &y->call.attr[i];
+    if (s->i != t->i || memcmp(&s->f, &t->f, sizeof s->f) || (s->s || t->s ? !s->s || !t->s || strcmp(s->s, t->s) : false)) return false;
+  }
+  for (int i = 0; i < x->nres; i++) {
+    const TensorType *s = &x->res[i], *t = &y->res[i];
+    if (s->dtype != t->dtype || s->rank != t->rank || !same_extents(p, s->rank, s->dim, t->dim)) return false;
+  }
+  return same_nodes(p, x->call.narg, x->call.arg, y->call.arg);
+}
+
 static bool same_payload(Pair *p, const Node *x, const Node *y) {
   switch (x->kind) {
   case ND_INPUT:
@@ -90,8 +105,10 @@ static bool same_payload(Pair *p, const Node *x, const Node *y) {
            same_nodes(p, x->nres, x->cond.no.out, y->cond.no.out);
   case ND_GET:
     return x->get.index == y->get.index && same_node(p, x->get.of, y->get.of);
+  case ND_CALL:
+    return same_call(p, x, y);
   default:
-    return false; /* CONST, PARAM, CALL: equal ones are one node, or paired by their loop */
+    return false; /* CONST, PARAM: equal ones are one node, or paired by their loop */
   }
 }
 

@@ -23,8 +23,8 @@ static void drop(Code *c) {
 /* The micro-kernel of s, from the cache or compiled. */
 static JitCode *micro_kernel(Jit *j, const UkrSpec *s, bool *from_disk, const char **why) {
   char key[96];
-  snprintf(key, sizeof key, "mma %s%s %dx%d%s", dt_name(s->acc), s->wrap32 ? " wrap32" : "", s->mr, s->nv,
-           s->edge ? " edge" : "");
+  snprintf(key, sizeof key, "mma %s%s %dx%d%s%s", dt_name(s->acc), s->wrap32 ? " wrap32" : "", s->mr, s->nv,
+           s->edge ? " edge" : "", s->tree ? " tree" : "");
   JitCode *c = jit_find(j, key, from_disk);
   if (c) return c;
   LLVMModuleRef m = jit_module(j, why);

@@ -6,7 +6,7 @@
 #include "codegen/cpu/mma.h"
 #include <string.h>
 
-enum { KB = 512, IN_PLACE_KB = 128, MIN_RUN = 96 };
+enum { KB = 512, IN_PLACE_KB = 128, STREAM_PARTS = 64, SHORT = 32, MIN_RUN = 96 };
 
 static int64_t up(int64_t n, int64_t d) { return (n + d - 1) / d; }
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -46,6 +46,20 @@ static void out_steps(const Kernel *k, const Stage *s, int64_t *step) {
     if (s->store[d] >= 0) step[s->store[d]] = b->stride[d];
 }
 
+static bool short_chunks(const Gemm *m) { return m->chunk < m->K && m->chunk <= SHORT; }
+
+/* Chunks that are short are joined by the micro-kernel, as many as make a block of at most `limit` steps. */
+static void join_in_tiles(MmaPlan *p, int64_t limit) {
+  Gemm *m = &p->gemm;
+  int64_t n = m->chunk;
+  while (n < m->K && 2 * n <= limit) n *= 2;
+  if (n == m->chunk) return;
+  m->part = m->chunk;
+  m->chunk = n;
+  m->kb = min64(n, m->K);
+  p->ukr.tree = p->edge.tree = true;
+}
+
 /* R is the same at all loop points. */
 static bool steady(const MmaPlan *p) {
   for (int d = 0; d < p->nloop; d++)
@@ -67,14 +81,14 @@ static void share_panels(MmaPlan *p) {
 static void blocks(MmaPlan *p, const Isa *isa) {
   Gemm *m = &p->gemm;
   int w = ukr_lanes(p->c.acc), mr, nvec;
-  ukr_tile(p->c.acc, isa->vector_bits / 8, m->R, m->V, &mr, &nvec);
+  ukr_tile(p->c.acc, isa->vector_bits / 8, m->R, m->V, short_chunks(m), &mr, &nvec);
   bool once = !m->in_place && m->R <= mr; /* each V panel is used once: packed just before, and small */
   if (once && nvec > 2) nvec = mr == 1 && nvec > 4 ? 4 : 2;
   m->mr = mr;
   m->nr = nvec * w;
   int64_t cols = m->V % m->nr, l2 = isa->l2 ? (int64_t)isa->l2 : 1 << 20;
-  p->ukr = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, nvec, false};
-  p->edge = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, (int)up(cols ? cols : 1, w), true};
+  p->ukr = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, nvec, false, false};
+  p->edge = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, (int)up(cols ? cols : 1, w), true, false};
   p->has_edge = cols != 0;
   m->kb = KB * 4 / m->esize;
   if (m->kb > m->K)
@@ -85,6 +99,8 @@ static void blocks(MmaPlan *p, const Isa *isa) {
     m->kb = min64(m->kb, 16); /* V streams once: few rows of k, long in v */
   else if (m->in_place)
     m->kb = min64(m->kb, IN_PLACE_KB);
+
+  join_in_tiles(p, m->in_place ? m->R <= 2 * mr ? STREAM_PARTS : IN_PLACE_KB : KB * 4 / m->esize);
 
   /* Enough units for the lanes, each long enough to be worth handing out: 4 M multiply-adds or so. */
   int64_t rb = max64(l2 / 2 / (m->kb * m->esize) / mr, 1) * mr, vb = max64(1024 / m->nr, 1) * m->nr;
@@ -208,7 +224,7 @@ bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p) {
   p->r_matrix = side_matrix(p, &p->R, &m->r);
   p->v_matrix = side_matrix(p, &p->V, &m->v);
   int mr, nvec;
-  ukr_tile(c->acc, isa->vector_bits / 8, m->R, m->V, &mr, &nvec);
+  ukr_tile(c->acc, isa->vector_bits / 8, m->R, m->V, short_chunks(m), &mr, &nvec);
   /* In place when a panel is used a few times only: once from memory, then from L1 where its rows must not collide. */
   bool in_place = p->v_matrix && p->V.from == c->acc && m->v.by_k;
   in_place = in_place && (m->R <= 4 * mr || (m->R <= 8 * mr && (m->v.at.ld * m->esize) % 1024 != 0));

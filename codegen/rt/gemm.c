@@ -53,8 +53,16 @@ static size_t v_bytes(const Gemm *g) {
 }
 static size_t c_bytes(const Gemm *g) { return align64((size_t)(block_rows(g) * block_cols(g)) * (size_t)g->esize); }
 
+/* The micro-kernel's stack: a tile of every level of its tree below the root. */
+static size_t stack_bytes(const Gemm *g) {
+  int d = 0;
+  if (g->part)
+    while (g->part << d < min64(g->chunk, g->K)) d++;
+  return align64((size_t)(g->mr * g->nr) * (size_t)g->esize * (size_t)d);
+}
+
 size_t gemm_scratch(const Gemm *g) {
-  return r_bytes(g) + v_bytes(g) + c_bytes(g) * (size_t)(depth(g) + (g->epilogue != NULL));
+  return r_bytes(g) + v_bytes(g) + stack_bytes(g) + c_bytes(g) * (size_t)(depth(g) + (g->epilogue != NULL));
 }
 
 typedef struct Mat {
@@ -91,16 +99,17 @@ static void add_rows(const Gemm *g, Mat to, Mat from, int64_t nr, int64_t nv) { 
   }
 }
 
-/* All tiles of packed rows [0, nr) against columns [v0, v0 + nv); c is the block's corner. */
+/* All tiles of packed rows [0, nr) against columns [v0, v0 + nv); c is the block's corner. load, stack: for the
+ * micro-kernel. */
 static void tiles(const Gemm *g, int64_t kc, const char *a, int64_t a_panel, const char *b, int64_t b_panel,
-                  int64_t ldb, Mat c, int64_t nr, int64_t nv, int64_t load) {
+                  int64_t ldb, Mat c, int64_t nr, int64_t nv, int64_t load, char *stack) {
   int64_t es = g->esize;
   for (int64_t j = 0; j < nv; j += g->nr, b += b_panel) {
     int64_t cols = min64(g->nr, nv - j);
     GemmUkr ukr = cols < g->nr ? g->edge : g->ukr;
     const char *ap = a;
     for (int64_t i = 0; i < nr; i += g->mr, ap += a_panel)
-      ukr(kc, ap, b, ldb, c.at + (i * c.ld + j) * es, c.ld, min64(g->mr, nr - i), cols, load);
+      ukr(kc, ap, b, ldb, c.at + (i * c.ld + j) * es, c.ld, min64(g->mr, nr - i), cols, load, stack);
   }
 }
 
@@ -138,7 +147,7 @@ static const char *v_block(const Gemm *g, const void *args, void *const *ptr, co
 static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const Block *k, int64_t chunk, Mat c,
                       Lane *lane) {
   int64_t es = g->esize, nv = k->v1 - k->v0, c0 = chunk * g->chunk, c1 = min64(c0 + g->chunk, g->K);
-  char *abuf = lane->scratch, *bbuf = abuf + r_bytes(g);
+  char *abuf = lane->scratch, *bbuf = abuf + r_bytes(g), *stack = bbuf + v_bytes(g);
   bool keeps = !lane->panels && gemm_keeps_r(g);
   int64_t at = k->at * gemm_chunks(g) + chunk, column = at * up(g->V, g->vb) + k->v0 / g->vb;
   bool held_v = keeps_v(g) && lane->held_v == column;
@@ -159,7 +168,7 @@ static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const B
       else
         pack(g, &g->r, args, ptr, k->loop, r, nr, k0, kc, abuf);
       tiles(g, kc, a, g->mr * steps * es, b, b_panel, ldb, (Mat){c.at + (r - k->r0) * c.ld * es, c.ld}, nr, nv,
-            k0 > c0);
+            g->part ? g->part : k0 > c0, stack);
     }
   }
 }
@@ -188,7 +197,7 @@ static void block(const Gemm *g, const void *args, void *const *ptr, const Block
   int64_t nr = k->r1 - k->r0, nv = k->v1 - k->v0;
   Mat slot[SLOTS];
   int used = 0;
-  slots(g, ptr, k, lane->scratch + r_bytes(g) + v_bytes(g), slot);
+  slots(g, ptr, k, lane->scratch + r_bytes(g) + v_bytes(g) + stack_bytes(g), slot);
   for (int64_t chunk = 0; chunk * g->chunk < g->K; chunk++) {
     chunk_sum(g, args, ptr, k, chunk, slot[used], lane);
     used = join(g, slot, used + 1, chunk, nr, nv);

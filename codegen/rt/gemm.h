@@ -9,7 +9,9 @@
  * in place
  *
  * Order of every element's sum: one chain over ascending k in chunks of `chunk`, blocks of kb reload C (exact);
- * chunks are joined by the aligned pairwise tree. So units, blocks and panels never change a bit. */
+ * chunks are joined by the aligned pairwise tree. So units, blocks and panels never change a bit. Short chunks (`part`
+ * steps) are joined by the micro-kernel, tile by tile; `chunk` is then a complete subtree of them, and one block of k.
+ */
 #ifndef TG_CODEGEN_RT_GEMM_H
 #define TG_CODEGEN_RT_GEMM_H
 #include <stddef.h>
@@ -18,7 +20,7 @@
 enum { GEMM_MAX_LOOP = 16 };
 
 typedef void (*GemmUkr)(int64_t kc, const void *a, const void *b, int64_t ldb, void *c, int64_t ldc, int64_t nrows,
-                        int64_t ncols, int64_t load);
+                        int64_t ncols, int64_t load, void *stack);
 /* Writes ceil(np / width) panels of nk rows for points p0.. and steps k0..; may write 15 elements beyond the last. */
 typedef void (*GemmPack)(const void *args, const int64_t *loop, int64_t p0, int64_t np, int64_t k0, int64_t nk,
                          void *dst);
@@ -54,6 +56,7 @@ typedef enum {
 typedef struct Gemm {
   int nloop;
   int64_t loop[GEMM_MAX_LOOP];
+  int64_t part;                       /* 0: micro-kernels make one chain. Else chunk is part << n and at most kb */
   int64_t R, V, K, rb, vb, kb, chunk; /* rb a multiple of mr, vb of nr (or the whole extent) */
   int mr, nr, esize;
   int acc;           /* 0 f32, 1 f64, 2 i64 */

@@ -6,7 +6,6 @@
  * Products: medians of rounds of tg's kernel and of cblas in turn. Convolutions: GFLOP/s as a share of the peak, which
  * is the best rate of a loop of independent fused multiply-adds on the same threads. */
 #include "codegen/rt/pool.h"
-#include "codegen/rt/clock.h"
 #include "tests/unit/mma_forms.h"
 #include <cblas.h>
 #include <stdio.h>
@@ -16,6 +15,11 @@
 void openblas_set_num_threads(int n);
 
 static clockid_t clock_id = CLOCK_MONOTONIC;
+static double seconds(void) {
+  struct timespec t;
+  clock_gettime(clock_id, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 typedef struct Run {
   const Code *code;
   void **ptr;
@@ -54,7 +58,7 @@ static void peak_lane(void *ctx, int lane, int nlane) {
   float *c = aligned_alloc(64, sizeof(float) * 16 * 32);
   for (int i = 0; i < PEAK_K * 16; i++) a[i] = 1;
   for (int i = 0; i < PEAK_K * 32; i++) b[i] = 1;
-  for (int64_t i = 0; i < p->reps; i++) p->ukr(PEAK_K, a, b, p->nr, c, 32, p->mr, p->nr, 0);
+  for (int64_t i = 0; i < p->reps; i++) p->ukr(PEAK_K, a, b, p->nr, c, 32, p->mr, p->nr, 0, NULL);
   free(a), free(b), free(c);
 }
 
@@ -95,73 +99,136 @@ static void blas(const Blas *b, const MmaCase *c, void *out) {
     cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, c->t[0].data, lda, c->t[1].data, ldb, 0, out, n);
 }
 
+/* One kernel with its memory and times. */
+enum { MAX = 400, ROUNDS = 5 };
+typedef struct Side {
+  Code code;
+  Run run;
+  Tensor out;
+  void *ptr[16];
+  double t[MAX], compile;
+  int n;
+} Side;
+static bool side_open(Bench *B, const char *name, MmaCase *c, Node *n, Side *s) {
+  bool disk, declined;
+  const char *why = "";
+  double t0 = seconds();
+  Kernel *k = mma_kernel_of(c, n);
+  memset(s, 0, sizeof *s);
+  if (!mma_compile(B->jit, c->g, k, kernel_print(k, c->arena), &s->code, &disk, &declined, &why)) {
+    printf("%-28s %s %s\n", name, declined ? "declined" : "failed", why);
+    return false;
+  }
+  s->compile = seconds() - t0;
+  if (!tensor_alloc(&s->out, n->dtype, n->rank, n->dim)) abort();
+  memset(s->out.data, 0, tensor_bytes(&s->out));
+  for (int i = 0; i < c->nin; i++) s->ptr[i] = c->t[i].data;
+  s->ptr[c->nin] = s->out.data;
+  size_t lane = (s->code.lane_bytes + 4095) & ~(size_t)4095;
+  s->run = (Run){&s->code,
+                 s->ptr,
+                 aligned_alloc(4096, lane * (size_t)B->threads),
+                 lane,
+                 aligned_alloc(64, (s->code.shared_bytes + 64) & ~(size_t)63),
+                 B->pool};
+  return true;
+}
+static void side_close(Side *s) {
+  free(s->run.scratch);
+  free(s->run.shared);
+  tensor_drop(&s->out);
+  s->code.drop(&s->code);
+}
+/* A round of runs, the first of which wakes the workers and does not count. */
+static void side_round(const Bench *B, Side *s) {
+  double begin = seconds();
+  for (int i = 0; i < MAX / ROUNDS && s->n < MAX && (i < 3 || seconds() - begin < 0.08); i++) {
+    double a = seconds();
+    rt_pool_run(B->pool, lane_fn, &s->run);
+    if (i) s->t[s->n++] = seconds() - a;
+  }
+}
+static double flops(const Node *n) {
+  Contract con;
+  contract_find_node(n, &con);
+  return 2.0 * (double)con.nB * (double)con.nM * (double)con.nN * (double)con.nK;
+}
+
 static void bench(Bench *B, const char *name, MmaCase *c, Node *n, Blas ref) {
+  Side s;
+  if ((B->filter && !strstr(name, B->filter)) || !side_open(B, name, c, n, &s)) {
+    mma_case_free(c);
+    return;
+  }
+  double flop = flops(n), theirs[MAX];
+  Tensor other;
+  if (!tensor_alloc(&other, n->dtype, n->rank, n->dim)) abort();
+  memset(other.data, 0, tensor_bytes(&other));
+  /* In rounds, with a pause before each side: idle workers of the other library spin for a while. */
+  int others = 0;
+  for (int round = 0; round < ROUNDS; round++) {
+    if (ref.on) usleep(60000);
+    side_round(B, &s);
+    if (!ref.on) continue;
+    usleep(60000);
+    double begin = seconds();
+    for (int i = 0; i < MAX / ROUNDS && (i < 3 || seconds() - begin < 0.08); i++) {
+      double a = seconds();
+      blas(&ref, c, other.data);
+      if (i) theirs[others++] = seconds() - a;
+    }
+  }
+  double t = B->best ? least(s.t, s.n) : median(s.t, s.n), u = B->best ? least(theirs, others) : median(theirs, others);
+  printf("%-28s %9.3f ms %7.1f GFLOP/s %5.2f of peak", name, t * 1e3, flop / t * 1e-9,
+         flop / t / B->peak / (n->dtype == DT_F64 ? 0.5 : 1));
+  if (ref.on) printf("  OpenBLAS %9.3f ms, ratio %.2f", u * 1e3, u / t);
+  printf("  (compile %.1f ms)\n", s.compile * 1e3);
+  fflush(stdout);
+  tensor_drop(&other);
+  side_close(&s);
+  mma_case_free(c);
+}
+
+/* What it costs that a gradient is summed in shards of the batch, in chunks of `chunk` steps: beside the same product
+ * in one chain, run in turn. */
+static void bench_cut(Bench *B, const char *name, MmaCase *c, Node *n, int64_t chunk) {
+  Side plain, cut;
   if (B->filter && !strstr(name, B->filter)) {
     mma_case_free(c);
     return;
   }
-  Code code;
-  bool disk, declined;
-  const char *why = "";
-  double t0 = rt_seconds();
-  Kernel *k = mma_kernel_of(c, n);
-  if (!mma_compile(B->jit, c->g, k, kernel_print(k, c->arena), &code, &disk, &declined, &why)) {
-    printf("%-28s %s %s\n", name, declined ? "declined" : "failed", why);
-    mma_case_free(c);
-    return;
-  }
-  double compile = rt_seconds() - t0;
-  Contract con;
-  contract_find_node(n, &con);
-  double flop = 2.0 * (double)con.nB * (double)con.nM * (double)con.nN * (double)con.nK;
-  Tensor out, other;
-  if (!tensor_alloc(&out, n->dtype, n->rank, n->dim) || !tensor_alloc(&other, n->dtype, n->rank, n->dim)) abort();
-  memset(out.data, 0, tensor_bytes(&out)), memset(other.data, 0, tensor_bytes(&other));
-  void *ptr[16];
-  for (int i = 0; i < c->nin; i++) ptr[i] = c->t[i].data;
-  ptr[c->nin] = out.data;
-  size_t lane = (code.lane_bytes + 4095) & ~(size_t)4095;
-  Run r = {&code,
-           ptr,
-           aligned_alloc(4096, lane * (size_t)B->threads),
-           lane,
-           aligned_alloc(64, (code.shared_bytes + 64) & ~(size_t)63),
-           B->pool};
-  /* In rounds, with a pause before each side: idle workers of the other library spin for a while. */
-  enum { MAX = 400, ROUNDS = 5 };
-  double mine[MAX], theirs[MAX];
-  int runs = 0, others = 0;
-  for (int round = 0; round < ROUNDS; round++)
-    for (int side = 0; side < 1 + ref.on; side++) {
-      if (ref.on) usleep(60000);
-      double begin = rt_seconds();
-      for (int i = 0; i < MAX / ROUNDS && (i < 3 || rt_seconds() - begin < 0.08); i++) {
-        double a = rt_seconds();
-        if (side)
-          blas(&ref, c, other.data);
-        else
-          rt_pool_run(B->pool, lane_fn, &r);
-        double b = rt_seconds() - a;
-        if (!i) continue; /* wakes the workers */
-        if (side)
-          theirs[others++] = b;
-        else
-          mine[runs++] = b;
+  if (side_open(B, name, c, n, &plain)) {
+    if (side_open(B, name, c, form_cut(c, n, chunk), &cut)) {
+      for (int round = 0; round < ROUNDS * 4; round++) {
+        side_round(B, &plain);
+        side_round(B, &cut);
       }
+      double t = B->best ? least(plain.t, plain.n) : median(plain.t, plain.n);
+      double u = B->best ? least(cut.t, cut.n) : median(cut.t, cut.n);
+      printf("%-28s %9.3f ms %7.1f GFLOP/s %5.2f of peak  in chunks of %lld %9.3f ms, ratio %.2f\n", name, t * 1e3,
+             flops(n) / t * 1e-9, flops(n) / t / B->peak, (long long)chunk, u * 1e3, u / t);
+      fflush(stdout);
+      side_close(&cut);
     }
-  double t = B->best ? least(mine, runs) : median(mine, runs),
-         u = B->best ? least(theirs, others) : median(theirs, others);
-  printf("%-28s %9.3f ms %7.1f GFLOP/s %5.2f of peak", name, t * 1e3, flop / t * 1e-9,
-         flop / t / B->peak / (n->dtype == DT_F64 ? 0.5 : 1));
-  if (ref.on) printf("  OpenBLAS %9.3f ms, ratio %.2f", u * 1e3, u / t);
-  printf("  (compile %.1f ms)\n", compile * 1e3);
-  fflush(stdout);
-  free(r.scratch);
-  free(r.shared);
-  tensor_drop(&out);
-  tensor_drop(&other);
-  code.drop(&code);
+    side_close(&plain);
+  }
   mma_case_free(c);
+}
+static void gradient(Bench *B, int64_t m, int64_t n, int64_t batch, int64_t steps) {
+  char name[64];
+  snprintf(name, sizeof name, "dW %lldx%lld batch %lldx%lld", (long long)m, (long long)n, (long long)batch,
+           (long long)steps);
+  if (B->filter && !strstr(name, B->filter)) return;
+  MmaCase c = mma_case();
+  bench_cut(B, name, &c, form_matmul(&c, DT_F32, m, n, batch * steps, true, false), (batch + 7) / 8 * steps);
+}
+static void conv_gradient(Bench *B, const char *name, ConvShape q) {
+  if (B->filter && !strstr(name, B->filter)) return;
+  MmaCase c = mma_case();
+  Node *n = form_conv_dw(&c, DT_F32, &q);
+  int64_t shard = (q.n + 7) / 8, row = n->comp.extent[5] * n->comp.extent[6];
+  while (shard * row > 4096 && shard % 2 == 0) shard /= 2;
+  bench_cut(B, name, &c, n, shard * row);
 }
 
 static void product(Bench *B, DType t, int64_t m, int64_t n, int64_t k, bool ta, bool tb) {
@@ -193,16 +260,16 @@ int main(int argc, char **argv) {
   if (!m) return printf("%s\n", why), 1;
   Peak p = {.reps = 4000};
   int nv;
-  ukr_tile(DT_F32, jit_isa(B.jit)->vector_bits / 8, 4096, 4096, &p.mr, &nv);
+  ukr_tile(DT_F32, jit_isa(B.jit)->vector_bits / 8, 4096, 4096, false, &p.mr, &nv);
   p.nr = nv * ukr_lanes(DT_F32);
-  ukr_build(m, &(UkrSpec){DT_F32, false, p.mr, nv, false}, "peak");
+  ukr_build(m, &(UkrSpec){DT_F32, false, p.mr, nv, false, false}, "peak");
   JitCode *pc = jit_add(B.jit, "peak", m, &(JitOptions){.passes = "", .level = 2}, &why);
   if (!pc) return printf("%s\n", why), 1;
   p.ukr = (GemmUkr)(uintptr_t)jit_symbol(pc, "peak");
   for (int i = 0; i < 20; i++) {
-    double a = rt_seconds();
+    double a = seconds();
     rt_pool_run(B.pool, peak_lane, &p);
-    double rate = 2.0 * p.mr * p.nr * PEAK_K * (double)p.reps * B.threads / (rt_seconds() - a);
+    double rate = 2.0 * p.mr * p.nr * PEAK_K * (double)p.reps * B.threads / (seconds() - a);
     if (rate > B.peak) B.peak = rate;
   }
   printf("threads %d, multiply-add peak %.1f GFLOP/s (f32)\n", B.threads, B.peak * 1e-9);
@@ -231,6 +298,18 @@ int main(int argc, char **argv) {
   conv(&B, "conv 1->32 3x3 28x28 b64", 0, (ConvShape){64, 1, 32, 28, 28, 3, 3, 1, 0});
   conv(&B, "conv 32->64 3x3 13x13 b64", 0, (ConvShape){64, 32, 64, 13, 13, 3, 3, 1, 0});
   conv(&B, "conv 256->256 3x3 7x7 b16", 0, (ConvShape){16, 256, 256, 9, 9, 3, 3, 1, 0});
+  gradient(&B, 784, 256, 64, 1);
+  gradient(&B, 784, 512, 64, 1);
+  gradient(&B, 512, 256, 64, 1);
+  gradient(&B, 256, 10, 64, 1);
+  gradient(&B, 784, 512, 256, 1);
+  gradient(&B, 784, 512, 20, 1);
+  gradient(&B, 128, 384, 16, 128);
+  gradient(&B, 256, 1024, 32, 64);
+  conv_gradient(&B, "conv dW 1->32 28x28 b64", (ConvShape){64, 1, 32, 28, 28, 3, 3, 1, 0});
+  conv_gradient(&B, "conv dW 32->64 13x13 b64", (ConvShape){64, 32, 64, 13, 13, 3, 3, 1, 0});
+  conv_gradient(&B, "conv dW 64->64 58x58 b8", (ConvShape){8, 64, 64, 58, 58, 3, 3, 1, 0});
+  conv_gradient(&B, "conv dW 256->256 9x9 b16", (ConvShape){16, 256, 256, 9, 9, 3, 3, 1, 0});
   jit_drop(pc);
   rt_pool_free(B.pool);
   jit_free(B.jit);

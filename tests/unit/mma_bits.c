@@ -41,6 +41,36 @@ Test(mma, long_k) { /* chunks of 4096 and their tree, blocks inside chunks */
   cr_assert_eq(t.ran, 24);
 }
 
+Test(mma, cut) { /* chunks of their own: joined by micro-kernels, in blocks of them, one by one, split over phases */
+  static const int64_t q[][4] = {{784, 40, 64, 8},    {33, 70, 20, 3},     {14, 32, 7, 1},       {100, 100, 65, 9},
+                                 {1, 50, 64, 8},      {5, 1000, 100, 13},  {30, 17, 600, 75},    {29, 65, 2048, 256},
+                                 {20, 30, 5000, 700}, {3, 5, 20481, 1600}, {200, 1, 70, 9},      {64, 10, 64, 8},
+                                 {40, 50, 9, 100},    {50, 33, 4097, 1},   {16, 16, 30000, 4090}};
+  Tally t = {0};
+  for (int i = 0; i < 15; i++)
+    for (int f = 0; f < 4; f++) {
+      MmaCase c = mma_case();
+      Node *n = form_matmul(&c, (i + f) % 5 ? DT_F32 : DT_F64, q[i][0], q[i][1], q[i][2], f & 1, f >> 1);
+      check(&c, form_cut(&c, n, q[i][3]), &t, arena_printf(c.arena, "cut %d, layout %d", i, f));
+    }
+  cr_assert_geq(t.ran, 56);
+}
+
+Test(mma, cut_gradients) { /* of convolutions: chunks of whole images */
+  static const ConvShape q[] = {{2, 3, 5, 9, 11, 3, 3, 1, 0},
+                                {9, 1, 8, 8, 8, 3, 3, 1, 0},
+                                {3, 4, 16, 17, 33, 3, 2, 2, 0},
+                                {16, 8, 9, 5, 5, 3, 3, 1, 0}};
+  Tally t = {0};
+  for (int i = 0; i < 4; i++) {
+    MmaCase c = mma_case();
+    Node *n = form_conv_dw(&c, i == 2 ? DT_F64 : DT_F32, &q[i]);
+    check(&c, form_cut(&c, n, (q[i].n + 7) / 8 * n->comp.extent[5] * n->comp.extent[6]), &t,
+          arena_printf(c.arena, "cut convolution %d", i));
+  }
+  cr_assert_eq(t.ran, 4);
+}
+
 Test(mma, tall_and_narrow) { /* the vector side is M; long K is split over chunks */
   static const int64_t q[][3] = {{200, 1, 70},    {130, 10, 65}, {1000, 3, 100}, {100, 10, 9000},
                                  {20, 30, 13000}, {70, 2, 4097}, {64, 1, 8193}};

@@ -46,6 +46,12 @@ static inline Node *form_batched(MmaCase *c, DType t, int64_t B, int64_t M, int6
                  NULL);
 }
 
+/* The same sum in chunks of `chunk` flat positions. */
+static inline Node *form_cut(MmaCase *c, const Node *n, int64_t chunk) {
+  const Comp *q = &n->comp;
+  return nd_comp_cut(c->g, q->nout, q->nred, q->extent, q->op, q->body, q->guard, chunk);
+}
+
 typedef struct ConvShape {
   int64_t n, c, o, h, w, r, s, stride, pad;
 } ConvShape;

@@ -78,6 +78,7 @@ static inline Kernel *mma_kernel_of(MmaCase *c, Node *n) {
                       .order = ORD_CHAIN,
                       .fma = true,
                       .nred = q->nred,
+                      .chunk = q->chunk,
                       .extent = q->extent + q->nout,
                       .body = q->body,
                       .guard = q->guard,
@@ -156,8 +157,8 @@ static inline MmaSum mma_fma(const Contract *con, const void *a, int64_t i, cons
   return mma_add(DT_I64, s, (MmaSum){.i = con->prod == DT_I32 ? (int32_t)p : p});
 }
 
-/* The contract's own arithmetic: factors by the oracle, then chains of fused multiply-adds in chunks of 4096 and the
- * tree. */
+/* The contract's own arithmetic: factors by the oracle, then chains of fused multiply-adds in chunks (of 4096, or the
+ * comp's own) and the tree. */
 static inline bool mma_reference(MmaCase *c, Node *n, Tensor *out) {
   const Comp *q = &n->comp;
   Contract con;
@@ -168,7 +169,8 @@ static inline bool mma_reference(MmaCase *c, Node *n, Tensor *out) {
   Region r = {2, (Node *[]){a.node, b.node}, 0, NULL};
   if (!graph_eval(c->g, &r, c->nin, c->t, v, &(EvalOptions){0}, &fault)) return false;
   if (!tensor_alloc(out, n->dtype, n->rank, n->dim)) return false;
-  int64_t K = con.nK, *ka = malloc(sizeof *ka * (size_t)(K + 1)), *kb = malloc(sizeof *kb * (size_t)(K + 1));
+  int64_t K = con.nK, size = q->chunk ? q->chunk : 4096, *ka = malloc(sizeof *ka * (size_t)(K + 1)),
+          *kb = malloc(sizeof *kb * (size_t)(K + 1));
   for (int64_t k = 0; k < K; k++) {
     ka[k] = mma_at(&a, q, q->nout, q->nout + q->nred, k);
     kb[k] = mma_at(&b, q, q->nout, q->nout + q->nred, k);
@@ -177,9 +179,9 @@ static inline bool mma_reference(MmaCase *c, Node *n, Tensor *out) {
     int64_t ia = mma_at(&a, q, 0, q->nout, i), ib = mma_at(&b, q, 0, q->nout, i);
     MmaSum slot[64] = {{0}};
     int used = 0;
-    for (int64_t k0 = 0, chunk = 0; k0 < K; k0 += 4096, chunk++) {
+    for (int64_t k0 = 0, chunk = 0; k0 < K; k0 += size, chunk++) {
       MmaSum s = con.acc == DT_I64 ? (MmaSum){.i = 0} : (MmaSum){.d = 0};
-      for (int64_t k = k0; k < K && k < k0 + 4096; k++)
+      for (int64_t k = k0; k < K && k < k0 + size; k++)
         s = mma_fma(&con, v[0].data, ia + ka[k], v[1].data, ib + kb[k], s);
       slot[used++] = s;
       for (int64_t m = chunk + 1; m % 2 == 0; m /= 2, used--)
