@@ -264,7 +264,10 @@ static int cmd_explain(const char *code) {
 
 static int cmd_build(Line *l, const HostOptions *ho) {
   const char *emit = value_of(l, "emit"), *target = value_of(l, "target");
-  BuildOptions o = {value_of(l, "output"), emit ? emit : "so", target ? target : "native", value_of(l, "weights"), value_of(l, "batch"), value_of(l, "python") != NULL, value_of(l, "no-fit") != NULL};
+  const char *device = value_of(l, "device"); /* TG_DEVICE is for the script's own work */
+  BuildOptions o = {value_of(l, "output"), emit ? emit : "so", target ? target : "native", value_of(l, "weights"), value_of(l, "batch"), value_of(l, "python") != NULL, value_of(l, "no-fit") != NULL, device && !strcmp(device, "cuda")};
+  HostOptions host = *ho;
+  if (o.cuda) host.cuda = false; /* no GPU is needed to build for one */
   static const char *const emits[] = {"so", "obj", "llvm", "asm", "dot"};
   bool known = false;
   for (int i = 0; i < 5; i++) known |= !strcmp(o.emit, emits[i]);
@@ -276,7 +279,7 @@ static int cmd_build(Line *l, const HostOptions *ho) {
     for (const AotTarget *t = aot_targets; t->name; t++) fprintf(stderr, "  %-12s %s\n", t->name, t->what);
     return EXIT_USAGE;
   }
-  return build_run(ho, &o, l->file[0]);
+  return build_run(&host, &o, l->file[0]);
 }
 
 static int dispatch(Line *l) {

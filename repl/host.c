@@ -58,7 +58,6 @@ bool host_compute(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault)
 static bool hook_run(void *ctx, Graph *g, const Region *r, Tensor *out, Fault *fault) {
   return host_compute(ctx, g, r, out, fault);
 }
-static const char *cache_dir(Host *h);
 static int64_t hook_keep(void *ctx, Tensor t) {
   Host *h = ctx;
   vec_push(h->arena, &h->slot, t);
@@ -106,7 +105,7 @@ static bool hook_program(void *ctx, Graph *g, const Region *r0, int n, const int
   if (s->nslot) memcpy(s->input, h->slot.at, sizeof(Tensor) * (size_t)s->nslot);
   Region r = {r0->nout, arena_copy(g->arena, r0->out, sizeof *r0->out * (size_t)r0->nout), 0, NULL};
   graph_simplify(g, &r);
-  s->codegen = codegen_new(&(CodegenOptions){.threads = 1, .cache_dir = cache_dir(h), .interrupt = &host_interrupt});
+  s->codegen = codegen_new(&(CodegenOptions){.threads = 1, .cache_dir = host_cache_dir(h), .interrupt = &host_interrupt});
   s->plan = codegen_plan(s->codegen, g, &r, f);
   if (!s->plan) return side_free(s), false;
   *out = (DataProgram){.self = s, .run = side_run, .free = side_free};
@@ -165,8 +164,8 @@ void host_free(Host *h) {
   arena_free(h->arena);
 }
 
-/* TG_CACHE_DIR, else the user's cache folder; "" or "none" turns the disk cache off. */
-static const char *cache_dir(Host *h) {
+/* "" or "none" turns the disk cache off. */
+const char *host_cache_dir(Host *h) {
   const char *s = getenv("TG_CACHE_DIR");
   if (s) return *s && strcmp(s, "none") ? s : NULL;
   const char *base = getenv("XDG_CACHE_HOME");
@@ -200,7 +199,7 @@ static bool stop_after(Host *h, Graph *g, const Region *r, PassId p) {
 /* With --device cuda a device that can't be had is an error, with auto none. */
 static bool open_device(Host *h, Cuda **cuda, Fault *fault) {
   char why[1024];
-  *cuda = h->o.cuda ? cuda_open(0, h->o.threads, cache_dir(h), why, sizeof why) : NULL;
+  *cuda = h->o.cuda ? cuda_open(0, h->o.threads, host_cache_dir(h), why, sizeof why) : NULL;
   if (*cuda || !h->o.cuda || h->o.fall_back) return true;
   fault_set(fault, R_DEVICE, (Span){0, 0, 0}, "no CUDA device: %s", why);
   return false;
@@ -258,6 +257,7 @@ bool host_run(Host *h, Graph *g, const Region *r0, Tensor *out, Fault *fault) {
   graph_simplify(g, &r);
   verify(g, &r);
   if (stop_after(h, g, &r, PASS_SIMPLIFY)) return true;
+  verify(g, &r);
   return run_plan(h, g, &r, out, fault);
 }
 

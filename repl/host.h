@@ -76,6 +76,8 @@ bool host_compute(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault)
 Plan *host_plan(Host *h, Graph *g, Region *r, Fault *fault);
 /* Parses, checks and runs one unit; prints diagnostics and faults to stderr. Returns an exit code. */
 int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind kind);
+/* TG_CACHE_DIR, else the user's cache folder; NULL: compiled kernels are not kept on disk. */
+const char *host_cache_dir(Host *h);
 void host_report(Host *h);  /* prints and clears what diags hold */
 void host_report_fault(Host *h, const Fault *f);
 

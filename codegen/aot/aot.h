@@ -60,6 +60,8 @@ typedef struct AotLibrary {
   AotWeights weights;
   const char *weights_file; /* FILE: where the library looks unless told otherwise */
   int threads;          /* that plans are made for */
+  bool cuda;            /* for a GPU: kernels by NVRTC */
+  const char *cache_dir; /* of compiled kernels; NULL: none */
 } AotLibrary;
 
 /* Would a function of this name be taken for one of the library's own? */

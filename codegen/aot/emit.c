@@ -1,6 +1,7 @@
 /* Planning for a library, and writing its module (emit.h, aot.h). */
 #include "codegen/aot/emit.h"
 #include "codegen/cpu/jit.h"
+#include "codegen/cuda/session.h"
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Error.h>
 #include <llvm-c/Linker.h>
@@ -89,6 +90,53 @@ static bool plan_export(Emit *e, Codegen *c, int k, int machine) {
   return true;
 }
 
+/* A launch costs the same for 1 row as for 16, and every kernel is compiled for every architecture. */
+static void fewer_variants(AotExport *x) {
+  int n = 0;
+  if (!x->batch || x->listed) return;
+  for (int v = 0; v < x->nvariant; v++)
+    if (!n || v == x->nvariant - 1 || x->variant[v].rows >= 16 * x->variant[n - 1].rows) x->variant[n++] = x->variant[v];
+  x->nvariant = n;
+}
+
+/* For a GPU: plans whose kernels NVRTC compiles for all architectures. */
+static bool plan_device(Emit *e) {
+  char why[1024];
+  Cuda *cuda = cuda_open_collect(e->l->threads, e->l->cache_dir, why, sizeof why);
+  if (!cuda) {
+    fault_set(e->fault, R_DEVICE, NO_SPAN, "a library for a GPU needs CUDA's compiler: %s", why);
+    return false;
+  }
+  Codegen *c = codegen_new(&(CodegenOptions){.threads = e->l->threads, .cuda = cuda});
+  if (!c) return cuda_close(cuda), refused(e, "out of memory");
+  Machine *to = &e->machine[0];
+  char *triple = LLVMGetDefaultTargetTriple();
+  to->triple = arena_strdup(e->a, triple);
+  LLVMDisposeMessage(triple);
+  bool ok = true;
+  Plan ***plan = arena_array(e->a, Plan **, e->l->nexport);
+  for (int k = 0; ok && k < e->l->nexport; k++) {
+    AotExport *x = &e->l->export[k];
+    fewer_variants(x);
+    plan[k] = arena_array(e->a, Plan *, x->nvariant);
+    for (int v = 0; ok && v < x->nvariant; v++) ok = (plan[k][v] = codegen_plan(c, e->g, &x->variant[v].region, e->fault)) != NULL;
+  }
+  ok = ok && codegen_ready(c, e->fault); /* all sources compile at once until here */
+  for (int k = 0; k < e->l->nexport; k++) {
+    AotExport *x = &e->l->export[k];
+    e->t.inexact = false;
+    for (int v = 0; plan[k] && v < x->nvariant; v++) {
+      Plan *p = plan[k][v];
+      ok = ok && tables_plan(&e->t, x, p, x->variant[v].rows, &e->plan[k][v]);
+      if (p) e->kernels += plan_stats(p).kernels;
+      plan_free(p);
+    }
+    if (e->t.inexact) x->golden = NULL;
+  }
+  codegen_free(c);
+  return ok;
+}
+
 static bool plan_machine(Emit *e, int i) {
   Machine *to = &e->machine[i];
   char *triple = LLVMGetDefaultTargetTriple(), *cpu = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
@@ -132,6 +180,7 @@ static void declare_runtime(Emit *e) {
   LLVMTypeRef ptr = LLVMPointerTypeInContext(e->cx, 0), type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), &ptr, 1, 0);
   static const char *const name[] = {"rt_gemm_pack", "rt_gemm_phase", "rt_gemm_chunks", "rt_gemm_join"};
   for (int i = 0; i < 4; i++) LLVMSetVisibility(LLVMAddFunction(e->m, name[i], type), LLVMHiddenVisibility);
+  if (e->l->cuda) LLVMSetVisibility(LLVMAddGlobal(e->m, ptr, "lib_cuda"), LLVMHiddenVisibility);
 }
 
 /* What the modules brought is the library's own business. */
@@ -181,7 +230,7 @@ static bool write_module(Emit *e, const char *what, AotOutput *out) {
 static bool emit_library(Emit *e, const char *what, AotOutput *out) {
   int isa[MAX_MACHINE];
   for (int i = 0; i < e->nmachine; i++) {
-    if (!plan_machine(e, i)) return false;
+    if (!(e->l->cuda ? plan_device(e) : plan_machine(e, i))) return false;
     isa[i] = e->machine[i].isa;
   }
   hide_code(e);
@@ -214,6 +263,11 @@ bool aot_emit(const AotLibrary *l, Graph *g, const Diags *d, const char *target,
   Emit e = {.l = l, .g = g, .a = a, .fault = fault, .cx = LLVMContextCreate()};
   e.nmachine = target_machines(target, e.machine);
   if (!e.nmachine) bug("aot: no target %s", target);
+  if (l->cuda) {
+    e.nmachine = 1;
+    e.machine[0] = (Machine){LI_ANY, NULL, "generic", ""}; /* what is left for the processor: the wrappers */
+    if (LLVMInitializeNativeTarget() || LLVMInitializeNativeAsmPrinter()) return refused(&e, "LLVM does not know this machine");
+  }
   e.t = (Tables){.l = l, .d = d, .a = a, .image = {.a = a}, .fault = fault};
   for (int i = 0; i < l->nconst; i++) {
     const Tensor *t = l->konst[i].t;

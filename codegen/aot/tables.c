@@ -51,23 +51,34 @@ static size_t put_ints(Tables *t, int n, const int *v) {
   return at;
 }
 
-static size_t put_sites(Tables *t, int n, const Span *site) {
-  size_t at = image_room(&t->image, (size_t)n * 8);
-  for (int i = 0; i < n; i++) {
-    const char *file = "", *text = "?";
-    int line, col;
-    if (site[i].file) {
-      span_position(t->d, site[i], &file, &line, &col);
-      text = arena_printf(t->a, "%s:%d:%d", file, line, col);
-    }
-    image_point(&t->image, at + (size_t)i * 8, image_text(&t->image, text));
+static size_t put_site(Tables *t, Span site) {
+  const char *file = "", *text = "?";
+  int line, col;
+  if (site.file) {
+    span_position(t->d, site, &file, &line, &col);
+    text = arena_printf(t->a, "%s:%d:%d", file, line, col);
   }
+  return image_text(&t->image, text);
+}
+
+size_t tables_sites(Tables *t, int n, const Span *site) {
+  size_t at = image_room(&t->image, (size_t)n * 8);
+  for (int i = 0; i < n; i++) image_point(&t->image, at + (size_t)i * 8, put_site(t, site[i]));
+  return at;
+}
+
+static size_t put_device_kernel(Tables *t, const KernelStep *k) {
+  LibKernel made;
+  images_kernel(t, k, code_device(k->code), &made);
+  size_t at = image_put(&t->image, &made, sizeof made);
+  image_point(&t->image, FIELD(at, LibKernel, arg), put_ints(t, k->narg, k->arg));
   return at;
 }
 
 static size_t put_kernel(Tables *t, const KernelStep *k) {
   Image *m = &t->image;
   const Code *c = code_of(k->code);
+  if (code_device(k->code)) return put_device_kernel(t, k);
   size_t at = image_room(m, sizeof(LibKernel)), phase = image_room(m, sizeof(Phase) * (size_t)c->nphase);
   *(LibKernel *)image_at(m, at) = (LibKernel){.dest_bytes = k->dest_bytes, .nphase = c->nphase, .narg = k->narg, .nsite = k->nsite,
                                               .init = k->init, .dest = k->dest};
@@ -83,7 +94,7 @@ static size_t put_kernel(Tables *t, const KernelStep *k) {
       bug("tables: a phase with a context of its own");
   }
   image_point(m, FIELD(at, LibKernel, arg), put_ints(t, k->narg, k->arg));
-  image_point(m, FIELD(at, LibKernel, site), put_sites(t, k->nsite, k->site));
+  image_point(m, FIELD(at, LibKernel, site), tables_sites(t, k->nsite, k->site));
   return at;
 }
 
@@ -190,7 +201,7 @@ static double block_cost(const Block *b) {
     if (s->kind == STEP_COND) c += block_cost(&s->cond.branch[0]) + block_cost(&s->cond.branch[1]);
     if (s->kind != STEP_KERNEL || s->kernel.skip) continue;
     const Code *code = code_of(s->kernel.code);
-    c += 100;
+    c += code_device(s->kernel.code) ? images_cost(code_device(s->kernel.code)) : 100;
     for (int k = 0; k < code->nphase; k++) c += code->phase[k].cost * (double)code->phase[k].units;
   }
   return c;
@@ -225,7 +236,10 @@ bool tables_plan(Tables *t, const AotExport *e, const Plan *p, int64_t rows, siz
   image_point(m, FIELD(at, LibPlan, slot), slot);
   image_point(m, FIELD(at, LibPlan, result), result);
   *out = at;
-  return put_block(t, e, &p->root, FIELD(at, LibPlan, root));
+  t->scratch = 0;
+  if (!put_block(t, e, &p->root, FIELD(at, LibPlan, root))) return false;
+  if (t->l->cuda) ((LibPlan *)image_at(m, at))->shared_bytes = t->scratch;
+  return true;
 }
 
 /* ---- The library ------------------------------------------------------------------------------------------------- */
@@ -291,6 +305,7 @@ size_t tables_library(Tables *t, int nisa, const int *isa, size_t *const *plan, 
   image_point(m, FIELD(at, Lib, export), export);
   image_point(m, FIELD(at, Lib, konst), konst);
   image_point(m, FIELD(at, Lib, isa), put_ints(t, nisa, isa));
+  if (l->cuda) image_point(m, FIELD(at, Lib, device), images_device(t));
   image_point(m, FIELD(at, Lib, file), image_text(m, l->weights_file ? l->weights_file : ""));
   for (int i = 0; i < l->nexport; i++) put_export(t, export + sizeof(LibExport) * (size_t)i, &l->export[i], nisa, plan[i]);
   for (int i = 0; i < t->konst.n; i++) put_konst(t, konst + sizeof(LibConst) * (size_t)i, i);

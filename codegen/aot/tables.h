@@ -17,6 +17,19 @@ typedef struct KonstRow {
   bool weight; /* comes from elsewhere when the library's weights do */
 } KonstRow;
 
+/* Of a library for a GPU (images.c). */
+struct CudaCode;
+typedef struct DeviceModule {
+  const struct CudaCode *code;
+  size_t images; /* place */
+  int launch;    /* its first */
+} DeviceModule;
+typedef struct DeviceLaunch {
+  const char *name;
+  int module;
+  uint32_t grid, block;
+} DeviceLaunch;
+
 typedef struct Tables {
   const AotLibrary *l;
   const Diags *d;
@@ -25,11 +38,22 @@ typedef struct Tables {
   VEC(KonstRow) konst;
   VEC(const char *) function; /* names of compiled functions that tables point to */
   Fault *fault;
+  VEC(DeviceModule) module;
+  VEC(DeviceLaunch) launch;
+  VEC(Span) site;
+  size_t scratch; /* of the plan at work */
+  bool inexact;   /* the export's bits on a GPU are not the processor's */
 } Tables;
 
 /* A plan's tables; the place of its LibPlan. False with the fault: a native cannot be in a library. */
 bool tables_plan(Tables *t, const AotExport *e, const Plan *p, int64_t rows, size_t *at);
 /* The Lib. plan[e][isa * nvariant + v]: places; isa: nisa numbers of LibIsa. */
 size_t tables_library(Tables *t, int nisa, const int *isa, size_t *const *plan, const char *manifest);
+size_t tables_sites(Tables *t, int n, const Span *site); /* their texts */
+
+/* A kernel compiled for a GPU; what a run costs, in ns; the library's LibDevice. */
+void images_kernel(Tables *t, const KernelStep *k, const struct CudaCode *c, LibKernel *out);
+double images_cost(const struct CudaCode *c);
+size_t images_device(Tables *t);
 const char *konst_symbol(Arena *a, int i);
 #endif

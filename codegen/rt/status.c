@@ -37,6 +37,12 @@ const char *rt_status_text(int status) {
     return "the library was built for another processor";
   case RT_DIFFERS:
     return "the results differ from those of the build";
+  case RT_NO_DRIVER:
+    return "the NVIDIA driver (libcuda.so.1) is missing";
+  case RT_NO_DEVICE:
+    return "there is no GPU that the library has code for";
+  case RT_DEVICE:
+    return "the GPU or its driver failed";
   default:
     return "unknown status";
   }

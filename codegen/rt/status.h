@@ -21,6 +21,9 @@ typedef enum {
   RT_NO_WEIGHTS, /* the file of weights is missing or not the library's */
   RT_NO_CPU,     /* the library was built for another processor */
   RT_DIFFERS,    /* the self-test got other values than when the library was built */
+  RT_NO_DRIVER,  /* of libraries for a GPU: there is no driver */
+  RT_NO_DEVICE,  /* no device that the library has code for */
+  RT_DEVICE,     /* the device or its driver reported an error */
   RT_STATUS_COUNT
 } RtStatus;
 
