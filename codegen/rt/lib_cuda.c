@@ -338,20 +338,14 @@ static int begin(LibContext *c, const LibExport *e, const LibPlan *p, void *cons
   return done(c, v->d->op->zero(v->d, v->record, sizeof(CuFault)));
 }
 
-/* Results that were made in place, then those that lie in other slots. */
+/* LibPlan.result names every output; a state's next value may be in its place already. */
 static int fetch(LibContext *c, const LibExport *e, const LibPlan *p, void *const *out) {
   RtDevice *d = c->device->d;
-  for (int i = 0; i < p->nslot; i++) {
-    const LibSlot *s = &p->slot[i];
-    if (s->kind != LS_OUT || s->number >= e->nout) continue;
-    if (!d->op->get_async(d, out[s->number], c->addr[i], tensor_bytes(&e->tensor[e->nin + s->number], p->rows)))
-      return failed(c);
-  }
   for (int i = 0; i < p->nresult; i++) {
     const LibMove *m = &p->result[i];
-    bool ok = m->dst < e->nout ? d->op->get_async(d, out[m->dst], c->addr[m->src], m->bytes)
-                               : d->op->copy(d, out[m->dst], c->addr[m->src], m->bytes);
-    if (!ok) return failed(c);
+    int status = m->dst >= e->nout ? move(c, out[m->dst], c->addr[m->src], m->bytes)
+                                   : done(c, d->op->get_async(d, out[m->dst], c->addr[m->src], m->bytes));
+    if (status) return status;
   }
   return RT_OK;
 }
