@@ -2,6 +2,7 @@
  * kernel.h defines, here written down literally; and the partial results of a tree's nodes, each from its samples
  * alone, join to the bits of the whole. */
 #include "codegen_support.h"
+#include "codegen/cuda/session.h"
 #include "dist/shards.h"
 #include <criterion/criterion.h>
 
@@ -256,19 +257,29 @@ static void reference(const Case *c, Tensor *out) {
   free(y);
 }
 
-/* Compilers: the walker, machine code on one thread, on three. */
+/* Compilers: the walker, machine code on one thread, on three; or a CUDA device that is played by the host (tests/cuda_host). */
 typedef struct Ways {
+  int n;
   Codegen *by[3];
+  const char *name[3];
 } Ways;
-static const char *const way_name[] = {"walked", "1 thread", "3 threads"};
 static Ways ways_new(void) {
-  Ways w;
+  Ways w = {.n = 3, .name = {"walked", "1 thread", "3 threads"}};
   for (int i = 0; i < 3; i++)
     w.by[i] = codegen_new(&(CodegenOptions){.threads = i == 2 ? 3 : 1, .interpret_below = i ? -1 : INFINITY});
   return w;
 }
+static Ways ways_device(const char *order) {
+  char why[512];
+  setenv("TG_CUDA_DRIVER", TG_FAKE_CUDA, 1);
+  setenv("TG_NVRTC", TG_FAKE_CUDA, 1);
+  setenv("TG_FAKE_ORDER", order, 1);
+  Cuda *cuda = cuda_open(0, 1, NULL, why, sizeof why);
+  cr_assert(cuda, "%s", why);
+  return (Ways){.n = 1, .name = {order}, .by = {codegen_new(&(CodegenOptions){.threads = 1, .cuda = cuda})}};
+}
 static void ways_free(Ways *w) {
-  for (int i = 0; i < 3; i++) codegen_free(w->by[i]);
+  for (int i = 0; i < w->n; i++) codegen_free(w->by[i]);
 }
 
 static void check(Ways *w, DType t, int64_t rows, int64_t inner) {
@@ -276,9 +287,9 @@ static void check(Ways *w, DType t, int64_t rows, int64_t inner) {
   Tensor want[MAX_FORM], got[MAX_FORM];
   case_make(&c, t, rows, inner);
   reference(&c, want);
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < w->n; i++) {
     run(w->by[i], &c, 0, rows, got);
-    for (int j = 0; j < c.nform; j++) expect_same(&c, j, &got[j], &want[j], way_name[i]);
+    for (int j = 0; j < c.nform; j++) expect_same(&c, j, &got[j], &want[j], w->name[i]);
     drop(&c, got);
   }
   drop(&c, want);
@@ -304,6 +315,16 @@ Test(codegen_cut, bits_of_large_samples) { /* rows longer than a chunk of 4096, 
   for (int i = 0; i < 7; i++) check(&w, DT_F32, rows[i], 784);
   for (int i = 0; i < 6; i++) check(&w, DT_F32, rows[i], 5000);
   ways_free(&w);
+}
+
+Test(codegen_cut, bits_on_a_device) {
+  static const int64_t shape[][2] = {{5, 1}, {20, 3}, {13, 17}, {64, 16}, {9, 784}, {17, 5000}, {3000, 3}};
+  static const char *const order[] = {"forward", "shuffle"};
+  for (unsigned i = 0; i < sizeof shape / sizeof *shape; i++) {
+    Ways w = ways_device(order[i % 2]);
+    check(&w, i % 3 == 2 ? DT_F64 : DT_F32, shape[i][0], shape[i][1]);
+    ways_free(&w);
+  }
 }
 
 /* ---- Parts ------------------------------------------------------------------------------------------------------- */
