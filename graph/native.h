@@ -51,7 +51,8 @@ typedef struct Native {
   bool effect;         /* ordered, run even if unused */
   bool commit;         /* the step around it may still be refused here: no state has been overwritten (codegen/commit.c) */
   NativeWho who;       /* of several ranks */
-  bool has_batch;      /* leading dims beyond the routine's own are looped over by the routine itself */
+  int own;             /* last axes of the first argument that the routine works on; it loops over those before, which all
+                          arguments and results have alike. 0: no such promise */
   /* in: arguments; out: results, already allocated. Returns false with *fault set. `ctx` is the host's (printing, ...) */
   bool (*run)(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *fault);
   /* Would run, by its first argument, look at no other and do nothing? Then a device keeps them. It has no results. NULL: never */

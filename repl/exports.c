@@ -107,6 +107,14 @@ typedef struct Mark {
   Deps *d;
   uint8_t *seen;
 } Mark;
+/* Copies of one value along some axis: the value is the constant, or there would be one a number of rows. */
+static bool repeats(const Node *n) {
+  if (n->kind != ND_COMP || n->comp.nred || n->comp.guard || n->comp.body->kind != EX_LOAD) return false;
+  for (int i = 0; i < n->comp.nout; i++)
+    if (!ex_uses_iter(n->comp.body, i)) return true;
+  return false;
+}
+
 static void mark(void *ctx, Node *n) {
   Mark *m = ctx;
   Node *const *param;
@@ -116,6 +124,10 @@ static void mark(void *ctx, Node *n) {
   if (!value || nd_free_params(n, &param)) return;
   if (n->kind == ND_COMP && !n->comp.nred && n->comp.body->kind == EX_CONST) return; /* cheaper to write than to read */
   m->seen[n->id] = 1;
+  if (repeats(n)) {
+    nd_each_input(n, mark, m);
+    return;
+  }
   vec_push(m->x->a, &m->x->frontier, n);
 }
 
@@ -159,18 +171,42 @@ void exports_frontier(Exports *x, int nshot, Shot *const *shot) {
 /* The probes' regions, with stand-ins for what will be constants. */
 static void simplify_probes(Exports *x, Made *m) {
   Shot *const probe[2] = {&m->probe[0], &m->probe[1]};
-  exports_frontier(x, 2, probe);
+  int nprobe = m->kind == ROWS_FIXED ? 1 : 2;
+  exports_frontier(x, nprobe, probe);
   int n = x->frontier.n;
   Node **to = arena_array(x->a, Node *, n);
   for (int i = 0; i < n; i++) {
     const Node *t = x->frontier.at[i];
     to[i] = nd_input(x->g, (DType)t->dtype, t->rank, t->dim, "", STAND_IN_SLOT + i);
   }
-  for (int s = 0; s < 2; s++) {
+  for (int s = 0; s < nprobe; s++) {
     graph_rewrite(x->g, n, x->frontier.at, to, probe[s]->nout, probe[s]->out);
     probe[s]->r = (Region){.nout = probe[s]->nout, .out = probe[s]->out};
     graph_simplify(x->g, &probe[s]->r);
   }
+}
+
+/* A native that a library cannot call; NULL: none. */
+static const Node *foreign_call(Exports *x, const Region *r) {
+  Node **order;
+  int n = graph_topo(x->g, r->nout, r->out, &order);
+  for (int i = 0; i < n; i++) {
+    const Node *v = order[i], *found = NULL;
+    if (v->kind == ND_CALL && !aot_routine(v->call.fn->name)) return v;
+    if (v->kind == ND_LOOP) found = foreign_call(x, &v->loop.body);
+    if (v->kind == ND_COND && !(found = foreign_call(x, &v->cond.yes))) found = foreign_call(x, &v->cond.no);
+    if (found) return found;
+  }
+  return NULL;
+}
+
+static bool check_calls(Exports *x, Made *m) {
+  const Node *c = foreign_call(x, &m->probe[0].r);
+  if (!c) return true;
+  Diag *g = diag_add(x->h->diags, T_EXPORT, c->span, "`%s` calls the routine `%s`, which is not part of a library",
+                     m->probe[0].x.name, c->call.fn->name);
+  diag_note(x->h->diags, g, m->probe[0].x.span, "the export");
+  return false;
 }
 
 static bool rows_apart(Exports *x, Made *m, RowsAnswer *no) {
@@ -206,11 +242,9 @@ static bool check_open(Exports *x, Made *m) {
   const Export *e = &m->probe[0].x;
   RowsAnswer no = {0};
   m->out_batched = arena_array(x->a, bool, e->nout);
-  if (m->kind == ROWS_FIXED) return true;
-  if (!e->nnext) {
-    simplify_probes(x, m);
-    if (rows_apart(x, m, &no)) return true;
-  }
+  simplify_probes(x, m);
+  if (!check_calls(x, m)) return false;
+  if (m->kind == ROWS_FIXED || (!e->nnext && rows_apart(x, m, &no))) return true;
   m->kind = ROWS_LISTED;
   if (x->nlisted) return shapes_follow(x, m);
   Diag *g = e->nnext ? diag_add(x->h->diags, T_EXPORT, e->span, "`%s` changes a state, so %s cannot be left open",

@@ -64,3 +64,23 @@ class Tally:
 
 def shown(r):
     return f"exit {r.code}\n{r.out[-2000:]}{r.err[-4000:]}"
+
+
+def sh(*args, limit=300, **more):
+    """Another program, its output as text."""
+    try:
+        return subprocess.run(args, capture_output=True, text=True, timeout=limit, **more)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(args, -99, "", "time limit")
+
+
+def report(p):
+    return f"{' '.join(map(str, p.args))}: exit {p.returncode}\n{p.stdout[-1500:]}{p.stderr[-2500:]}"
+
+
+def npy(path, dtype, shape, data):
+    """Writes bytes as an .npy file; dtype as in "<f4"."""
+    head = "{'descr': '%s', 'fortran_order': False, 'shape': %s, }" % (dtype, shape)
+    head += " " * (63 - (10 + len(head)) % 64) + "\n"
+    with open(path, "wb") as f:
+        f.write(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode() + data)

@@ -64,6 +64,8 @@ typedef struct AotLibrary {
   const char *cache_dir; /* of compiled kernels; NULL: none */
 } AotLibrary;
 
+/* Can a library call the native of this name? */
+bool aot_routine(const char *name);
 /* Would a function of this name be taken for one of the library's own? */
 bool aot_reserved(const char *name);
 

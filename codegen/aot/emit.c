@@ -176,6 +176,16 @@ static void emit_constants(Emit *e) {
   }
 }
 
+static void declare_routines(Emit *e) {
+  LLVMTypeRef type = LLVMInt8TypeInContext(e->cx);
+  for (int i = 0; i < e->t.routine.n; i++) {
+    if (LLVMGetNamedGlobal(e->m, e->t.routine.at[i])) continue;
+    LLVMValueRef g = LLVMAddGlobal(e->m, type, e->t.routine.at[i]);
+    LLVMSetVisibility(g, LLVMHiddenVisibility);
+    LLVMSetGlobalConstant(g, 1);
+  }
+}
+
 static void declare_runtime(Emit *e) {
   LLVMTypeRef ptr = LLVMPointerTypeInContext(e->cx, 0), type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), &ptr, 1, 0);
   static const char *const name[] = {"rt_gemm_pack", "rt_gemm_phase", "rt_gemm_chunks", "rt_gemm_join"};
@@ -244,6 +254,7 @@ static bool emit_library(Emit *e, const char *what, AotOutput *out) {
   out->manifest = manifest_text(e->a, &e->t);
   size_t lib = tables_library(&e->t, e->nmachine, isa, e->plan, out->manifest);
   declare_runtime(e);
+  declare_routines(e);
   emit_constants(e);
   LLVMValueRef image = image_emit(&e->t.image, e->m, "tg_library"), off = LLVMConstInt(LLVMInt64TypeInContext(e->cx), lib, 0);
   wrappers_emit(e->m, e->l, LLVMConstInBoundsGEP2(LLVMInt8TypeInContext(e->cx), image, &off, 1));
@@ -251,7 +262,7 @@ static bool emit_library(Emit *e, const char *what, AotOutput *out) {
   if (LLVMVerifyModule(e->m, LLVMReturnStatusAction, &why)) bug("aot: %s", why);
   LLVMDisposeMessage(why);
   out->kernels = e->kernels;
-  out->header = header_text(e->a, e->l);
+  out->header = header_text(e->a, &e->t);
   out->pc = pc_text(e->a, e->l);
   out->python = python_text(e->a, e->l);
   return write_module(e, what, out);

@@ -15,7 +15,7 @@ int target_machines(const char *target, Machine *out); /* 0: no such target */
 void wrappers_emit(LLVMModuleRef m, const AotLibrary *l, LLVMValueRef lib);
 
 /* texts.c */
-char *header_text(Arena *a, const AotLibrary *l);
+char *header_text(Arena *a, const Tables *t);
 char *manifest_text(Arena *a, const Tables *t);
 char *pc_text(Arena *a, const AotLibrary *l);
 char *python_text(Arena *a, const AotLibrary *l);

@@ -270,7 +270,21 @@ static Answer get_rows(Rows *r, const Node *n) {
     if (stands_for(no, yes)) return yes;
     return mixed(r, n, "the branches differ in how they treat rows");
   }
-  return (Answer){.kind = R_FIXED}; /* of a CALL without batched arguments */
+  return answer_of(r, of); /* of a CALL: alike in all results */
+}
+
+/* A routine loops over the axes before its own: rows along one of them in an argument are rows of the results. */
+static Answer call_rows(Rows *r, const Node *n) {
+  Answer rows = {.kind = R_FIXED};
+  for (int k = 0; k < n->call.narg; k++) {
+    Answer x = answer_of(r, n->call.arg[k]);
+    if (x.kind == R_MIXED) return mixed(r, n, "it reads such a value");
+    if (x.kind == R_ROWS) rows = x;
+  }
+  if (rows.kind == R_FIXED) return rows;
+  bool before = n->call.fn->own && rows.axis < n->call.arg[0]->rank - n->call.fn->own;
+  for (int k = 0; before && k < n->call.narg; k++) before = stands_for(answer_of(r, n->call.arg[k]), rows);
+  return before ? rows : mixed(r, n, "a library routine works on the whole batch");
 }
 
 static Answer node_rows(Rows *r, const Node *n) {
@@ -291,10 +305,7 @@ static Answer node_rows(Rows *r, const Node *n) {
   case ND_GET:
     return get_rows(r, n);
   case ND_CALL:
-    for (int k = 0; k < n->call.narg; k++)
-      if (answer_of(r, n->call.arg[k]).kind != R_FIXED)
-        return mixed(r, n, "a library routine works on the whole batch");
-    return (Answer){.kind = R_FIXED};
+    return call_rows(r, n);
   default:
     return answer_of(r, n); /* INPUT, CONST, PARAM */
   }

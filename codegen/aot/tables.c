@@ -1,6 +1,7 @@
 /* See tables.h. Each function fills one structure of rt/lib.h: reserve, write the numbers, link the pointers. */
 #include "codegen/aot/tables.h"
 #include "codegen/rt/gemm.h"
+#include "codegen/rt/routine.h"
 #include <string.h>
 
 #define FIELD(at, type, field) ((at) + offsetof(type, field))
@@ -138,6 +139,40 @@ static bool put_cond(Tables *t, const AotExport *e, const CondStep *c, size_t *o
   return true;
 }
 
+bool aot_routine(const char *name) { return rt_routine_find(name) != NULL; }
+
+bool tables_need_lapack(const Tables *t) {
+  for (int i = 0; i < t->routine.n; i++)
+    if (rt_routine_find(t->routine.at[i] + strlen("rt_routine_"))->open) return true;
+  return false;
+}
+
+static bool put_call(Tables *t, const AotExport *e, const CallStep *c, size_t *out) {
+  Image *m = &t->image;
+  int n = c->narg + c->nres;
+  if (!rt_routine_find(c->fn->name) || t->l->cuda || n > RT_ROUTINE_MOST_TENSORS) {
+    fault_set(t->fault, T_EXPORT, c->span, "`%s` calls the routine `%s`, which is not part of a library%s", e->name, c->fn->name, t->l->cuda ? " for a GPU" : "");
+    return false;
+  }
+  const char *symbol = arena_printf(t->a, "rt_routine_%s", c->fn->name);
+  size_t at = image_room(m, sizeof(LibCallStep)), tensor = image_room(m, sizeof(RtTensor) * (size_t)n);
+  *(LibCallStep *)image_at(m, at) = (LibCallStep){.option = c->nattr ? c->attr[0].i : 0, .nin = c->narg, .nout = c->nres};
+  for (int i = 0; i < n; i++) {
+    const Tensor *x = &c->tensor[i];
+    size_t one = tensor + sizeof(RtTensor) * (size_t)i;
+    *(RtTensor *)image_at(m, one) = (RtTensor){.dtype = (int32_t)x->dtype, .rank = x->rank};
+    image_point(m, FIELD(one, RtTensor, dim), image_put(m, x->dim, sizeof *x->dim * (size_t)x->rank));
+  }
+  image_symbol(m, FIELD(at, LibCallStep, fn), symbol);
+  image_point(m, FIELD(at, LibCallStep, tensor), tensor);
+  image_point(m, FIELD(at, LibCallStep, slot), put_ints(t, n, c->value));
+  image_point(m, FIELD(at, LibCallStep, site), put_site(t, c->span));
+  vec_push(t->a, &t->call, at);
+  vec_push(t->a, &t->routine, symbol);
+  *out = at;
+  return true;
+}
+
 static bool put_block(Tables *t, const AotExport *e, const Block *b, size_t to) {
   Image *m = &t->image;
   int n = 0;
@@ -149,15 +184,14 @@ static bool put_block(Tables *t, const AotExport *e, const Block *b, size_t to) 
     const Step *s = b->step[i];
     size_t of = 0;
     if (s->kind == STEP_KERNEL && s->kernel.skip) continue;
-    if (s->kind == STEP_CALL) {
-      fault_set(t->fault, T_EXPORT, s->call.span, "`%s` calls the routine `%s`, which is not part of a library", e->name, s->call.fn->name);
-      return false;
-    }
     if (s->kind == STEP_KERNEL)
       of = put_kernel(t, &s->kernel);
-    else if (s->kind == STEP_LOOP ? !put_loop(t, e, &s->loop, &of) : !put_cond(t, e, &s->cond, &of))
+    else if (s->kind == STEP_CALL) {
+      if (!put_call(t, e, &s->call, &of)) return false;
+    } else if (s->kind == STEP_LOOP ? !put_loop(t, e, &s->loop, &of) : !put_cond(t, e, &s->cond, &of))
       return false;
-    ((LibStep *)image_at(m, at))->kind = s->kind == STEP_KERNEL ? LK_KERNEL : s->kind == STEP_LOOP ? LK_LOOP : LK_COND;
+    static const int kind[] = {[STEP_KERNEL] = LK_KERNEL, [STEP_LOOP] = LK_LOOP, [STEP_COND] = LK_COND, [STEP_CALL] = LK_CALL};
+    ((LibStep *)image_at(m, at))->kind = kind[s->kind];
     image_point(m, FIELD(at, LibStep, of), of);
     at += sizeof(LibStep);
   }
@@ -193,12 +227,20 @@ static LibSlot lib_slot(Tables *t, const AotExport *e, const Slot *s) {
   bug("tables: INPUT slot %lld is neither an input nor a constant", (long long)s->number);
 }
 
+/* Sorting takes some 20 ns an element; factoring the elements of an N x N matrix N/4 ns each. */
+static double call_cost(const CallStep *c) {
+  const Tensor *x = &c->tensor[0];
+  double each = c->fn->own == 1 ? 20 : x->rank ? 0.25 * (double)x->dim[x->rank - 1] : 1;
+  return 500 + each * (double)tensor_count(x);
+}
+
 static double block_cost(const Block *b) {
   double c = 0;
   for (int i = 0; i < b->nstep; i++) {
     const Step *s = b->step[i];
     if (s->kind == STEP_LOOP) c += (block_cost(&s->loop.test) + block_cost(&s->loop.body)) * (double)(s->loop.trip > 0 ? s->loop.trip : 1);
     if (s->kind == STEP_COND) c += block_cost(&s->cond.branch[0]) + block_cost(&s->cond.branch[1]);
+    if (s->kind == STEP_CALL) c += call_cost(&s->call);
     if (s->kind != STEP_KERNEL || s->kernel.skip) continue;
     const Code *code = code_of(s->kernel.code);
     c += code_device(s->kernel.code) ? images_cost(code_device(s->kernel.code)) : 100;
@@ -219,19 +261,16 @@ bool tables_plan(Tables *t, const AotExport *e, const Plan *p, int64_t rows, siz
   Image *m = &t->image;
   size_t at = image_room(m, sizeof(LibPlan)), slot = image_room(m, sizeof(LibSlot) * (size_t)p->nslot);
   size_t result = image_room(m, sizeof(LibMove) * (size_t)p->noutput);
-  int nresult = 0;
   for (int i = 0; i < p->nslot; i++) {
     LibSlot s = lib_slot(t, e, &p->slot[i]);
     ((LibSlot *)image_at(m, slot))[i] = s;
   }
   for (int i = 0; i < p->noutput; i++) {
     const Value *v = &p->value[p->output[i]];
-    const Slot *s = &p->slot[v->slot];
-    if (s->kind == SL_OUT && s->number == i) continue;
-    ((LibMove *)image_at(m, result))[nresult++] = (LibMove){v->bytes, i, v->slot};
+    ((LibMove *)image_at(m, result))[i] = (LibMove){v->bytes, i, v->slot};
   }
   *(LibPlan *)image_at(m, at) = (LibPlan){.rows = rows, .cost = block_cost(&p->root) + constants_cost(t, image_at(m, slot), p->nslot), .arena_bytes = p->arena_bytes, .lane_bytes = (p->lane_bytes + 63) & ~(size_t)63,
-                                          .shared_bytes = p->shared_bytes, .nslot = p->nslot, .nresult = nresult, .max_arg = p->max_arg,
+                                          .shared_bytes = p->shared_bytes, .nslot = p->nslot, .nresult = p->noutput, .max_arg = p->max_arg,
                                           .nkernel = p->nkernel};
   image_point(m, FIELD(at, LibPlan, slot), slot);
   image_point(m, FIELD(at, LibPlan, result), result);
@@ -299,12 +338,15 @@ size_t tables_library(Tables *t, int nisa, const int *isa, size_t *const *plan, 
   const AotLibrary *l = t->l;
   size_t at = image_room(m, sizeof(Lib)), export = image_room(m, sizeof(LibExport) * (size_t)l->nexport);
   size_t konst = image_room(m, sizeof(LibConst) * (size_t)t->konst.n);
-  *(Lib *)image_at(m, at) = (Lib){.abi = LIB_ABI, .nexport = l->nexport, .nconst = t->konst.n, .nisa = nisa, .weights = (int32_t)l->weights, .nstate = l->nstate, .first_state = l->nconst};
+  *(Lib *)image_at(m, at) = (Lib){.abi = LIB_ABI, .nexport = l->nexport, .nconst = t->konst.n, .nisa = nisa, .weights = (int32_t)l->weights, .nstate = l->nstate, .first_state = l->nconst, .ncall = t->call.n};
   image_point(m, FIELD(at, Lib, name), image_text(m, l->name));
   image_point(m, FIELD(at, Lib, manifest), image_text(m, manifest));
   image_point(m, FIELD(at, Lib, export), export);
   image_point(m, FIELD(at, Lib, konst), konst);
   image_point(m, FIELD(at, Lib, isa), put_ints(t, nisa, isa));
+  size_t call = image_room(m, 8 * (size_t)t->call.n);
+  for (int i = 0; i < t->call.n; i++) image_point(m, call + 8 * (size_t)i, t->call.at[i]);
+  image_point(m, FIELD(at, Lib, call), call);
   if (l->cuda) image_point(m, FIELD(at, Lib, device), images_device(t));
   image_point(m, FIELD(at, Lib, file), image_text(m, l->weights_file ? l->weights_file : ""));
   for (int i = 0; i < l->nexport; i++) put_export(t, export + sizeof(LibExport) * (size_t)i, &l->export[i], nisa, plan[i]);

@@ -37,6 +37,8 @@ typedef struct Tables {
   Image image;
   VEC(KonstRow) konst;
   VEC(const char *) function; /* names of compiled functions that tables point to */
+  VEC(size_t) call;           /* places of the LibCallSteps */
+  VEC(const char *) routine;  /* symbols that they point to */
   Fault *fault;
   VEC(DeviceModule) module;
   VEC(DeviceLaunch) launch;
@@ -47,6 +49,7 @@ typedef struct Tables {
 
 /* A plan's tables; the place of its LibPlan. False with the fault: a native cannot be in a library. */
 bool tables_plan(Tables *t, const AotExport *e, const Plan *p, int64_t rows, size_t *at);
+bool tables_need_lapack(const Tables *t);
 /* The Lib. plan[e][isa * nvariant + v]: places; isa: nisa numbers of LibIsa. */
 size_t tables_library(Tables *t, int nisa, const int *isa, size_t *const *plan, const char *manifest);
 size_t tables_sites(Tables *t, int n, const Span *site); /* their texts */

@@ -100,7 +100,9 @@ static const char head_c[] =
     "  %2$s_BAD_SHAPE, %2$s_BAD_DTYPE, %2$s_BAD_DEVICE,\n"
     "  %2$s_BUSY,          /* another thread is calling with this context */\n"
     "  %2$s_NO_WEIGHTS, %2$s_NO_CPU,\n"
-    "  %2$s_DIFFERS        /* of the self-test */\n"
+    "  %2$s_DIFFERS,       /* of the self-test */\n"
+    "  %2$s_NO_DRIVER, %2$s_NO_DEVICE, %2$s_DEVICE, /* of a library for a GPU */\n"
+    "  %2$s_NO_LAPACK      /* a function needs LAPACK, and none was found when the context was made */\n"
     "};\n"
     "const char *%1$s_strerror(int status);\n"
     "\n"
@@ -148,10 +150,14 @@ static const char head_c[] =
     "/* Each function three times: packed row-major buffers; tensors with strides, checked; and tensors of which the results are\n"
     " * made here (release them by their deleter). Results overlap nothing else. */\n";
 
-char *header_text(Arena *a, const AotLibrary *l) {
+char *header_text(Arena *a, const Tables *t) {
+  const AotLibrary *l = t->l;
   Out o = {.a = a};
   const char *up = upper(a, l->name);
   put(&o, "/* %s: a library made by tg %s from %s. */", l->name, TG_VERSION, l->source);
+  if (tables_need_lapack(t))
+    put(&o, "\n\n/* Functions here factor matrices by LAPACK. %s_create looks for libopenblas.so.0 or liblapack.so.3; where there is neither,\n"
+            " * these functions return %s_NO_LAPACK. OpenBLAS is set to one thread while they run. */", l->name, up);
   put(&o, head_c, l->name, up, LIB_ABI);
   for (int i = 0; i < l->nexport; i++) c_export(&o, l, &l->export[i]);
   put(&o, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
@@ -216,7 +222,7 @@ char *manifest_text(Arena *a, const Tables *t) {
   Out o = {.a = a};
   put(&o, "{\"name\": \"%s\", \"abi\": %d, \"tg\": \"%s\", \"source\": ", l->name, LIB_ABI, TG_VERSION);
   json(&o, l->source);
-  put(&o, ",\n  \"exports\": [\n");
+  put(&o, ",\n  \"needs\": [%s],\n  \"exports\": [\n", tables_need_lapack(t) ? "\"LAPACK\"" : "");
   for (int i = 0; i < l->nexport; i++) {
     json_export(&o, &l->export[i]);
     put(&o, i + 1 < l->nexport ? ",\n" : "\n");

@@ -58,13 +58,13 @@ static size_t stage_bytes(const LibExport *e, int isa) {
 }
 
 typedef struct Layout {
-  size_t addr, ptr, fault, konst, in, out, state, arena, lane, shared, stage, all;
+  size_t addr, ptr, fault, konst, in, out, state, arena, lane, shared, work, stage, all;
 } Layout;
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
 /* One piece of memory: the context, its tables, and the largest plan's needs, since plans run one at a time. */
-static Layout layout(const Lib *lib, int isa, int lanes) {
+static Layout layout(const Lib *lib, int isa, int lanes, size_t work) {
   size_t nslot = 0, nptr = 0, arena = 0, lane = 0, shared = 0, stage = 0, nin = 0, nout = 0, state = 0;
   for (int k = 0; k < lib->nexport; k++) {
     const LibExport *e = &lib->export[k];
@@ -92,7 +92,8 @@ static Layout layout(const Lib *lib, int isa, int lanes) {
   l.arena = l.state + up(2 * ((size_t)lib->nstate + 1) * sizeof(void *)) + state;
   l.lane = l.arena + up(arena);
   l.shared = l.lane + up(lane) * (size_t)lanes;
-  l.stage = l.shared + up(shared);
+  l.work = l.shared + up(shared);
+  l.stage = l.work + up(work);
   l.all = l.stage + stage;
   return l;
 }
@@ -101,7 +102,11 @@ size_t lib_memory(const Lib *lib, const LibOptions *o) {
   LibOptions op = options_of(o);
   int isa = best_isa(lib);
   if (isa < 0) return 0;
-  return layout(lib, isa, op.threads).all + (op.threads > 1 ? rt_pool_bytes(op.threads) : 0);
+  if (lib->device) op.threads = 1;
+  Lapack two[2];
+  size_t work = lib_work_bytes(lib, lib_open_routines(lib, two) ? two : NULL);
+  size_t more = lib->device ? lib->device->op->memory(lib) : op.threads > 1 ? rt_pool_bytes(op.threads) : 0;
+  return layout(lib, isa, op.threads, work).all + more;
 }
 
 /* ---- Contexts ---------------------------------------------------------------------------------------------------- */
@@ -158,12 +163,16 @@ int lib_create(const Lib *lib, const LibOptions *o, LibContext **out) {
   LibOptions op = options_of(o);
   int isa = best_isa(lib);
   if (isa < 0) return RT_NO_CPU;
-  Layout l = layout(lib, isa, op.threads);
+  if (lib->device) op.threads = 1;
+  Lapack two[2] = {0};
+  int has_lapack = lib_open_routines(lib, two);
+  size_t work = lib_work_bytes(lib, has_lapack ? two : NULL);
+  Layout l = layout(lib, isa, op.threads, work);
   char *m = op.alloc(op.user, l.all, ALIGN);
   if (!m) return RT_NO_MEMORY;
   memset(m, 0, l.arena);
   LibContext *c = (LibContext *)(void *)m;
-  *c = (LibContext){.lib = lib, .o = op, .bytes = l.all, .lanes = 1, .isa = isa};
+  *c = (LibContext){.lib = lib, .o = op, .bytes = l.all, .lanes = 1, .isa = isa, .has_lapack = has_lapack, .lapack = {two[0], two[1]}, .work = m + l.work, .work_bytes = work};
   c->addr = (void **)(void *)(m + l.addr);
   c->ptr = (void **)(void *)(m + l.ptr);
   c->fault = (KFault *)(void *)(m + l.fault);

@@ -15,6 +15,7 @@
 #ifndef TG_CODEGEN_RT_LIB_H
 #define TG_CODEGEN_RT_LIB_H
 #include "codegen/rt/kernel.h"
+#include "codegen/rt/routine.h"
 #include "codegen/rt/status.h"
 #include <stddef.h>
 
@@ -72,17 +73,26 @@ typedef struct LibCond {
   int32_t pred, unused;
 } LibCond;
 
-typedef enum { LK_KERNEL, LK_LOOP, LK_COND } LibStepKind;
+/* A routine (routine.h). */
+typedef struct LibCallStep {
+  const RtRoutine *fn;
+  const RtTensor *tensor; /* nin arguments, then nout results, without data */
+  const int32_t *slot;    /* of each */
+  const char *site;       /* "file.tg:3:7" */
+  int64_t option;
+  int32_t nin, nout; /* counts */
+} LibCallStep;
+
+typedef enum { LK_KERNEL, LK_LOOP, LK_COND, LK_CALL } LibStepKind;
 typedef struct LibStep {
   int64_t kind;
   const void *of;
 } LibStep;
 
-/* An output that ends in another slot than its own, and is copied. */
 typedef struct LibPlan {
   LibBlock root;
   const LibSlot *slot;
-  const LibMove *result; /* src: slot; dst: number of the output. Only those that are not made in place */
+  const LibMove *result; /* of each output. src: slot, whose address may be the output's already; dst: number */
   int64_t rows;          /* of the batch; 0: the export has none */
   double cost;           /* rough ns on one lane */
   uint64_t arena_bytes, lane_bytes, shared_bytes;
@@ -130,9 +140,10 @@ typedef struct Lib {
   const LibConst *konst;
   const int32_t *isa; /* LibIsa by ascending demand; the last that the machine has is used */
   const struct LibDevice *device; /* NULL: the processor */
+  const LibCallStep *const *call; /* all of the plans' */
   const char *file;   /* FILE: safetensors, beside the library unless the caller names another */
   int32_t abi, nexport, nconst, nisa, weights;
-  int32_t nstate, first_state, unused; /* states begin as constants first_state .. first_state + nstate */
+  int32_t nstate, first_state, ncall; /* states begin as constants first_state .. first_state + nstate */
 } Lib;
 
 /* ---- Calls ------------------------------------------------------------------------------------------------------- */
@@ -204,6 +215,10 @@ struct LibContext {
   void **in, **out;   /* of the call under way */
   char **state, **spare; /* by state: its value, and room for the next */
   const void **konst; /* by constant: where it lies */
+  Lapack lapack[2];   /* of routines that need it, when it was found */
+  int has_lapack;
+  char *work;         /* of routines */
+  size_t work_bytes;
   void *map;          /* FILE */
   size_t map_bytes;
   struct LibCuda *device; /* lib_cuda.c; NULL: the processor */
@@ -213,6 +228,9 @@ struct LibContext {
 /* Runs p on tensors of p->rows rows. */
 int lib_run_plan(LibContext *c, const LibPlan *p, void *const *in, void *const *out);
 int lib_fail(LibContext *c, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int lib_open_routines(const Lib *lib, Lapack two[2]); /* truth: LAPACK is needed and there (lib_routine.c) */
+size_t lib_work_bytes(const Lib *lib, const Lapack *two /* NULL: there is none */);
+int lib_run_call(LibContext *c, const LibCallStep *s);
 int lib_isa_here(int isa); /* truth: this processor has it (lib_isa.c) */
 /* A state's value to `to`, or from `from` where that is NULL. */
 int lib_state_copy(LibContext *c, int i, void *to, const void *from);
@@ -221,6 +239,4 @@ void lib_unmap_weights(LibContext *c);
 /* Deterministic inputs: floats in [-1, 1), integers and bools 0. */
 void lib_golden_fill(int dtype, uint64_t seed, int64_t count, void *data);
 
-/* dtype numbers, as in graph/dtype.h (checked there by codegen/aot). */
-enum { LD_BOOL, LD_U8, LD_I8, LD_I16, LD_I32, LD_I64, LD_F16, LD_BF16, LD_F32, LD_F64 };
 #endif

@@ -148,6 +148,8 @@ static int run_block(Run *r, const LibBlock *b) {
       status = run_kernel(r, s->of);
     else if (s->kind == LK_LOOP)
       status = run_loop(r, s->of);
+    else if (s->kind == LK_CALL)
+      status = lib_run_call(r->c, s->of);
     else
       status = run_cond(r, s->of);
   }

@@ -1,5 +1,6 @@
 /* Texts of the status codes. */
 #include "codegen/rt/status.h"
+#include "codegen/rt/lapack.h"
 
 const char *rt_status_text(int status) {
   switch (status) {
@@ -43,6 +44,8 @@ const char *rt_status_text(int status) {
     return "there is no GPU that the library has code for";
   case RT_DEVICE:
     return "the GPU or its driver failed";
+  case RT_NO_LAPACK:
+    return LAPACK_MISSING;
   default:
     return "unknown status";
   }

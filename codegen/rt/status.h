@@ -24,6 +24,7 @@ typedef enum {
   RT_NO_DRIVER,  /* of libraries for a GPU: there is no driver */
   RT_NO_DEVICE,  /* no device that the library has code for */
   RT_DEVICE,     /* the device or its driver reported an error */
+  RT_NO_LAPACK,  /* a routine needs LAPACK, which is not installed */
   RT_STATUS_COUNT
 } RtStatus;
 

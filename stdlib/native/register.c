@@ -1,4 +1,5 @@
 /* The list of natives. */
+#include "stdlib/native/alike.h"
 #include "stdlib/native/csv.h"
 #include "stdlib/native/data.h"
 #include "stdlib/native/checkpoint.h"
@@ -6,12 +7,11 @@
 #include "stdlib/native/events.h"
 #include "stdlib/native/host.h"
 #include "stdlib/native/idx.h"
-#include "stdlib/native/linalg.h"
 #include "stdlib/native/npy.h"
 #include "stdlib/native/npz.h"
 #include "stdlib/native/progress.h"
+#include "stdlib/native/routines.h"
 #include "stdlib/native/safetensors.h"
-#include "stdlib/native/sort.h"
 
 /* The same routine under NAME_now, as an effect: a read whose place in the order matters. */
 static void add_now(Natives *r, const Native *n) {
@@ -21,14 +21,14 @@ static void add_now(Natives *r, const Native *n) {
 }
 
 void native_register_all(Natives *r) {
-  for (int i = 0; i < LINALG_COUNT; i++) natives_add(r, &linalg_natives[i]);
+  for (int i = 0; i < ROUTINE_NATIVES; i++) natives_add(r, &routine_natives[i]);
   for (int i = 0; i < DATA_NATIVES; i++) natives_add(r, &data_natives[i]);
   for (int i = 0; i < PROGRESS_NATIVES; i++) natives_add(r, &progress_natives[i]);
   static const Native *const row[] = {
       &native_data_describe,
-      &native_sort,     &native_argsort,  &native_load_npy, &native_save_npy, &native_load_npz, &native_save_npz,
+      &native_load_npy, &native_save_npy, &native_load_npz, &native_save_npz,
       &native_load_csv, &native_save_csv, &native_load_idx, &native_save_idx, &native_print,    &native_assert,
-      &native_load_safetensors, &native_save_safetensors, &native_after,
+      &native_load_safetensors, &native_save_safetensors, &native_after, &native_alike,
       &native_resume, &native_checkpoint, &native_log_scalars, &native_log_histograms,
   };
   for (size_t i = 0; i < sizeof row / sizeof *row; i++) natives_add(r, row[i]);

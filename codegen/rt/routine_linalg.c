@@ -1,63 +1,63 @@
 /* Batched linear algebra over LAPACK, in f32 and f64, with NumPy's conventions of order and sign.
  *
- * A Job is one call of a native: its checked shapes, the routine table of its dtype, and scratch. Each native is a
+ * A Job is one call of a routine: its checked shapes, LAPACK's table for its dtype, and work space. Each routine is a
  * shape check, a function that does one matrix, and a row at the end; `each` is the loop over the batch. Matrices are
  * turned to column-major scratch and back, as NumPy does: the same LAPACK routine on the same bytes gives NumPy's
  * signs. A matrix that holds nan or inf never reaches LAPACK (some routines would not return): its results are nan. */
-#include "stdlib/native/linalg.h"
-#include "stdlib/native/lapack.h"
+#include "codegen/rt/lapack.h"
+#include "codegen/rt/routine.h"
 #include <limits.h>
 #include <math.h>
-#include <stdlib.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
-enum { MAX_SCRATCH = 12 };
-
 typedef struct Job {
+  RtCall *call;
   const char *name;
   const Lapack *la;
   bool f64;
   size_t size; /* bytes of an element */
-  const Tensor *in;
-  Tensor *out;
+  const RtTensor *in, *out;
   int nbatch;     /* leading dims */
   int64_t batch;  /* their product */
   int m, n, r, k; /* rows, columns, right-hand sides, min(m, n) */
-  void *scratch[MAX_SCRATCH];
-  int nscratch;
-  Fault *fault;
+  size_t used;    /* bytes of the work space */
+  int status;
 } Job;
 
-/* ---- faults and scratch --------------------------------------------------------------------------------------- */
+/* ---- errors and work space ------------------------------------------------------------------------------------ */
 static bool refuse(Job *j, const char *what) {
-  fault_set(j->fault, R_NATIVE, (Span){0}, "%s: %s", j->name, what);
+  snprintf(j->call->message, sizeof j->call->message, "%s: %s", j->name, what);
+  j->status = RT_ROUTINE;
   return false;
 }
 
 static bool refuse_matrix(Job *j, int64_t b, const char *what, int at) {
   char where[48] = "";
   if (j->nbatch) snprintf(where, sizeof where, " %lld of the batch", (long long)b);
-  fault_set(j->fault, R_NATIVE, (Span){0}, "%s: matrix%s %s %d)", j->name, where, what, at);
+  snprintf(j->call->message, sizeof j->call->message, "%s: matrix%s %s %d)", j->name, where, what, at);
+  j->status = RT_ROUTINE;
   return false;
 }
 
-/* Room for rows x cols elements of `size`; NULL with the fault set. Freed by finish. */
+/* Room for rows x cols elements of `size`; NULL when that is no number of bytes. While measuring the pointer is not to
+ * be followed. */
 static void *room(Job *j, int64_t rows, int64_t cols, size_t size) {
-  size_t bytes;
-  void *p = NULL;
-  if (!__builtin_mul_overflow((size_t)rows, (size_t)cols, &bytes) && !__builtin_mul_overflow(bytes, size, &bytes))
-    p = malloc(bytes ? bytes : 1);
-  if (!p) {
-    fault_set(j->fault, R_MEMORY, (Span){0}, "%s: no memory for the work space", j->name);
-    return NULL;
-  }
-  return j->scratch[j->nscratch++] = p;
+  size_t bytes, at = j->used;
+  if (!__builtin_mul_overflow((size_t)rows, (size_t)cols, &bytes) && !__builtin_mul_overflow(bytes, size, &bytes) &&
+      !__builtin_add_overflow(bytes, 127, &bytes) && !__builtin_add_overflow(at, bytes & ~(size_t)63, &j->used))
+    return j->call->measure ? j->call->message : j->call->work + at;
+  snprintf(j->call->message, sizeof j->call->message, "%s: no memory for the work space", j->name);
+  j->status = RT_NO_MEMORY;
+  return NULL;
 }
 static void *room_reals(Job *j, int64_t rows, int64_t cols) { return room(j, rows, cols, j->size); }
 
-static bool finish(Job *j, bool ok) {
-  for (int i = 0; i < j->nscratch; i++) free(j->scratch[i]);
-  return ok;
+/* After the last room, and before tensors are looked at. */
+static bool measured(Job *j) {
+  if (j->call->measure) j->call->work_bytes = j->used;
+  return j->call->measure;
 }
 
 /* ---- elements ------------------------------------------------------------------------------------------------- */
@@ -106,34 +106,34 @@ static bool lower_finite(const Job *j, const void *p, int64_t n) {
 
 /* ---- shapes --------------------------------------------------------------------------------------------------- */
 /* t = batch dims of j, then the given own dims. */
-static bool shaped(const Job *j, const Tensor *t, int own, int64_t d0, int64_t d1) {
+static bool shaped(const Job *j, const RtTensor *t, int own, int64_t d0, int64_t d1) {
   if (t->dtype != j->in[0].dtype || t->rank != j->nbatch + own) return false;
   if (memcmp(t->dim, j->in[0].dim, sizeof t->dim[0] * (size_t)j->nbatch)) return false;
   return (own < 1 || t->dim[j->nbatch] == d0) && (own < 2 || t->dim[j->nbatch + 1] == d1);
 }
 
 /* Starts a job on matrices in[0] [..., M, N]. */
-static bool start(Job *j, const char *name, bool square, int nin, int want_in, const Tensor *in, int nout, int want_out,
-                  Tensor *out, Fault *f) {
-  *j = (Job){.name = name, .in = in, .out = out, .batch = 1, .fault = f};
-  if (nin != want_in || nout != want_out) return refuse(j, "wrong number of arguments or results");
-  if (in->dtype != DT_F32 && in->dtype != DT_F64) return refuse(j, "only f32 and f64 matrices");
+static bool start(Job *j, RtCall *c, const char *name, bool square, int want_in, int want_out) {
+  const RtTensor *in = c->in;
+  *j = (Job){.call = c, .name = name, .in = in, .out = c->out, .batch = 1};
+  c->work_bytes = c->measure ? 0 : c->work_bytes;
+  if (c->nin != want_in || c->nout != want_out) return refuse(j, "wrong number of arguments or results");
+  if (in->dtype != LD_F32 && in->dtype != LD_F64) return refuse(j, "only f32 and f64 matrices");
   if (in->rank < 2) return refuse(j, "a matrix has two axes");
-  j->f64 = in->dtype == DT_F64, j->size = j->f64 ? 8 : 4;
+  j->f64 = in->dtype == LD_F64, j->size = j->f64 ? 8 : 4;
   j->nbatch = in->rank - 2;
   for (int d = 0; d < j->nbatch; d++) j->batch *= in->dim[d];
   int64_t m = in->dim[in->rank - 2], n = in->dim[in->rank - 1];
   if (m > INT_MAX / 4 || n > INT_MAX / 4) return refuse(j, "the matrix is too large for LAPACK");
   if (square && m != n) return refuse(j, "the matrix is not square");
   j->m = (int)m, j->n = (int)n, j->k = j->m < j->n ? j->m : j->n;
-  const char *why;
-  j->la = lapack_get(j->f64, &why);
-  return j->la ? true : refuse(j, why);
+  j->la = c->lapack ? &c->lapack[j->f64] : NULL;
+  return j->la ? true : refuse(j, LAPACK_MISSING);
 }
 
 /* The right-hand sides in[1]: [..., M, R], or [..., M] with R = 1; the result: the same with N rows. */
 static bool start_rhs(Job *j) {
-  const Tensor *b = &j->in[1];
+  const RtTensor *b = &j->in[1];
   bool vector = b->rank == j->nbatch + 1;
   int64_t r = vector ? 1 : b->rank ? b->dim[b->rank - 1] : 0;
   if (r > INT_MAX / 4) return refuse(j, "too many right-hand sides for LAPACK");
@@ -147,7 +147,8 @@ static bool start_rhs(Job *j) {
 static bool wrong_result(Job *j) { return refuse(j, "a result has the wrong type"); }
 
 static bool bug_info(Job *j, int info) {
-  fault_set(j->fault, R_NATIVE, (Span){0}, "%s: LAPACK refused argument %d", j->name, -info);
+  snprintf(j->call->message, sizeof j->call->message, "%s: LAPACK refused argument %d", j->name, -info);
+  j->status = RT_ROUTINE;
   return false;
 }
 
@@ -165,6 +166,7 @@ static bool solve_batch(Job *j, bool inverse) {
   void *a = room_reals(j, n, n), *b = a ? room_reals(j, n, r) : NULL;
   int *pivot = b ? room(j, n, 1, sizeof(int)) : NULL;
   if (!pivot) return false;
+  if (measured(j)) return true;
   for (int64_t i = 0; i < j->batch; i++) {
     const void *src = at(j, j->in[0].data, i * n * n);
     void *dst = at(j, j->out[0].data, i * n * r);
@@ -187,19 +189,17 @@ static bool solve_batch(Job *j, bool inverse) {
   return true;
 }
 
-static bool run_solve(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
-                      Fault *f) {
+static int run_solve(RtCall *c) {
   Job j;
-  bool ok = start(&j, "solve", true, nin, 2, in, nout, 1, out, f) && start_rhs(&j) && solve_batch(&j, false);
-  return finish(&j, ok);
+  bool ok = start(&j, c, "solve", true, 2, 1) && start_rhs(&j) && solve_batch(&j, false);
+  return ok ? RT_OK : j.status;
 }
 
-static bool run_inv(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
-                    Fault *f) {
+static int run_inv(RtCall *c) {
   Job j;
-  bool ok = start(&j, "inv", true, nin, 1, in, nout, 1, out, f) &&
-            (shaped(&j, &out[0], 2, j.n, j.n) || wrong_result(&j)) && solve_batch(&j, true);
-  return finish(&j, ok);
+  bool ok = start(&j, c, "inv", true, 1, 1) && (shaped(&j, &j.out[0], 2, j.n, j.n) || wrong_result(&j)) &&
+            solve_batch(&j, true);
+  return ok ? RT_OK : j.status;
 }
 
 /* ---- det, slogdet --------------------------------------------------------------------------------------------- */
@@ -225,6 +225,7 @@ static bool determinants(Job *j, bool logs) {
   void *a = room_reals(j, n, n);
   int *pivot = a ? room(j, n, 1, sizeof(int)) : NULL;
   if (!pivot) return false;
+  if (measured(j)) return true;
   for (int64_t i = 0; i < j->batch; i++) {
     const void *src = at(j, j->in[0].data, i * n * n);
     SignLog r = {NAN, NAN, NAN};
@@ -240,21 +241,19 @@ static bool determinants(Job *j, bool logs) {
   return true;
 }
 
-static bool run_det(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
-                    Fault *f) {
+static int run_det(RtCall *c) {
   Job j;
-  bool ok = start(&j, "det", true, nin, 1, in, nout, 1, out, f) && (shaped(&j, &out[0], 0, 0, 0) || wrong_result(&j)) &&
+  bool ok = start(&j, c, "det", true, 1, 1) && (shaped(&j, &j.out[0], 0, 0, 0) || wrong_result(&j)) &&
             determinants(&j, false);
-  return finish(&j, ok);
+  return ok ? RT_OK : j.status;
 }
 
-static bool run_slogdet(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
-                        Fault *f) {
+static int run_slogdet(RtCall *c) {
   Job j;
-  bool ok = start(&j, "slogdet", true, nin, 1, in, nout, 2, out, f) &&
-            ((shaped(&j, &out[0], 0, 0, 0) && shaped(&j, &out[1], 0, 0, 0)) || wrong_result(&j)) &&
+  bool ok = start(&j, c, "slogdet", true, 1, 2) &&
+            ((shaped(&j, &j.out[0], 0, 0, 0) && shaped(&j, &j.out[1], 0, 0, 0)) || wrong_result(&j)) &&
             determinants(&j, true);
-  return finish(&j, ok);
+  return ok ? RT_OK : j.status;
 }
 
 /* ---- cholesky ------------------------------------------------------------------------------------------------- */
@@ -263,6 +262,7 @@ static bool factor_spd(Job *j) {
   if (n == 0) return true;
   void *a = room_reals(j, n, n);
   if (!a) return false;
+  if (measured(j)) return true;
   for (int64_t i = 0; i < j->batch; i++) {
     const void *src = at(j, j->in[0].data, i * n * n);
     void *dst = at(j, j->out[0].data, i * n * n);
@@ -280,12 +280,11 @@ static bool factor_spd(Job *j) {
   return true;
 }
 
-static bool run_cholesky(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
-                         Fault *f) {
+static int run_cholesky(RtCall *c) {
   Job j;
-  bool ok = start(&j, "cholesky", true, nin, 1, in, nout, 1, out, f) &&
-            (shaped(&j, &out[0], 2, j.n, j.n) || wrong_result(&j)) && factor_spd(&j);
-  return finish(&j, ok);
+  bool ok = start(&j, c, "cholesky", true, 1, 1) && (shaped(&j, &j.out[0], 2, j.n, j.n) || wrong_result(&j)) &&
+            factor_spd(&j);
+  return ok ? RT_OK : j.status;
 }
 
 /* ---- qr ------------------------------------------------------------------------------------------------------- */
@@ -300,6 +299,7 @@ static bool factor_qr(Job *j) {
   int w0 = work_size(j, &first[0]), w1 = work_size(j, &first[1]), lwork = w0 > w1 ? w0 : w1;
   void *work = room_reals(j, lwork, 1);
   if (!work) return false;
+  if (measured(j)) return true;
   for (int64_t i = 0; i < j->batch; i++) {
     const void *src = at(j, j->in[0].data, i * m * n);
     void *q = at(j, j->out[0].data, i * m * k), *r = at(j, j->out[1].data, i * k * n);
@@ -319,12 +319,12 @@ static bool factor_qr(Job *j) {
   return true;
 }
 
-static bool run_qr(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+static int run_qr(RtCall *c) {
   Job j;
-  bool ok = start(&j, "qr", false, nin, 1, in, nout, 2, out, f) &&
-            ((shaped(&j, &out[0], 2, j.m, j.k) && shaped(&j, &out[1], 2, j.k, j.n)) || wrong_result(&j)) &&
+  bool ok = start(&j, c, "qr", false, 1, 2) &&
+            ((shaped(&j, &j.out[0], 2, j.m, j.k) && shaped(&j, &j.out[1], 2, j.k, j.n)) || wrong_result(&j)) &&
             factor_qr(&j);
-  return finish(&j, ok);
+  return ok ? RT_OK : j.status;
 }
 
 /* ---- svd ------------------------------------------------------------------------------------------------------ */
@@ -340,6 +340,7 @@ static bool factor_svd(Job *j) {
   int lwork = work_size(j, &first);
   void *work = room_reals(j, lwork, 1);
   if (!work) return false;
+  if (measured(j)) return true;
   for (int64_t i = 0; i < j->batch; i++) {
     const void *src = at(j, j->in[0].data, i * m * n);
     void *ou = at(j, j->out[0].data, i * m * k), *os = at(j, j->out[1].data, i * k),
@@ -358,14 +359,14 @@ static bool factor_svd(Job *j) {
   return true;
 }
 
-static bool run_svd(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
-                    Fault *f) {
+static int run_svd(RtCall *c) {
   Job j;
-  bool ok = start(&j, "svd", false, nin, 1, in, nout, 3, out, f) &&
-            ((shaped(&j, &out[0], 2, j.m, j.k) && shaped(&j, &out[1], 1, j.k, 0) && shaped(&j, &out[2], 2, j.k, j.n)) ||
-             wrong_result(&j)) &&
-            factor_svd(&j);
-  return finish(&j, ok);
+  bool ok =
+      start(&j, c, "svd", false, 1, 3) &&
+      ((shaped(&j, &j.out[0], 2, j.m, j.k) && shaped(&j, &j.out[1], 1, j.k, 0) && shaped(&j, &j.out[2], 2, j.k, j.n)) ||
+       wrong_result(&j)) &&
+      factor_svd(&j);
+  return ok ? RT_OK : j.status;
 }
 
 /* ---- eigh ----------------------------------------------------------------------------------------------------- */
@@ -380,6 +381,7 @@ static bool factor_eigh(Job *j) {
   void *work = room_reals(j, lwork, 1);
   int *iwork = work ? room(j, liwork, 1, sizeof(int)) : NULL;
   if (!iwork) return false;
+  if (measured(j)) return true;
   for (int64_t i = 0; i < j->batch; i++) {
     const void *src = at(j, j->in[0].data, i * n * n);
     void *ow = at(j, j->out[0].data, i * n), *ov = at(j, j->out[1].data, i * n * n);
@@ -397,13 +399,12 @@ static bool factor_eigh(Job *j) {
   return true;
 }
 
-static bool run_eigh(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
-                     Fault *f) {
+static int run_eigh(RtCall *c) {
   Job j;
-  bool ok = start(&j, "eigh", true, nin, 1, in, nout, 2, out, f) &&
-            ((shaped(&j, &out[0], 1, j.n, 0) && shaped(&j, &out[1], 2, j.n, j.n)) || wrong_result(&j)) &&
+  bool ok = start(&j, c, "eigh", true, 1, 2) &&
+            ((shaped(&j, &j.out[0], 1, j.n, 0) && shaped(&j, &j.out[1], 2, j.n, j.n)) || wrong_result(&j)) &&
             factor_eigh(&j);
-  return finish(&j, ok);
+  return ok ? RT_OK : j.status;
 }
 
 /* ---- lstsq ---------------------------------------------------------------------------------------------------- */
@@ -413,7 +414,8 @@ static bool least_squares(Job *j) {
       liwork = 1;
   if (n == 0 || r == 0) return true;
   if (m == 0) {
-    fill(j, j->out[0].data, tensor_count(&j->out[0]), 0);
+    if (measured(j)) return true;
+    fill(j, j->out[0].data, j->batch * n * r, 0);
     return true;
   }
   double first = 0, rcond_f64 = 2.220446049250313e-16 * (m > n ? m : n);
@@ -426,6 +428,7 @@ static bool least_squares(Job *j) {
   void *work = room_reals(j, lwork, 1);
   int *iwork = work ? room(j, liwork, 1, sizeof(int)) : NULL;
   if (!iwork) return false;
+  if (measured(j)) return true;
   for (int64_t i = 0; i < j->batch; i++) {
     const void *sa = at(j, j->in[0].data, i * m * n), *sb = at(j, j->in[1].data, i * m * r);
     void *dst = at(j, j->out[0].data, i * n * r);
@@ -442,22 +445,19 @@ static bool least_squares(Job *j) {
   return true;
 }
 
-static bool run_lstsq(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
-                      Fault *f) {
+static int run_lstsq(RtCall *c) {
   Job j;
-  bool ok = start(&j, "lstsq", false, nin, 2, in, nout, 1, out, f) && start_rhs(&j) && least_squares(&j);
-  return finish(&j, ok);
+  bool ok = start(&j, c, "lstsq", false, 2, 1) && start_rhs(&j) && least_squares(&j);
+  return ok ? RT_OK : j.status;
 }
 
 /* ---- rows ----------------------------------------------------------------------------------------------------- */
-const Native linalg_natives[LINALG_COUNT] = {
-    {.name = "solve", .has_batch = true, .run = run_solve},
-    {.name = "inv", .has_batch = true, .run = run_inv},
-    {.name = "det", .has_batch = true, .run = run_det},
-    {.name = "slogdet", .has_batch = true, .run = run_slogdet},
-    {.name = "cholesky", .has_batch = true, .run = run_cholesky},
-    {.name = "qr", .has_batch = true, .run = run_qr},
-    {.name = "svd", .has_batch = true, .run = run_svd},
-    {.name = "eigh", .has_batch = true, .run = run_eigh},
-    {.name = "lstsq", .has_batch = true, .run = run_lstsq},
-};
+const RtRoutine rt_routine_solve = {"solve", run_solve, lapack_open};
+const RtRoutine rt_routine_inv = {"inv", run_inv, lapack_open};
+const RtRoutine rt_routine_det = {"det", run_det, lapack_open};
+const RtRoutine rt_routine_slogdet = {"slogdet", run_slogdet, lapack_open};
+const RtRoutine rt_routine_cholesky = {"cholesky", run_cholesky, lapack_open};
+const RtRoutine rt_routine_qr = {"qr", run_qr, lapack_open};
+const RtRoutine rt_routine_svd = {"svd", run_svd, lapack_open};
+const RtRoutine rt_routine_eigh = {"eigh", run_eigh, lapack_open};
+const RtRoutine rt_routine_lstsq = {"lstsq", run_lstsq, lapack_open};
