@@ -1,0 +1,389 @@
+/* The sharding pass: programs over batches have the same bits on any number of ranks, one included.
+ *
+ * Ranks are threads over shared memory, each with its own graph of the same text. Random programs read a batch in a
+ * loop (a `data_next` of this file), do anything with it (codegen_random.h and the constructions below), carry states
+ * from step to step, stack values, and show some to a native with an effect; what all ranks end with must be one rank's
+ * bytes. One rank's values must be those of the oracle on the graph before the pass. */
+#include "codegen_random.h"
+#include "dist/natives.h"
+#include "dist/shard.h"
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+/* ---- natives ----------------------------------------------------------------------------------------------------- */
+
+typedef struct Ctx {
+  NativeCtx base;
+  uint64_t seen; /* hash of all that was shown, in order */
+} Ctx;
+
+static bool next_rows(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                      Fault *f) {
+  int64_t rows = attr[1].i, lo = nattr == 4 ? attr[2].i : 0, hi = nattr == 4 ? attr[3].i : rows;
+  int64_t step = *(const int64_t *)in[0].data;
+  for (int k = 0; k < nout - 2; k++) {
+    Tensor *t = &out[k], row = *t;
+    int64_t n = 1;
+    if (t->dim[0] != hi - lo) return fault_set(f, R_NATIVE, (Span){0}, "data_next: %d rows", (int)t->dim[0]), false;
+    for (int d = 1; d < t->rank; d++) n *= t->dim[d];
+    row.rank = 1, row.dim[0] = n;
+    for (int64_t b = lo; b < hi; b++) {
+      row.data = (char *)t->data + (size_t)((b - lo) * n) * (size_t)dt_bytes(t->dtype);
+      prog_fill(&row, (uint64_t)((step * 1000 + b) * 16 + k + 1));
+    }
+  }
+  *(bool *)out[nout - 2].data = true;
+  *(int64_t *)out[nout - 1].data = step;
+  return true;
+}
+static bool show(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
+  Ctx *c = ctx;
+  for (int k = 0; k < nin; k++)
+    for (size_t i = 0; i < tensor_bytes(&in[k]); i++)
+      c->seen = (c->seen ^ ((const unsigned char *)in[k].data)[i]) * 0x100000001b3u;
+  return true;
+}
+static const Native native_next = {.name = "data_next", .effect = true, .run = next_rows};
+static const Native native_show = {.name = "show", .effect = true, .run = show};
+
+static Graph *new_graph(Arena *a) {
+  Graph *g = graph_new(a, diags_new(a));
+  Natives *all = arena_new_of(a, Natives);
+  all->arena = a;
+  const Native *const row[] = {&native_next, &native_show, &native_coll_start, &native_coll_wait, &native_coll_gather};
+  for (size_t i = 0; i < sizeof row / sizeof *row; i++) natives_add(all, row[i]);
+  g->natives = all;
+  return g;
+}
+
+/* ---- ranks ------------------------------------------------------------------------------------------------------- */
+
+enum { MOST_OUT = 40, MOST_RANKS = 16 };
+typedef struct Outcome {
+  bool ok;
+  int nout;
+  Tensor out[MOST_OUT];
+  uint64_t seen;
+  char why[600];
+} Outcome;
+typedef struct Rank {
+  const char *text;
+  CommSegment *seg;
+  int rank, nrank, nin;
+  const Tensor *in;
+  double interpret_below;
+  pthread_mutex_t *compiling;
+  Outcome o;
+} Rank;
+
+static void run_region(Rank *r, Graph *g, Region *region, Ctx *ctx) {
+  Fault fault = {0};
+  pthread_mutex_lock(r->compiling);
+  Codegen *c = codegen_new(&(CodegenOptions){.threads = 1, .interpret_below = r->interpret_below});
+  Plan *p = codegen_plan(c, g, region, &fault);
+  pthread_mutex_unlock(r->compiling);
+  r->o.ok = p && plan_run(p, r->nin, r->in, r->o.out, ctx, &fault);
+  r->o.nout = region->nout, r->o.seen = ctx->seen;
+  if (!r->o.ok) snprintf(r->o.why, sizeof r->o.why, "rank %d of %d: %s", r->rank, r->nrank, fault.msg);
+  if (p) plan_free(p);
+  codegen_free(c);
+}
+static void *run_rank(void *arg) {
+  Rank *r = arg;
+  Arena *a = arena_new();
+  Graph *g = new_graph(a);
+  Region region;
+  char *error;
+  if (!graph_parse(g, r->text, &region, &error)) {
+    snprintf(r->o.why, sizeof r->o.why, "%s", error);
+    arena_free(a);
+    return NULL;
+  }
+  graph_simplify(g, &region);
+  ShardEnv env = {r->rank, r->nrank, &native_coll_start, &native_coll_wait, &native_coll_gather, NULL};
+  shard_region(g, &region, &env);
+  graph_verify(g, &region);
+  Comm *comm = r->nrank > 1 ? comm_shared(r->seg, r->rank) : comm_alone();
+  NativeRanks ranks = ranks_of_comm(comm);
+  Ctx ctx = {{&ranks}, 0};
+  run_region(r, g, &region, &ctx);
+  if (!r->o.ok) comm_fail(comm, r->o.why);
+  comm_free(comm);
+  arena_free(a);
+  return NULL;
+}
+static void drop(Outcome *o) {
+  for (int i = 0; o->ok && i < o->nout; i++) tensor_drop(&o->out[i]);
+}
+
+/* Runs the program on nrank ranks; rank r's outcome into o[r]. */
+static void run_ranks(const char *text, int nrank, int nin, const Tensor *in, double interpret_below, Outcome *o) {
+  size_t bytes = comm_segment_bytes(nrank);
+  void *seg = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  cr_assert(seg != MAP_FAILED);
+  comm_segment_init(seg, nrank);
+  pthread_mutex_t compiling = PTHREAD_MUTEX_INITIALIZER;
+  pthread_t t[MOST_RANKS];
+  Rank *rank = calloc(MOST_RANKS, sizeof *rank);
+  for (int r = 0; r < nrank; r++) {
+    rank[r] = (Rank){text, seg, r, nrank, nin, in, interpret_below, &compiling, {0}};
+    cr_assert_eq(pthread_create(&t[r], NULL, run_rank, &rank[r]), 0);
+  }
+  for (int r = 0; r < nrank; r++) pthread_join(t[r], NULL);
+  for (int r = 0; r < nrank; r++) o[r] = rank[r].o;
+  free(rank);
+  munmap(seg, bytes);
+}
+
+static bool same_bytes(const Outcome *x, const Outcome *y) {
+  if (!x->ok || !y->ok || x->nout != y->nout || x->seen != y->seen) return false;
+  for (int i = 0; i < x->nout; i++)
+    if (tensor_bytes(&x->out[i]) != tensor_bytes(&y->out[i]) ||
+        memcmp(x->out[i].data, y->out[i].data, tensor_bytes(&x->out[i])))
+      return false;
+  return true;
+}
+
+/* One rank's outcome against that of several: 0, or the number of ranks where it differs (printed). */
+static int compare_ranks(const char *text, int nin, const Tensor *in, double interpret_below, int n, const int *nrank,
+                         const char *name) {
+  Outcome *one = calloc(1, sizeof *one), *o = calloc(MOST_RANKS, sizeof *o);
+  int bad = 0;
+  run_ranks(text, 1, nin, in, interpret_below, one);
+  if (!one->ok) bad = 1, fprintf(stderr, "%s: %s\n", name, one->why);
+  for (int k = 0; k < n && !bad; k++) {
+    run_ranks(text, nrank[k], nin, in, interpret_below, o);
+    for (int r = 0; r < nrank[k]; r++) {
+      if (!bad && !same_bytes(one, &o[r]))
+        bad = nrank[k], fprintf(stderr, "%s: rank %d of %d differs; %s\n", name, r, nrank[k], o[r].why);
+      drop(&o[r]);
+    }
+  }
+  drop(one);
+  free(one), free(o);
+  return bad;
+}
+
+/* ---- random programs over a batch -------------------------------------------------------------------------------- */
+
+static Node *as_float(Gen *r, Node *n) {
+  Node *f = nd_comp(r->g, n->rank, 0, n->dim, RED_NONE, ex_cast(r->g, r->t, ex_load_full(r->g, n, 0)), NULL);
+  return nd_comp(r->g, n->rank, 0, n->dim, RED_NONE, ex_op1(r->g, OP_TANH, ex_load_full(r->g, f, 0)), NULL);
+}
+
+/* The first two axes as one, and back. */
+static Node *gen_flatten(Gen *r) {
+  Node *x = gen_pick(r);
+  Graph *g = r->g;
+  int64_t dim[16];
+  Expr *at[16];
+  if (x->rank < 2 || x->rank > 4 || !x->dim[1]) return gen_map(r);
+  Expr *i = ex_iter(g, 0), *inner = ex_int(g, DT_I64, x->dim[1]);
+  dim[0] = x->dim[0] * x->dim[1];
+  at[0] = ex_op2(g, OP_FLOORDIV, i, inner), at[1] = ex_op2(g, OP_MOD, i, inner);
+  for (int d = 2; d < x->rank; d++) dim[d - 1] = x->dim[d], at[d] = ex_iter(g, d - 1);
+  return nd_comp(g, x->rank - 1, 0, dim, RED_NONE, ex_load(g, x, x->rank, at, NULL, false, (Span){0}), NULL);
+}
+static Node *gen_unflatten(Gen *r, int64_t rows) {
+  Node *x = gen_pick(r);
+  Graph *g = r->g;
+  int64_t dim[16];
+  Expr *at[16];
+  if (x->rank < 1 || x->rank > 3 || x->dim[0] <= rows || x->dim[0] % rows) return gen_map(r);
+  dim[0] = rows, dim[1] = x->dim[0] / rows;
+  at[0] = ex_lin(g, 0, 2, (int64_t[]){dim[1], 1}, (Expr *[]){ex_iter(g, 0), ex_iter(g, 1)});
+  for (int d = 1; d < x->rank; d++) dim[d + 1] = x->dim[d], at[d] = ex_iter(g, d + 1);
+  return nd_comp(g, x->rank + 1, 0, dim, RED_NONE, ex_load(g, x, x->rank, at, NULL, false, (Span){0}), NULL);
+}
+/* A draw for each place of some value: counters made of iterators. */
+static Node *gen_noise(Gen *r) {
+  Node *x = gen_pick(r);
+  Graph *g = r->g;
+  Expr *c = ex_int(g, DT_I64, 17), *k = ex_int(g, DT_I64, 99);
+  for (int d = 0; d < x->rank; d++)
+    c = ex_op2(g, OP_ADD, ex_op2(g, OP_MUL, c, ex_int(g, DT_I64, x->dim[d] + 1)), ex_iter(g, d));
+  Expr *u = ex_op2(g, OP_MOD, ex_op2(g, OP_PHILOX, k, c), ex_int(g, DT_I64, 7));
+  Node *n = nd_comp(g, x->rank, 0, x->dim, RED_NONE, ex_cast(g, r->t, u), NULL);
+  Expr *e = ex_op2(g, OP_MUL, ex_load_full(g, x, 0), ex_load_full(g, n, 0));
+  return nd_comp(g, x->rank, 0, x->dim, RED_NONE, ex_op1(g, OP_TANH, e), NULL);
+}
+/* Rows of a table by the batch's own integers; the adjoint; a mark in each sample's row. */
+static Node *gen_keyed(Gen *r, Node *keys) {
+  Graph *g = r->g;
+  Node *x = gen_pick(r);
+  Expr *b = ex_iter(g, 0), *key = ex_load(g, keys, 1, &b, NULL, false, (Span){0});
+  int64_t rows = keys->dim[0], dim[16];
+  Expr *at[16];
+  switch (gen_int(r, 3)) {
+  case 0: /* x[key[b], ..] */
+    if (x->rank < 1 || x->rank > 3 || x->dim[0] < 7) return gen_noise(r);
+    dim[0] = rows, at[0] = key;
+    for (int d = 1; d < x->rank; d++) dim[d] = x->dim[d], at[d] = ex_iter(g, d);
+    return nd_comp(g, x->rank, 0, dim, RED_NONE, ex_load(g, x, x->rank, at, NULL, true, (Span){0}), NULL);
+  case 1: /* rows of the batch added by key */
+    if (x->rank < 1 || x->rank > 3 || x->dim[0] != rows) return gen_noise(r);
+    dim[0] = 7, at[0] = key;
+    for (int d = 1; d < x->rank; d++) dim[d] = x->dim[d], at[d] = ex_iter(g, d);
+    return gen_bound(
+        r, nd_scatter(g, r->t, x->rank, dim, NULL, x->rank, x->dim, at, ex_load_full(g, x, 0), NULL, SC_ADD, true));
+  default: /* one place of each row; in what is there already, or in zeros */
+    dim[0] = rows, dim[1] = 7, at[0] = b, at[1] = key;
+    bool base = x->rank == 2 && x->dim[0] == rows && x->dim[1] == 7;
+    return nd_scatter(g, r->t, 2, dim, base ? x : NULL, 1, dim, at, ex_float(g, r->t, -0.25), NULL, SC_ADD, true);
+  }
+}
+/* Over samples: best ones and conditions, by any type. */
+static Node *gen_over_batch(Gen *r, Node *ints) {
+  static const Reduce op[] = {RED_SUM, RED_MAX, RED_MIN, RED_ANY, RED_ALL, RED_ARGMAX};
+  static const DType type[] = {DT_I64, DT_I32, DT_U8, DT_F16, DT_BF16, DT_F32, DT_F64};
+  Graph *g = r->g;
+  Reduce o = op[gen_int(r, 6)];
+  Expr *e = ex_cast(g, type[gen_int(r, 7)], ex_load_full(g, ints, 0)), *guard = NULL;
+  if (o == RED_ANY || o == RED_ALL) e = ex_op2(g, OP_GT, ex_load_full(g, ints, 0), ex_int(g, DT_I64, gen_int(r, 7)));
+  if (gen_int(r, 2)) guard = ex_op2(g, OP_GT, ex_load_full(g, ints, 0), ex_int(g, DT_I64, 2));
+  if (e->dtype == DT_U8 && o == RED_SUM) e = ex_cast(g, DT_I64, e);
+  Node *n = as_float(r, nd_comp(g, 0, 1, ints->dim, o, e, guard));
+  Expr *clip = ex_op2(g, OP_MAX, ex_op2(g, OP_MIN, ex_load_full(g, n, 0), ex_float(g, r->t, 1)), ex_float(g, r->t, -1));
+  return nd_scalar(g, clip);
+}
+/* A loop that is tested by a value of its state. */
+static Node *gen_until(Gen *r) {
+  Graph *g = r->g;
+  Node *x = gen_pick(r);
+  Node *p = nd_param(g, r->t, x->rank, x->dim, "p");
+  Expr *half = ex_op2(g, OP_MUL, ex_load_full(g, p, 0), ex_float(g, r->t, 0.5 + 0.001 * gen_int(r, 100)));
+  Node *next = nd_comp(g, x->rank, 0, x->dim, RED_NONE, half, NULL);
+  Node *most =
+      nd_comp(g, 0, x->rank, x->dim, x->rank ? RED_MAX : RED_NONE, ex_op1(g, OP_ABS, ex_load_full(g, p, 0)), NULL);
+  Node *test =
+      nd_comp(g, 0, 0, NULL, RED_NONE, ex_op2(g, OP_GT, ex_load_full(g, most, 0), ex_float(g, r->t, 0.3)), NULL);
+  Loop l = {.nstate = 1, .init = &x, .param = &p, .trip = 6, .cond = test, .body = {1, &next, 0, NULL}};
+  return nd_get(g, nd_loop(g, &l), 0);
+}
+static Node *gen_batch_step(Gen *r, int64_t rows, Node *ints) {
+  switch (gen_int(r, 14)) {
+  case 0:
+    return gen_flatten(r);
+  case 1:
+    return gen_unflatten(r, rows);
+  case 2:
+    return gen_noise(r);
+  case 3:
+    return gen_keyed(r, ints);
+  case 4:
+    return gen_over_batch(r, ints);
+  case 5:
+    return gen_until(r);
+  case 6:
+  case 7:
+    return gen_reduce(r);
+  case 8:
+  case 9:
+    return gen_matmul(r);
+  default:
+    return NULL;
+  }
+}
+
+typedef struct Program {
+  Prog p;
+  char *text;
+} Program;
+/* A loop of three steps over batches; its states, and rows that it stacks. */
+static void make_program(Program *out, uint64_t seed, int64_t rows) {
+  Prog *p = &out->p;
+  memset(out, 0, sizeof *out);
+  p->a = arena_new();
+  Graph *g = p->g = new_graph(p->a);
+  Gen r = {.g = g, .s = seed * 0x9E3779B97F4A7C15u + 54321};
+  for (int i = 0; i < 8; i++) prog_rand(&r.s);
+  r.t = gen_int(&r, 3) ? DT_F32 : DT_F64;
+  int64_t d[3] = {rows, 1 + gen_int(&r, 20), 1 + gen_int(&r, 6)}, w[2] = {d[1], d[2]};
+  Node *counter = nd_counter(g, 0, 2), *init[4], *param[4], *next[8];
+  bool more = true;
+  for (int k = 0; k < 3; k++) init[k] = gen_input(&r, r.t, k == 2 ? 1 : 2, k == 1 ? d : w);
+  for (int k = 0; k < 3; k++) param[k] = nd_param(g, r.t, init[k]->rank, init[k]->dim, "w");
+  init[3] = nd_const(g, DT_BOOL, 0, NULL, &more), param[3] = nd_param(g, DT_BOOL, 0, NULL, "more");
+  TensorType res[] = {{r.t, 3, d}, {r.t, 2, d}, {DT_I64, 1, d}, {DT_BOOL, 0, NULL}, {DT_I64, 0, NULL}};
+  Attr attr[2] = {{.i = 7, .f = 7}, {.i = rows, .f = (double)rows}};
+  Node *data = nd_call(g, &native_next, 2, attr, 1, &counter, 5, res), *ints = nd_get(g, data, 2);
+  for (int k = 0; k < 3; k++) vec_push(g->arena, &r.pool, param[k]);
+  for (int k = 0; k < 2; k++) vec_push(g->arena, &r.pool, nd_get(g, data, k));
+  for (int i = 2 + gen_int(&r, 18); i > 0; i--) {
+    Node *n = gen_batch_step(&r, rows, ints);
+    if (n && nd_size(n) <= 6000 && n->rank <= 5) vec_push(g->arena, &r.pool, n);
+    if (!n) gen_step(&r);
+  }
+  for (int k = 0; k < 3; k++) {
+    Expr *e = ex_op2(g, OP_ADD, gen_value(&r, param[k]->rank, param[k]->dim, 3), ex_load_full(g, param[k], 0));
+    next[k] = nd_comp(g, param[k]->rank, 0, param[k]->dim, RED_NONE, ex_op1(g, OP_TANH, e), NULL);
+  }
+  next[3] = nd_get(g, data, 3);
+  Node *shown[2] = {gen_pick(&r), gen_pick(&r)}, *effect[3] = {data};
+  int nstack = gen_int(&r, 4), neffect = 1;
+  for (int k = gen_int(&r, 3); k > 0; k--) effect[neffect++] = nd_call(g, &native_show, 0, NULL, k, shown, 0, NULL);
+  for (int k = 0; k < nstack; k++) next[4 + k] = gen_pick(&r);
+  Loop l = {.nstate = 4, .init = init, .param = param, .counter = counter, .trip = 3, .nstack = nstack};
+  if (gen_int(&r, 2)) l.cond = param[3];
+  l.body = (Region){4 + nstack, next, neffect, effect};
+  Node *loop = nd_loop(g, &l), **result = arena_array(p->a, Node *, 8);
+  for (int k = 0; k < 4 + nstack; k++) result[k] = nd_get(g, loop, k);
+  Node **top = arena_array(p->a, Node *, 1);
+  top[0] = loop;
+  p->r = (Region){4 + nstack, result, 1, top};
+  graph_verify(g, &p->r);
+  prog_inputs(p, seed);
+  out->text = graph_print(g, p->a, &p->r);
+}
+
+/* One rank with the oracle, on the graph as it was. */
+static bool meets_oracle(Program *x, const char *name) {
+  Outcome one = {0};
+  Tensor want[MOST_OUT];
+  Fault fault = {0};
+  Ctx ctx = {0};
+  run_ranks(x->text, 1, x->p.nin, x->p.in, INFINITY, &one);
+  EvalOptions o = {.native_ctx = &ctx};
+  bool ok = graph_eval(x->p.g, &x->p.r, x->p.nin, x->p.in, want, &o, &fault);
+  if (ok != one.ok) fprintf(stderr, "%s: %s, but the oracle: %s\n", name, one.ok ? "runs" : one.why, fault.msg);
+  bool good = ok == one.ok;
+  for (int i = 0; ok && good && i < one.nout; i++) {
+    double d = tensor_diff(&one.out[i], &want[i]);
+    if (!(d < (want[i].dtype == DT_F32 ? 2e-3 : 1e-6)))
+      good = false, fprintf(stderr, "%s: result %d is off by %g\n", name, i, d);
+  }
+  for (int i = 0; ok && i < one.nout; i++) tensor_drop(&want[i]);
+  drop(&one);
+  return good;
+}
+
+static const int64_t batches[] = {1, 2, 7, 13, 64, 3, 8, 20, 100, 9};
+static const int groups[] = {2, 3, 5, 8, 11};
+enum { NBATCH = sizeof batches / sizeof *batches, NGROUP = sizeof groups / sizeof *groups };
+
+static void random_programs(uint64_t from, int n, double interpret_below) {
+  int bad = 0;
+  const char *only = getenv("SHARD_SEED"), *show_text = getenv("SHARD_TEXT");
+  if (only) from = strtoull(only, NULL, 10), n = 1;
+  for (uint64_t seed = from; seed < from + (uint64_t)n; seed++) {
+    Program x;
+    char name[64];
+    int64_t rows = batches[seed % NBATCH];
+    snprintf(name, sizeof name, "seed %llu, batch %lld", (unsigned long long)seed, (long long)rows);
+    make_program(&x, seed, rows);
+    if (show_text) fputs(x.text, stderr);
+    bool ok = interpret_below < 0 || meets_oracle(&x, name);
+    ok = ok &&
+         !compare_ranks(x.text, x.p.nin, x.p.in, interpret_below, only ? NGROUP : 2,
+                        only ? groups : (int[]){groups[seed % NGROUP], groups[(seed / NGROUP + 1) % NGROUP]}, name);
+    bad += !ok;
+    prog_free(&x.p);
+  }
+  cr_assert_eq(bad, 0, "%d of %d programs", bad, n);
+}
+
+static int many(int n) { return getenv("TG_LONG") ? 10 * n : n; }
+Test(shard, random_programs_walked, .timeout = 600) { random_programs(1, many(150), INFINITY); }
+Test(shard, random_programs_compiled, .timeout = 600) { random_programs(100001, many(12), -1); }
