@@ -32,7 +32,7 @@ static Node *train_call(Elab *E, const char *native, int nattr, const Attr *attr
 /* Attributes: `nhead` given ones, then the names; arguments: `first`, then the leaves. */
 static Attr *with_names(Elab *E, int nhead, const Attr *head, const Leaves *l) {
   Attr *attr = arena_array(E->a, Attr, nhead + l->n);
-  memcpy(attr, head, sizeof *head * (size_t)nhead);
+  if (nhead) memcpy(attr, head, sizeof *head * (size_t)nhead);
   for (int k = 0; k < l->n; k++) attr[nhead + k].s = *l->name[k] ? l->name[k] : "value";
   return attr;
 }
@@ -137,11 +137,20 @@ static Value *log_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   return v_none(E);
 }
 
+/* _alike(value): all ranks hold the same, or it is an error. Nothing where there is one rank. */
+static Value *alike_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
+  if (E->session->opt.ranks <= 1) return v_none(E);
+  Leaves l = leaves_of(E, bound[0], arg_span(c, bound[0]), "what ranks compare");
+  train_call(E, "alike", l.n, with_names(E, 0, NULL, &l), l.n, l.node, 0, NULL, c->span);
+  return v_none(E);
+}
+
 const Builtin builtins_train[] = {
     {"_resume", "path, state, about=, grow=", resume_fn,
      "The state that the run's checkpoint holds, or `state` when there is none.", 0},
     {"_checkpoint", "path, state, due, seconds=", checkpoint_fn,
      "Writes the state when `due`, or when so many seconds have passed since the last write.", 0},
+    {"_alike", "value", alike_fn, "Several ranks: an error where they do not hold the same.", 0},
     {"_log_scalars", "dir, step, record", log_fn, "Logs scalars: a TensorBoard event file and metrics.jsonl.", 0},
     {"_log_histograms", "dir, step, values", log_fn, "Logs the distribution of every float tensor.", 1},
     {0},

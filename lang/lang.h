@@ -35,6 +35,7 @@ typedef struct SessionOptions {
   Diags *diags;
   Arena *arena;              /* session lifetime */
   int narg; const char *const *arg; /* `--NAME value` pairs for `arg` declarations: name, value, name, value... */
+  int ranks;                 /* that run the program; 0 or 1: one */
   bool no_fit;               /* fit gives its net as it is (tg build --no-fit) */
   bool inner;                /* the units are the library's own: names that begin with `_` mean what they mean there */
   volatile int *interrupt;   /* non-zero: elaboration stops with R005; may be NULL */

@@ -3,7 +3,6 @@
 #include "build.h"
 #include "ranks.h"
 #include "codegen/aot/aot.h"
-#include "codegen/rt/clock.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -178,10 +177,9 @@ static int run_unit(const HostOptions *o, void *ctx) {
   const Unit *u = ctx;
   Host *h = host_new(o);
   host_catch_interrupt();
-  double start = rt_seconds();
   int code = host_unit(h, u->name, u->text, u->len, u->kind);
   if (o->stats && (!o->comm || comm_rank(o->comm) == 0)) print_stats(h);
-  code = ranks_end(h, code, rt_seconds() - start);
+  code = ranks_end(h, code);
   host_free(h);
   return code;
 }

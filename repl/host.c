@@ -5,6 +5,7 @@
 #include "codegen/cuda/session.h"
 #include "autodiff/autodiff.h"
 #include "deferred.h"
+#include "dist/shard.h"
 #include "nonfinite.h"
 #include "ranks.h"
 #include "stdlib/native/checkpoint.h"
@@ -149,7 +150,7 @@ Host *host_new(const HostOptions *o) {
   Hooks *hooks = arena_copy(arena, &template, sizeof template);
   hooks->ctx = h, hooks->data = h->nh.data = data_table_new(&host_interrupt);
   SessionOptions so = {.hooks = hooks, .natives = &h->natives, .diags = h->diags, .arena = arena, .narg = o->narg, .arg = o->arg,
-                      .interrupt = &host_interrupt, .inner = o->inner, .no_fit = o->no_fit};
+                      .interrupt = &host_interrupt, .inner = o->inner, .ranks = o->comm ? comm_size(o->comm) : 1, .no_fit = o->no_fit};
   h->session = session_new(&so);
   return h;
 }
@@ -216,8 +217,18 @@ static Plan *make_plan(Host *h, Graph *g, const Region *r, Fault *fault) {
                                                 .between = h->o.comm ? go_on : NULL, .between_ctx = h->o.comm, .trace = h->trace});
   return codegen_plan(h->codegen, g, r, fault);
 }
+/* Sums over samples, and the rank's part of the graph where there are several. */
+static void shard(Host *h, Graph *g, Region *r) {
+  ShardEnv env = {.nrank = 1, .notes = h->o.dump[PASS_SHARD] ? h->o.out : NULL};
+  if (h->o.comm)
+    env.rank = comm_rank(h->o.comm), env.nrank = comm_size(h->o.comm), env.start = &native_coll_start,
+    env.wait = &native_coll_wait, env.gather = &native_coll_gather;
+  shard_region(g, r, &env);
+}
+
 Plan *host_plan(Host *h, Graph *g, Region *r, Fault *fault) {
   graph_simplify(g, r);
+  shard(h, g, r);
   return make_plan(h, g, r, fault);
 }
 
@@ -257,7 +268,9 @@ bool host_run(Host *h, Graph *g, const Region *r0, Tensor *out, Fault *fault) {
   graph_simplify(g, &r);
   verify(g, &r);
   if (stop_after(h, g, &r, PASS_SIMPLIFY)) return true;
+  shard(h, g, &r);
   verify(g, &r);
+  if (stop_after(h, g, &r, PASS_SHARD)) return true;
   return run_plan(h, g, &r, out, fault);
 }
 
@@ -271,6 +284,8 @@ void host_report(Host *h) {
 static bool is_interrupt(const Fault *f) { return f->id == R_INTERRUPT || (f->id == R_RANK && host_interrupt); }
 void host_report_fault(Host *h, const Fault *f) {
   if (is_interrupt(f)) diag_add(h->diags, R_INTERRUPT, (Span){0}, "interrupted");
+  else if (f->id == R_RANK && h->o.comm && h->o.comm->broken) /* the place of the others' fault is unknown */
+    diag_add(h->diags, f->id, (Span){0}, "%s", f->msg);
   else diag_add(h->diags, f->id, f->span, "%s", f->msg);
   host_report(h);
 }

@@ -167,10 +167,10 @@ static void warn_of_slow(const Comm *c, const RankTimes *t) {
             (t[fast].seconds - t[fast].waited) * shards_of(c, slow) / shards_of(c, fast));
 }
 
-static bool end_times(Host *h, double seconds, CommFault *f) {
+static bool end_times(Host *h, CommFault *f) {
   Comm *c = h->o.comm;
   CommStats s = comm_stats(c);
-  RankTimes own = {seconds, s.waited, s.bytes, s.collectives};
+  RankTimes own = {h->times.run, s.waited, s.bytes, s.collectives};
   int64_t size[64];
   RankTimes *t = (RankTimes *)(void *)gather(c, "the times", &own, sizeof own, size, f);
   if (!t) return false;
@@ -182,11 +182,11 @@ static bool end_times(Host *h, double seconds, CommFault *f) {
   return true;
 }
 
-int ranks_end(Host *h, int code, double seconds) {
+int ranks_end(Host *h, int code) {
   CommFault f = {0};
   Comm *c = h->o.comm && comm_size(h->o.comm) > 1 ? h->o.comm : NULL;
   if (c && code) return code; /* the group is no more */
-  bool ok = !c || end_times(h, seconds, &f);
+  bool ok = !c || end_times(h, &f);
   if (ok && h->o.trace) ok = end_trace(h, &f);
   if (!ok && *f.msg) fprintf(stderr, "tg: %s\n", f.msg);
   return ok ? code : EXIT_RUN;

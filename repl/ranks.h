@@ -8,11 +8,11 @@
 typedef int (*RanksMain)(const HostOptions *o, void *ctx);
 int ranks_run(const HostOptions *o, RanksMain fn, void *ctx);
 
-/* The host's part in its group: when it is made, and after its unit, which ended with `code` and took so long. The
+/* The host's part in its group: when it is made, and after its unit, which ended with `code`. The
  * latter is a collective: it writes the trace, shows the statistics, warns of ranks that are slower than others.
  * Returns the exit code. */
 void ranks_begin(Host *h);
-int ranks_end(Host *h, int code, double seconds);
+int ranks_end(Host *h, int code);
 
 /* Of a host on a rank that is not the first: are the diagnostics it holds those that rank 0 shows, too? */
 bool ranks_repeat(Host *h);
