@@ -87,7 +87,7 @@ static void arg_group(Cu *c, const Stage *s, const char *live, const char *name,
   text_line(c->t, "val%d[threadIdx.x] = %sv;", r, v);
   text_line(c->t, "arghas_[threadIdx.x] = (u8)%sh;", v);
   text_line(c->t, "}");
-  text_line(c->t, "__syncthreads();");
+  text_line(c->t, "__syncthreads(); /* bests */");
   text_line(c->t, "if (%s && t == 0) {", live);
   text_line(c->t, "int h = 0;");
   text_line(c->t, "%s v = 0;", type);
@@ -102,7 +102,7 @@ static void arg_group(Cu *c, const Stage *s, const char *live, const char *name,
   text_line(c->t, "}");
   text_line(c->t, "}");
   text_line(c->t, "}");
-  if (again) text_line(c->t, "__syncthreads();");
+  if (again) text_line(c->t, "__syncthreads(); /* bests are read */");
 }
 
 /* ---- chunks ------------------------------------------------------------------------------------------------------ */
@@ -189,7 +189,7 @@ void cu_chunk_group(Cu *c, const Stage *s, const char *chunk, const char *live, 
   text_line(c->t, "}");
   text_line(c->t, "}");
   text_line(c->t, "red%d[threadIdx.x] = %s;", r, name);
-  text_line(c->t, "__syncthreads();");
+  text_line(c->t, "__syncthreads(); /* sums */");
   text_line(c->t, "if (t < 32) {"); /* whole warps */
   text_line(c->t, "const u32 l = threadIdx.x - t + t %% 16;");
   text_line(c->t, "const %s p = %s;", type,
@@ -203,7 +203,7 @@ void cu_chunk_group(Cu *c, const Stage *s, const char *chunk, const char *live, 
   text_line(c->t, "%s = %s;", name, cu_combine(c, op, t, name, "w"));
   text_line(c->t, "}");
   text_line(c->t, "}");
-  if (again) text_line(c->t, "__syncthreads();");
+  if (again) text_line(c->t, "__syncthreads(); /* sums are read */");
 }
 
 /* Chunk ranges meet as soon as both halves are there; leftovers join from the right. */

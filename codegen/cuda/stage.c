@@ -125,7 +125,7 @@ static void declare_parts(Cu *c, const Stage *s, int64_t n) {
 
 static void join_parts(Cu *c, const Stage *s, int64_t chunks) {
   const char *r = arena_printf(c->a, "r%d", c->nred++);
-  text_line(c->t, "__syncthreads();");
+  text_line(c->t, "__syncthreads(); /* all chunks */");
   text_line(c->t, "for (i64 o = threadIdx.x; o < %" PRId64 "ll; o += %d) {", own_count(s), c->block);
   decode_own(c, s, "o");
   cu_tree(c, s, arena_printf(c->a, "%" PRId64 "ll", chunks), arena_printf(c->a, "part%d[o * %" PRId64 "ll + q]", number_of(c, s), chunks), r);
@@ -188,7 +188,7 @@ void cu_stage_block(Cu *c, const Stage *s) {
     text_line(c->t, "}");
   }
   text_line(c->t, "}");
-  if (at + 1 < c->k->nstage) text_line(c->t, "__syncthreads();");
+  if (at + 1 < c->k->nstage) text_line(c->t, "__syncthreads(); /* the stage */");
 }
 
 /* ---- SPREAD ------------------------------------------------------------------------------------------------------ */

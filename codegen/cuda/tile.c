@@ -290,7 +290,7 @@ static void tile_kernel(Cu *c, const Tile *t, size_t part) {
   text_line(c->t, "for (i64 k0 = k_from - %d; k0 < k_end; k0 += %d) {", t->bk, t->bk);
   text_line(c->t, "const i64 k1 = k0 + %d;", t->bk);
   text_line(c->t, "tg_copy_wait();");
-  text_line(c->t, "__syncthreads(); /* k0 is there, and nobody reads the other buffers any more */");
+  text_line(c->t, "__syncthreads(); /* k0 is there, the other buffers are free */");
   text_line(c->t, "if (k1 < k_end) {");
   text_line(c->t, "const int kn = k_end - k1 < %d ? (int)(k_end - k1) : %d;", t->bk, t->bk);
   cu_tile_bring(c, t, true);

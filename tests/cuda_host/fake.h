@@ -6,7 +6,7 @@
  *   TG_FAKE_FAIL=CALL:N[:RESULT]            the N-th call of CALL fails; RESULT 700 and up: everything does from then on
  *   TG_FAKE_COUNT=FILE                      appends how often each call was made, at the end
  *   TG_FAKE_KEEP=FOLDER                     keeps the sources that were compiled
- *   TG_FAKE_CUT=N                           leaves out the N-th barrier of every source
+ *   TG_FAKE_CUT=NAME:LINE                   the barrier in this line of that kept source (without its .cu) holds nobody up
  *   TG_FAKE_RACE=1                          compiles by gcc so that every access to memory is seen; two threads that meet at a place
  *                                           without a barrier between them, one of them writing, are a failed launch
  *   TG_FAKE_CC="COMMAND"                    the C compiler (default: tcc)
@@ -19,11 +19,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* fibers.c: one launch. Gives 0, or a CUDA result. `fn` takes the arguments' struct; shim is the library's tg_shim. waits: threads wait
- * for each other; racing: they report what they touch. */
 struct TgShim;
 typedef enum { ORDER_FORWARD, ORDER_REVERSE, ORDER_SHUFFLE } Order;
-int fibers_run(void (*fn)(const void *), const void *args, struct TgShim **shim, bool waits, bool racing, uint32_t grid, uint32_t block, Order order);
+typedef struct Launch {
+  void (*fn)(const void *);
+  const void *args;     /* the struct of arguments */
+  struct TgShim **shim; /* the library's tg_shim */
+  bool waits, racing;   /* threads wait for each other; they report what they touch */
+  int cut;              /* line of the barrier that is left out, or 0 */
+  uint32_t grid, block;
+  Order order;
+} Launch;
+int fibers_run(const Launch *l); /* fibers.c: 0, or a CUDA result */
 
 /* race.c: who touched what since the launch, the block, the barrier before. race_found: the first race of this launch, or NULL. */
 void race_launch(void);
