@@ -6,7 +6,6 @@
 #include "autodiff/autodiff.h"
 #include "deferred.h"
 #include "dist/shard.h"
-#include "dist/shard.h"
 #include "nonfinite.h"
 #include "ranks.h"
 #include "stdlib/native/checkpoint.h"
@@ -227,18 +226,8 @@ static void shard(Host *h, Graph *g, Region *r) {
   shard_region(g, r, &env);
 }
 
-/* Sums over samples, and the rank's part of the graph where there are several. */
-static void shard(Host *h, Graph *g, Region *r) {
-  ShardEnv env = {.nrank = 1, .notes = h->o.dump[PASS_SHARD] ? h->o.out : NULL};
-  if (h->o.comm)
-    env.rank = comm_rank(h->o.comm), env.nrank = comm_size(h->o.comm), env.start = &native_coll_start,
-    env.wait = &native_coll_wait, env.gather = &native_coll_gather;
-  shard_region(g, r, &env);
-}
-
 Plan *host_plan(Host *h, Graph *g, Region *r, Fault *fault) {
   graph_simplify(g, r);
-  shard(h, g, r);
   shard(h, g, r);
   return make_plan(h, g, r, fault);
 }
@@ -279,9 +268,6 @@ bool host_run(Host *h, Graph *g, const Region *r0, Tensor *out, Fault *fault) {
   graph_simplify(g, &r);
   verify(g, &r);
   if (stop_after(h, g, &r, PASS_SIMPLIFY)) return true;
-  shard(h, g, &r);
-  verify(g, &r);
-  if (stop_after(h, g, &r, PASS_SHARD)) return true;
   shard(h, g, &r);
   verify(g, &r);
   if (stop_after(h, g, &r, PASS_SHARD)) return true;
