@@ -167,7 +167,7 @@ static void emit_constants(Emit *e) {
   LLVMTypeRef i8 = LLVMInt8TypeInContext(e->cx);
   for (int i = 0; i < e->t.konst.n; i++) {
     const KonstRow *k = &e->t.konst.at[i];
-    if (k->weight && e->l->weights != AOT_EMBED) continue;
+    if ((k->weight && e->l->weights != AOT_EMBED) || tables_left_out(&e->t, i)) continue;
     LLVMValueRef g = LLVMAddGlobal(e->m, LLVMArrayType2(i8, k->bytes), konst_symbol(e->a, i));
     LLVMSetInitializer(g, LLVMConstStringInContext2(e->cx, k->data, k->bytes, 1));
     LLVMSetGlobalConstant(g, 1);
@@ -279,15 +279,15 @@ bool aot_emit(const AotLibrary *l, Graph *g, const Diags *d, const char *target,
     e.machine[0] = (Machine){LI_ANY, NULL, "generic", ""}; /* what is left for the processor: the wrappers */
     if (LLVMInitializeNativeTarget() || LLVMInitializeNativeAsmPrinter()) return refused(&e, "LLVM does not know this machine");
   }
-  e.t = (Tables){.l = l, .d = d, .a = a, .image = {.a = a}, .fault = fault};
+  e.t = (Tables){.l = l, .d = d, .a = a, .image = {.a = a}, .fault = fault, .one_machine = e.nmachine == 1 && !l->cuda};
   for (int i = 0; i < l->nconst; i++) {
     const Tensor *t = l->konst[i].t;
-    KonstRow k = {l->konst[i].name, t->data, tensor_bytes(t), t->dtype, t->rank, t->dim, true};
+    KonstRow k = {l->konst[i].name, t->data, tensor_bytes(t), t->dtype, t->rank, t->dim, .weight = true};
     vec_push(a, &e.t.konst, k);
   }
   for (int i = 0; i < l->nstate; i++) {
     const Tensor *t = l->state[i].t;
-    KonstRow k = {l->state[i].name, t->data, tensor_bytes(t), t->dtype, t->rank, t->dim, true};
+    KonstRow k = {l->state[i].name, t->data, tensor_bytes(t), t->dtype, t->rank, t->dim, .weight = true};
     vec_push(a, &e.t.konst, k);
   }
   e.plan = arena_array(a, size_t *, l->nexport);

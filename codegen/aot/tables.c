@@ -28,9 +28,17 @@ static void link_function(Tables *t, size_t at, uintptr_t fn) {
 
 static bool is_gemm(KernelFn f) { return f == rt_gemm_phase || f == rt_gemm_pack || f == rt_gemm_chunks || f == rt_gemm_join; }
 
-/* Gemm holds function pointers, which are names here. */
-static size_t put_gemm(Tables *t, const Gemm *g) {
+/* Gemm holds function pointers, which are names here. given: argument `arg` holds the panels of R. */
+static size_t put_gemm(Tables *t, const Gemm *g, const MmaGiven *given, int arg) {
   Gemm copy = *g;
+  if (given) {
+    copy.panels = GEMM_GIVEN;
+    copy.panel = (GemmPlace){.arg = arg, .esize = copy.esize};
+    if (given->row >= 0) {
+      copy.panel.row = given->row;
+      copy.panel.row_step = (int64_t)mma_given_bytes(given) / given->rows / copy.esize;
+    }
+  }
   copy.ukr = copy.edge = NULL;
   copy.r.fn = copy.v.fn = NULL;
   copy.r.matrix = copy.v.matrix = NULL;
@@ -38,11 +46,12 @@ static size_t put_gemm(Tables *t, const Gemm *g) {
   size_t at = image_put(&t->image, &copy, sizeof copy);
   link_function(t, FIELD(at, Gemm, ukr), (uintptr_t)g->ukr);
   link_function(t, FIELD(at, Gemm, edge), (uintptr_t)g->edge);
-  link_function(t, FIELD(at, Gemm, r.fn), (uintptr_t)g->r.fn);
-  link_function(t, FIELD(at, Gemm, r.matrix), (uintptr_t)g->r.matrix);
   link_function(t, FIELD(at, Gemm, v.fn), (uintptr_t)g->v.fn);
   link_function(t, FIELD(at, Gemm, v.matrix), (uintptr_t)g->v.matrix);
   link_function(t, FIELD(at, Gemm, epilogue), (uintptr_t)g->epilogue);
+  if (given) return at;
+  link_function(t, FIELD(at, Gemm, r.fn), (uintptr_t)g->r.fn);
+  link_function(t, FIELD(at, Gemm, r.matrix), (uintptr_t)g->r.matrix);
   return at;
 }
 
@@ -76,25 +85,58 @@ static size_t put_device_kernel(Tables *t, const KernelStep *k) {
   return at;
 }
 
+/* The kernel's arguments, and when R is given, its panels. */
+static size_t put_args(Tables *t, const KernelStep *k, int panels) {
+  size_t at = image_room(&t->image, (size_t)(k->narg + 1) * 4);
+  int32_t *to = image_at(&t->image, at);
+  for (int i = 0; i < k->narg; i++) to[i] = k->arg[i];
+  to[k->narg] = panels;
+  return at;
+}
+
+static int panel_slot(Tables *t, const MmaGiven *g, int from) {
+  LibSlot *slot = image_at(&t->image, t->plan_slots);
+  int konst = panels_constant(t, g, slot[from].number);
+  slot[t->nslot] = (LibSlot){.kind = LS_CONST, .number = konst};
+  return konst < 0 ? -1 : t->nslot++;
+}
+
+static void need(size_t *most, size_t bytes) {
+  if (bytes > *most) *most = bytes;
+}
+
 static size_t put_kernel(Tables *t, const KernelStep *k) {
   Image *m = &t->image;
   const Code *c = code_of(k->code);
   if (code_device(k->code)) return put_device_kernel(t, k);
+  const MmaGiven *given = panels_of(t, k, image_at(m, t->plan_slots));
+  int panels = given ? panel_slot(t, given, k->arg[given->arg]) : -1;
+  if (panels < 0) given = NULL;
+  bool drop = given && c->phase[0].fn == rt_gemm_pack;
   size_t at = image_room(m, sizeof(LibKernel)), phase = image_room(m, sizeof(Phase) * (size_t)c->nphase);
-  *(LibKernel *)image_at(m, at) = (LibKernel){.dest_bytes = k->dest_bytes, .nphase = c->nphase, .narg = k->narg, .nsite = k->nsite,
-                                              .init = k->init, .dest = k->dest};
+  *(LibKernel *)image_at(m, at) = (LibKernel){.dest_bytes = k->dest_bytes, .nphase = c->nphase - drop, .narg = k->narg + (given != NULL),
+                                              .nsite = k->nsite, .init = k->init, .dest = k->dest};
   image_point(m, FIELD(at, LibKernel, phase), phase);
-  for (int i = 0; i < c->nphase; i++) {
+  for (int i = drop; i < c->nphase; i++) {
     const Phase *p = &c->phase[i];
-    size_t one = phase + sizeof(Phase) * (size_t)i;
+    size_t one = phase + sizeof(Phase) * (size_t)(i - drop);
     *(Phase *)image_at(m, one) = (Phase){.units = p->units, .cost = p->cost};
     link_function(t, FIELD(one, Phase, fn), (uintptr_t)p->fn);
     if (is_gemm(p->fn))
-      image_point(m, FIELD(one, Phase, ctx), put_gemm(t, p->ctx));
+      image_point(m, FIELD(one, Phase, ctx), put_gemm(t, p->ctx, given, k->narg));
     else if (p->ctx)
       bug("tables: a phase with a context of its own");
   }
-  image_point(m, FIELD(at, LibKernel, arg), put_ints(t, k->narg, k->arg));
+  size_t lane = c->lane_bytes, shared = c->shared_bytes;
+  if (given) {
+    Gemm g = *(const Gemm *)c->phase[c->nphase - 1].ctx;
+    g.panels = GEMM_GIVEN;
+    lane = gemm_scratch(&g);
+    shared = gemm_shared(&g, c->phase[c->nphase - 1].fn == rt_gemm_join);
+  }
+  need(&t->lane_bytes, lane);
+  need(&t->shared_bytes, shared);
+  image_point(m, FIELD(at, LibKernel, arg), put_args(t, k, panels));
   image_point(m, FIELD(at, LibKernel, site), tables_sites(t, k->nsite, k->site));
   return at;
 }
@@ -259,7 +301,7 @@ static double constants_cost(const Tables *t, const LibSlot *slot, int n) {
 
 bool tables_plan(Tables *t, const AotExport *e, const Plan *p, int64_t rows, size_t *out) {
   Image *m = &t->image;
-  size_t at = image_room(m, sizeof(LibPlan)), slot = image_room(m, sizeof(LibSlot) * (size_t)p->nslot);
+  size_t at = image_room(m, sizeof(LibPlan)), slot = image_room(m, sizeof(LibSlot) * (size_t)(p->nslot + p->nkernel));
   size_t result = image_room(m, sizeof(LibMove) * (size_t)p->noutput);
   for (int i = 0; i < p->nslot; i++) {
     LibSlot s = lib_slot(t, e, &p->slot[i]);
@@ -269,15 +311,20 @@ bool tables_plan(Tables *t, const AotExport *e, const Plan *p, int64_t rows, siz
     const Value *v = &p->value[p->output[i]];
     ((LibMove *)image_at(m, result))[i] = (LibMove){v->bytes, i, v->slot};
   }
-  *(LibPlan *)image_at(m, at) = (LibPlan){.rows = rows, .cost = block_cost(&p->root) + constants_cost(t, image_at(m, slot), p->nslot), .arena_bytes = p->arena_bytes, .lane_bytes = (p->lane_bytes + 63) & ~(size_t)63,
-                                          .shared_bytes = p->shared_bytes, .nslot = p->nslot, .nresult = p->noutput, .max_arg = p->max_arg,
+  panels_unread(t, p, image_at(m, slot));
+  *(LibPlan *)image_at(m, at) = (LibPlan){.rows = rows, .cost = block_cost(&p->root) + constants_cost(t, image_at(m, slot), p->nslot), .arena_bytes = p->arena_bytes, .nresult = p->noutput, .max_arg = p->max_arg + 1,
                                           .nkernel = p->nkernel};
   image_point(m, FIELD(at, LibPlan, slot), slot);
   image_point(m, FIELD(at, LibPlan, result), result);
   *out = at;
-  t->scratch = 0;
+  t->scratch = t->lane_bytes = t->shared_bytes = 0;
+  t->plan_slots = slot;
+  t->nslot = p->nslot;
   if (!put_block(t, e, &p->root, FIELD(at, LibPlan, root))) return false;
-  if (t->l->cuda) ((LibPlan *)image_at(m, at))->shared_bytes = t->scratch;
+  LibPlan *made = image_at(m, at);
+  made->nslot = t->nslot;
+  made->lane_bytes = (t->lane_bytes + 63) & ~(size_t)63;
+  made->shared_bytes = t->l->cuda ? t->scratch : t->shared_bytes;
   return true;
 }
 
@@ -324,9 +371,16 @@ static void put_export(Tables *t, size_t at, const AotExport *e, int nisa, const
     put_tensor(t, tensor + sizeof(LibTensor) * (size_t)i, i < e->nin ? &e->in[i] : &e->out[i - e->nin]);
 }
 
+/* States begin with theirs. */
+bool tables_left_out(const Tables *t, int i) {
+  bool state = i >= t->l->nconst && i < t->l->nconst + t->l->nstate;
+  return t->l->weights == AOT_EMBED && !state && !t->konst.at[i].used;
+}
+
 static void put_konst(Tables *t, size_t at, int i) {
   Image *m = &t->image;
   const KonstRow *k = &t->konst.at[i];
+  if (tables_left_out(t, i)) return; /* no bytes */
   *(LibConst *)image_at(m, at) = (LibConst){.bytes = k->bytes, .dtype = (int32_t)k->dtype, .rank = k->rank};
   image_point(m, FIELD(at, LibConst, name), image_text(m, k->name ? k->name : ""));
   image_point(m, FIELD(at, LibConst, dim), image_put(m, k->dim, sizeof *k->dim * (size_t)k->rank));

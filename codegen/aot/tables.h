@@ -3,6 +3,7 @@
 #define TG_CODEGEN_AOT_TABLES_H
 #include "codegen/aot/aot.h"
 #include "codegen/aot/image.h"
+#include "codegen/cpu/mma.h"
 #include "codegen/plan.h"
 #include "codegen/rt/lib.h"
 
@@ -15,7 +16,14 @@ typedef struct KonstRow {
   int rank;
   const int64_t *dim;
   bool weight; /* comes from elsewhere when the library's weights do */
+  bool used;   /* some plan reads it as it is */
 } KonstRow;
+
+/* Constant `konst` holds the panels of constant `from` (panels.c). */
+typedef struct PanelRow {
+  MmaGiven how;
+  int from, konst;
+} PanelRow;
 
 /* Of a library for a GPU (images.c). */
 struct CudaCode;
@@ -40,6 +48,11 @@ typedef struct Tables {
   VEC(size_t) call;           /* places of the LibCallSteps */
   VEC(const char *) routine;  /* symbols that they point to */
   Fault *fault;
+  VEC(PanelRow) panel;
+  bool one_machine;
+  size_t plan_slots;                 /* of the plan at work: place of its LibSlots, */
+  int nslot;                         /* their number so far, */
+  size_t lane_bytes, shared_bytes;   /* and what its kernels need */
   VEC(DeviceModule) module;
   VEC(DeviceLaunch) launch;
   VEC(Span) site;
@@ -54,9 +67,15 @@ bool tables_need_lapack(const Tables *t);
 size_t tables_library(Tables *t, int nisa, const int *isa, size_t *const *plan, const char *manifest);
 size_t tables_sites(Tables *t, int n, const Span *site); /* their texts */
 
+/* R of this kernel is a constant whose panels can be given; NULL: it is not. */
+const MmaGiven *panels_of(const Tables *t, const KernelStep *k, const LibSlot *slot);
+int panels_constant(Tables *t, const MmaGiven *g, int from); /* that of the panels; -1: no memory */
+void panels_unread(Tables *t, const Plan *p, LibSlot *slot); /* sets `used` of what the plan reads as it is */
+
 /* A kernel compiled for a GPU; what a run costs, in ns; the library's LibDevice. */
 void images_kernel(Tables *t, const KernelStep *k, const struct CudaCode *c, LibKernel *out);
 double images_cost(const struct CudaCode *c);
 size_t images_device(Tables *t);
+bool tables_left_out(const Tables *t, int konst); /* no plan reads it as it is */
 const char *konst_symbol(Arena *a, int i);
 #endif

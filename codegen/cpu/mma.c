@@ -10,6 +10,7 @@ enum { OWN, UKR, EDGE, MATRIX_R, MATRIX_V, PARTS };
 typedef struct MmaCode {
   Gemm gemm;
   JitCode *code[PARTS];
+  MmaGiven given;
 } MmaCode;
 
 static void drop(Code *c) {
@@ -18,6 +19,12 @@ static void drop(Code *c) {
     if (m->code[i]) jit_drop(m->code[i]);
   free(m);
   c->own = NULL;
+}
+
+const MmaGiven *mma_given(const Code *c) {
+  if (c->drop != drop) return NULL;
+  const MmaCode *m = c->own;
+  return m->given.rows ? &m->given : NULL;
 }
 
 /* The micro-kernel of s, from the cache or compiled. */
@@ -107,6 +114,7 @@ bool mma_compile(Jit *j, Graph *g, const Kernel *k, const char *text, Code *out,
   bool disk[PARTS] = {true, true, true, true, true}, ok = true;
   Gemm *gm = &m->gemm;
   *gm = p.gemm;
+  mma_given_make(&p, &m->given);
   if (!p.r_matrix || !p.v_matrix || !p.direct) {
     m->code[OWN] = functions(j, g, &p, text, &disk[OWN], declined, why);
     ok = m->code[OWN] != NULL;

@@ -31,6 +31,22 @@ typedef struct MmaPlan {
   double cost; /* nanoseconds a unit */
 } MmaPlan;
 
+/* How R lies in memory, for packing it when it is a constant of a library: element (row, p, k) of its argument is at
+ * base + row * row_step + sum of p's digits (row-major over pext) times pstep + the same of k. */
+typedef struct MmaGiven {
+  int64_t rows; /* of the stack that a counter walks; else 1. 0: R cannot be given */
+  int64_t R, K, base, row_step;
+  int64_t pext[CONTRACT_MAX_ITER], pstep[CONTRACT_MAX_ITER], kext[CONTRACT_MAX_ITER], kstep[CONTRACT_MAX_ITER];
+  int np, nk, mr, esize, arg, row; /* arg: of the kernel; row: that of the counter, or -1 */
+  bool alone;                      /* nothing else in the kernel reads the argument */
+} MmaGiven;
+void mma_given_make(const MmaPlan *p, MmaGiven *out);
+/* NULL: c is no contraction, or R must be packed when it runs (not a plain load, or not the same at all loop points).
+ */
+const MmaGiven *mma_given(const Code *c);
+size_t mma_given_bytes(const MmaGiven *g);                             /* of the panels of all rows */
+bool mma_given_pack(const MmaGiven *g, const void *data, void *panel); /* false: no memory */
+
 /* False: not worth a contraction's machinery (or not of its form); a plain reduction gives the same bits. */
 bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p);
 
