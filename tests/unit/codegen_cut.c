@@ -4,9 +4,10 @@
 #include "codegen_support.h"
 #include "codegen/cuda/session.h"
 #include "dist/shards.h"
+#include "graph/scalar_eval.h"
 #include <criterion/criterion.h>
 
-enum { N = 5, M = 18, MAX_FORM = 16 };
+enum { N = 5, M = 18, MAX_FORM = 20 };
 
 /* The reduction space is [rows, inner...]; what loads at one flat position: offsets of x, and of y for products. */
 typedef struct Form {
@@ -19,6 +20,7 @@ typedef struct Form {
   bool positive;     /* only where x > 0 */
   bool square, zero; /* the term is x * x, x * 0 */
   bool step;         /* the output is 1 - sum / 8 */
+  bool alone;        /* no join of parts */
 } Form;
 
 typedef struct Case {
@@ -37,10 +39,13 @@ static int64_t chunk_of(int64_t rows, int64_t row) {
 }
 
 /* ---- The definition ---------------------------------------------------------------------------------------------- */
-static double rounded(DType t, double x) { return t == DT_F32 ? (double)(float)x : x; }
+static DType acc_of(DType t) { return t == DT_F64 ? DT_F64 : DT_F32; }
 static double combine(DType t, char op, double a, double b) {
   if (op == 'm') return a > b || a != a ? a : b;
-  return rounded(t, op == 'p' ? a * b : a + b);
+  return sc_round_f(acc_of(t), op == 'p' ? a * b : a + b);
+}
+static double term(const Case *c, const Form *f, double x) {
+  return f->square ? sc_round_f(c->t, x * x) : f->zero ? x * 0 : x;
 }
 
 static double one_chunk(const Case *c, const Form *f, int64_t n, const double *x, const double *y) {
@@ -51,9 +56,9 @@ static double one_chunk(const Case *c, const Form *f, int64_t n, const double *x
     int64_t p = lanes ? k % f->last % 64 : 0;
     if (f->positive && !(x[k] > 0)) continue;
     if (f->fma)
-      a[p] = c->t == DT_F32 ? (double)fmaf((float)x[k], (float)y[k], (float)a[p]) : fma(x[k], y[k], a[p]);
+      a[p] = c->t == DT_F64 ? fma(x[k], y[k], a[p]) : (double)fmaf((float)x[k], (float)y[k], (float)a[p]);
     else
-      a[p] = combine(c->t, f->op[0], a[p], f->square ? rounded(c->t, x[k] * x[k]) : f->zero ? x[k] * 0 : x[k]);
+      a[p] = combine(c->t, f->op[0], a[p], term(c, f, x[k]));
   }
   if (!lanes) return a[0];
   for (int l = 0; l < 16; l++)
@@ -75,7 +80,8 @@ static double defined(const Case *c, const Form *f, int64_t n, const double *x, 
       slot[used - 2] = combine(c->t, f->op[0], slot[used - 2], slot[used - 1]);
   }
   for (; used > 1; used--) slot[used - 2] = combine(c->t, f->op[0], slot[used - 2], slot[used - 1]);
-  return f->step ? rounded(c->t, 1 - rounded(c->t, slot[0] * 0.125)) : slot[0];
+  double sum = sc_round_f(c->t, slot[0]);
+  return f->step ? sc_round_f(c->t, 1 - sc_round_f(c->t, sum * 0.125)) : sum;
 }
 
 /* ---- The forms --------------------------------------------------------------------------------------------------- */
@@ -128,6 +134,16 @@ static char *text_of(const Case *c, int64_t rows) {
       fprintf(o, "%%%d = comp %s[%d] for i0 %d %s ", at, t, M, M, f->op);
       put_space(o, f, rows, 1, c->inner);
       fprintf(o, "%%2[i1, %s, i0]\n", i2);
+    } else if (!strcmp(f->name, "running")) {
+      fprintf(o, "%%%d = scan %s[%d, %lld, %lld] for i0 %d, i1 %lld, i2 %lld sum: %%1[i1, i0, i2]\n", at, t, N, r, k, N,
+              r, k);
+      fprintf(o, "%%%d = comp %s[%d] for i0 %d sum ", at + 1, t, N, N);
+      put_space(o, f, rows, 1, c->inner);
+      fprintf(o, "%%%d[i0, i1, %s]\n", at++, i2);
+    } else if (!strcmp(f->name, "spread")) {
+      fprintf(o, "%%%d = comp %s[%d] for i0 %d sum ", at, t, N, N);
+      put_space(o, f, rows, 1, c->inner);
+      fprintf(o, "let $0 = (sub %%1[i1, i0, %s] %%%d[i0]) in (mul $0 $0)\n", i2, out[0]);
     } else { /* rows */
       fprintf(o, "%%%d = comp %s[%d] for i0 %d %s ", at, t, N, N, f->op);
       put_space(o, f, rows, 1, c->inner);
@@ -156,6 +172,7 @@ static double value(const Case *c, int in, int64_t at) { return dt_get_f(c->t, c
 
 /* Terms of output o: x, and y for products. */
 static void terms(const Case *c, const Form *f, int64_t o, double *x, double *y) {
+  double run = 0;
   for (int64_t r = 0, k = 0; r < c->rows; r++)
     for (int64_t i = 0; i < c->inner; i++, k++) {
       int64_t row = r * c->inner + i;
@@ -172,7 +189,14 @@ static void terms(const Case *c, const Form *f, int64_t o, double *x, double *y)
         x[k] = value(c, 2, row * M + o);
       else
         x[k] = value(c, 1, (r * N + o) * c->inner + i);
+      if (!strcmp(f->name, "running")) {
+        x[k] = run = i ? combine(c->t, 's', run, x[k]) : x[k];
+        x[k] = sc_round_f(c->t, run);
+      }
     }
+  if (strcmp(f->name, "spread")) return;
+  double sum = defined(c, &c->form[0], c->rows * c->inner, x, y);
+  for (int64_t k = 0; k < c->rows * c->inner; k++) x[k] = sc_round_f(c->t, x[k] - sum);
 }
 
 static void add_form(Case *c, const char *name, const char *op, int64_t nout, Form like) {
@@ -190,13 +214,16 @@ static void case_make(Case *c, DType t, int64_t rows, int64_t inner) {
   add_form(c, "rows", "sum", N, (Form){.lanes = true, .positive = true});
   add_form(c, "rows", "max", N, (Form){.lanes = true});
   add_form(c, "rows", "max", N, (Form){.lanes = true, .zero = true}); /* of equal ones the last */
+  add_form(c, "running", "sum", N, (Form){.lanes = true});            /* sums of running sums of each sample's row */
+  add_form(c, "spread", "sum", N,
+           (Form){.lanes = true, .square = true, .alone = true}); /* about the first form's sum */
   add_form(c, "column", "sum", M, (Form){0});
-  add_form(c, "column", "prod", M, (Form){0});
+  add_form(c, "column", "prod", M, (Form){.alone = true});
   add_form(c, "whole", "sum", 1, (Form){0});
   add_form(c, "contiguous", "sum", 1, (Form){.lanes = true});
   add_form(c, "dot", "sum", 1, (Form){.fma = true});
   add_form(c, "product", "sum", N * M, (Form){.fma = true});
-  add_form(c, "step", "sum", N * M, (Form){.fma = true, .step = true}); /* with an epilogue */
+  add_form(c, "step", "sum", N * M, (Form){.fma = true, .step = true, .alone = true}); /* with an epilogue */
   const int64_t dim[3][3] = {{rows, inner, N}, {rows, N, inner}, {rows, inner, M}};
   for (int i = 0; i < 3; i++) {
     tensor_alloc(&c->in[i], t, 3, dim[i]);
@@ -257,7 +284,8 @@ static void reference(const Case *c, Tensor *out) {
   free(y);
 }
 
-/* Compilers: the walker, machine code on one thread, on three; or a CUDA device that is played by the host (tests/cuda_host). */
+/* Compilers: the walker, machine code on one thread, on three; or a CUDA device that is played by the host
+ * (tests/cuda_host). */
 typedef struct Ways {
   int n;
   Codegen *by[3];
@@ -304,6 +332,8 @@ Test(codegen_cut, bits_of_small_samples) {
     check(&w, DT_F32, 64, inner[i]);
     check(&w, DT_F32, 100, inner[i]);
   }
+  check(&w, DT_F16, 20, 17);
+  check(&w, DT_BF16, 64, 3);
   check(&w, DT_F32, 3000, 3); /* halved chunks */
   check(&w, DT_F32, 40000, 1);
   ways_free(&w);
@@ -329,8 +359,7 @@ Test(codegen_cut, bits_on_a_device) {
 
 /* ---- Parts ------------------------------------------------------------------------------------------------------- */
 
-/* Partial results of the nodes that each of nrank ranks owns, joined. Outputs with an epilogue and products of all
- * terms are not sums of parts. */
+/* Partial results of the nodes that each of nrank ranks owns, joined. */
 static void check_ranks(Codegen *cg, const Case *c, const Tensor *whole, int nrank) {
   ShardNode node[TG_SHARDS];
   int n = 0;
@@ -346,7 +375,7 @@ static void check_ranks(Codegen *cg, const Case *c, const Tensor *whole, int nra
   }
   for (int j = 0; j < c->nform; j++) {
     const Form *f = &c->form[j];
-    if (f->step || f->op[0] == 'p') continue;
+    if (f->alone) continue;
     double none[N * M], room[TG_SHARD_DEPTH + 1][N * M], joined[N * M];
     JoinOp op = strcmp(f->op, "max") ? JOIN_SUM : JOIN_MAX;
     const void *at[TG_SHARDS];
