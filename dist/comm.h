@@ -58,7 +58,9 @@ typedef struct CommChoices {
 } CommChoices;
 void comm_choose(Comm *c, const CommChoices *choices);
 
-enum { COMM_PATIENCE = 6, COMM_WHY = 256 }; /* seconds without a sign of life; bytes of a reason that are kept */
+/* Seconds without a sign of life: of a process that is stopped, or of which no more is known; of one that the system
+ * says is alive, only very slow. Seconds after which a watcher knows that it slept itself. Bytes of a reason kept. */
+enum { COMM_PATIENCE = 6, COMM_PATIENCE_ALIVE = 60, COMM_NAP = 2, COMM_WHY = 256 };
 
 int comm_rank(const Comm *c);
 int comm_size(const Comm *c);
@@ -102,6 +104,8 @@ void comm_segment_mark_dead(CommSegment *s, int rank, const char *how);
 int comm_segment_culprit(const CommSegment *s);
 /* Have all ranks failed with the same words? Then each met it by itself. */
 bool comm_segment_alike(const CommSegment *s);
+/* Is this rank's silence a fault? watched: seconds that the asker has watched without a nap of its own. */
+bool comm_segment_stalled(const CommSegment *s, int rank, double watched);
 /* Seconds since the rank's last sign of life (since comm_segment_init when it has given none). */
 double comm_segment_silence(const CommSegment *s, int rank);
 

@@ -23,6 +23,7 @@ typedef struct Rank {
 
 typedef struct Launch {
   int nrank, live, code, first; /* first: the rank that failed first, -1 */
+  double awake, looked;         /* since when this process has watched without a nap; when it last looked */
   double give_up;               /* when what is left gets killed; 0: all is well */
   char verdict[160];
   CommSegment *seg;
@@ -82,11 +83,14 @@ static void reap(Launch *l) {
   }
 }
 static void watch_silence(Launch *l) {
+  double now = rt_seconds();
+  if (now - l->looked > COMM_NAP) l->awake = now;
+  l->looked = now;
   for (int r = 0; r < l->nrank && l->first < 0; r++) {
-    double silent = comm_segment_silence(l->seg, r);
-    if (l->rank[r].ended || silent <= COMM_PATIENCE) continue;
+    if (l->rank[r].ended || !comm_segment_stalled(l->seg, r, rt_seconds() - l->awake)) continue;
     char how[96];
-    snprintf(how, sizeof how, "(process %d) does not answer for %.0f s", (int)l->rank[r].pid, silent);
+    snprintf(how, sizeof how, "(process %d) does not answer for %.0f s", (int)l->rank[r].pid,
+             comm_segment_silence(l->seg, r));
     failed(l, r, 1, how);
   }
 }
@@ -179,6 +183,7 @@ int launch(int nrank, RankMain fn, void *ctx) {
     return 1;
   }
   l->nrank = nrank, l->first = -1, l->seg = seg;
+  l->awake = l->looked = rt_seconds();
   comm_segment_init(seg, nrank);
   for (int r = 0; r < nrank; r++)
     if (!start(l, r, fn, ctx)) failed(l, r, 1, "cannot be started");

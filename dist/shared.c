@@ -69,6 +69,7 @@ typedef struct Shared {
   pthread_t heart;
   bool has_heart;
   _Atomic bool stop;
+  _Atomic int64_t awake; /* milliseconds: since when this rank has run without a nap */
 } Shared;
 
 static int64_t clock_ms(void) {
@@ -134,6 +135,24 @@ bool comm_segment_alike(const CommSegment *s) {
 
 double comm_segment_silence(const CommSegment *s, int rank) {
   return 1e-3 * (double)(clock_ms() - atomic_load(&((CommSegment *)s)->rank[rank].beat));
+}
+
+/* Stopped by a signal or a debugger, as the system says. */
+static bool is_stopped(int pid) {
+  char path[40], text[512] = "";
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  FILE *f = pid > 0 ? fopen(path, "r") : NULL;
+  size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+  if (f) fclose(f);
+  text[n] = 0;
+  const char *name_end = strrchr(text, ')');
+  return name_end && name_end[1] == ' ' && (name_end[2] == 'T' || name_end[2] == 't');
+}
+/* A machine with more work than cores may leave a process without its turn for seconds; that is no fault. */
+bool comm_segment_stalled(const CommSegment *s, int rank, double watched) {
+  double silent = comm_segment_silence(s, rank);
+  if (silent <= COMM_PATIENCE || watched <= COMM_PATIENCE) return false;
+  return silent > COMM_PATIENCE_ALIVE || is_stopped(atomic_load(&((CommSegment *)s)->rank[rank].pid));
 }
 
 /* ---- steps ---------------------------------------------------------------------------------------------------------
@@ -318,7 +337,7 @@ static bool rank_well(Shared *s, int r, CommFault *f) {
   RankBlock *b = &s->seg->rank[r];
   int state = atomic_load(&b->state), pid = atomic_load(&b->pid);
   f->rank = r;
-  int64_t silent = clock_ms() - atomic_load(&b->beat);
+  double watched = 1e-3 * (double)(clock_ms() - atomic_load(&s->awake));
   bool all_done = atomic_load(&b->collected.n) >= s->next_chunk; /* it had done all that this rank began */
   if (state == RANK_FAILED && !all_done)
     snprintf(f->msg, sizeof f->msg, "rank %d: %s", r, b->why);
@@ -327,8 +346,8 @@ static bool rank_well(Shared *s, int r, CommFault *f) {
     snprintf(f->msg, sizeof f->msg, "rank %d has ended while others still wait for it", r);
   } else if (pid && kill(pid, 0) && errno == ESRCH)
     snprintf(f->msg, sizeof f->msg, "rank %d (process %d) is gone", r, pid);
-  else if (silent > 1000 * COMM_PATIENCE)
-    snprintf(f->msg, sizeof f->msg, "rank %d does not answer for %lld s", r, (long long)(silent / 1000));
+  else if (comm_segment_stalled(s->seg, r, watched))
+    snprintf(f->msg, sizeof f->msg, "rank %d does not answer for %.0f s", r, comm_segment_silence(s->seg, r));
   else
     return true;
   return false;
@@ -348,8 +367,11 @@ static bool shared_check(Comm *c, CommFault *f) {
 
 static void *heart(void *p) {
   Shared *s = p;
-  while (!atomic_load(&s->stop)) {
-    atomic_store(&s->seg->rank[s->base.rank].beat, clock_ms());
+  for (int64_t last = clock_ms(); !atomic_load(&s->stop);) {
+    int64_t now = clock_ms();
+    if (now - last > 1000 * COMM_NAP) atomic_store(&s->awake, now); /* this process was stopped, perhaps all were */
+    last = now;
+    atomic_store(&s->seg->rank[s->base.rank].beat, now);
     nanosleep(&(struct timespec){0, 100000000}, NULL);
   }
   return NULL;
@@ -396,6 +418,7 @@ Comm *comm_shared(CommSegment *seg, int rank) {
   RankBlock *me = &seg->rank[rank];
   atomic_store(&me->pid, (int)getpid());
   atomic_store(&me->beat, clock_ms());
+  atomic_store(&s->awake, clock_ms());
   atomic_store(&me->state, RANK_RUNS);
   s->has_heart = ok && pthread_create(&s->heart, NULL, heart, s) == 0;
   if (s->has_heart) return &s->base;

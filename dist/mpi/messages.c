@@ -53,7 +53,8 @@ typedef struct Group {
   int nnode[64], first_node[64], total_node;
   ShardNode node[TG_SHARDS];
   Peer *peer;
-  Note own; /* what this rank says */
+  Note own;     /* what this rank says */
+  double awake; /* since when this process has run without being stopped itself; behind the lock */
   char *scratch;
   pthread_t heart;
   bool has_heart;
@@ -300,8 +301,11 @@ static void hear_notes(Group *g) {
 }
 static void *heart(void *ctx) {
   Group *g = ctx;
-  while (!atomic_load(&g->stop)) {
+  for (double last = now(); !atomic_load(&g->stop);) {
     pthread_mutex_lock(&g->lock);
+    double t = now();
+    if (t - last > COMM_NAP) g->awake = t;
+    last = t;
     send_notes(g);
     hear_notes(g);
     pthread_mutex_unlock(&g->lock);
@@ -322,7 +326,7 @@ static bool group_check(Comm *c, CommFault *f) {
     f->rank = r, well = false;
     if (p->says == SAYS_FAILED)
       snprintf(f->msg, sizeof f->msg, "rank %d: %s", r, p->why);
-    else if (p->says == SAYS_ALIVE && t - p->heard > COMM_PATIENCE)
+    else if (p->says == SAYS_ALIVE && t - p->heard > COMM_PATIENCE && t - g->awake > COMM_PATIENCE)
       snprintf(f->msg, sizeof f->msg, "rank %d does not answer for %.0f s", r, t - p->heard);
     else
       well = true; /* one that left has sent all it had to */
@@ -401,6 +405,7 @@ Comm *mpi_messages(MPI_Comm world) {
   int n = g->base.nrank;
   g->peer = calloc((size_t)n, sizeof *g->peer), g->scratch = malloc(TG_SHARD_DEPTH * 2048);
   pthread_mutex_init(&g->lock, NULL);
+  g->awake = now();
   if (n > 64 || !g->peer || !g->scratch || !make_ops(g)) {
     release(g);
     return NULL;
