@@ -1,66 +1,18 @@
-/* See exec_dev.h.
- *
- *   DevPlan  one block of device memory: arena, constants, scratch, the fault record. Inputs are the session's
- *            (dev_tensors.h), outputs have memory of their own, which becomes the session's when the plan ends
- *   host[s]  where the host has the bytes of slot s (an input, a constant, what a native just made), or NULL. A kernel
- * that writes the slot ends it Segment  a sequence of kernel steps, with its recordings by the addresses that it ran on
- */
-#include "codegen/exec_dev.h"
+/* See exec_dev.h: memory, kernels, copies. What a plan has on a device is in dev_plan.h, its natives are in dev_call.c. */
+#include "codegen/dev_plan.h"
 #include "codegen/cuda/session.h"
-#include "codegen/dev_tensors.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORD_AT = 3, MAX_TAPES = 4, MIN_RECORDED = 2, FAULT_ROOM = 64 };
-_Static_assert(sizeof(CuFault) <= FAULT_ROOM, "room for the fault record");
-
-typedef struct Taped {
-  void **key;
-  int seen;
-  RtTape *tape;
-} Taped;
-
-typedef struct Segment {
-  struct Segment *next;
-  const Block *block;
-  int from, to, nkey, ntape;
-  bool never; /* the driver refused to record it */
-  Taped taped[MAX_TAPES];
-} Segment;
-
-typedef struct CallMemory {
-  struct CallMemory *next;
-  const CallStep *call;
-  char *pinned; /* the fault record, arguments, then results */
-  size_t bytes;
-  RtMark *mark; /* behind the copies of its results */
-} CallMemory;
-
-struct DevPlan {
-  RtDevice *d;
-  DevTensors *tensors; /* the session's */
-  size_t scratch_bytes;
-  char *base, *arena, *scratch, *record;
-  const void **host;
-  uint64_t *args; /* of a launch: pointers, fault record, scratch, site */
-  void **key;
-  int max_key;
-  Span *site; /* of all kernel steps */
-  int nsite;
-  bool unchecked; /* a kernel that can fault has been queued since the record was read */
-  CallMemory *calls;
-  Segment *segments;
-  DevTensor **input; /* by input of the plan: in use since dev_begin */
-  Tensor *output;    /* by output of the plan: what the last run gave, if it lies in memory of its own */
-};
+enum { RECORD_AT = 3, MIN_RECORDED = 2 };
 
 static const Span NO_SPAN = {0, 0, 0};
 
-static bool failed(DevPlan *v, Fault *fault) {
+bool dev_failed(DevPlan *v, Fault *fault) {
   fault_set(fault, R_DEVICE, NO_SPAN, "%s", v->d->why);
   return false;
 }
-static bool done(DevPlan *v, bool ok, Fault *fault) { return ok || failed(v, fault); }
+static bool done(DevPlan *v, bool ok, Fault *fault) { return ok || dev_failed(v, fault); }
 
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
 static size_t align_up(size_t n) { return (n + 255) / 256 * 256; }
@@ -215,12 +167,7 @@ void dev_free(Plan *p) {
     }
     free(s);
   }
-  for (CallMemory *c = v->calls, *next; c; c = next) {
-    next = c->next;
-    if (c->mark) v->d->op->drop_mark(v->d, c->mark);
-    v->d->op->unpin(v->d, c->pinned);
-    free(c);
-  }
+  dev_calls_free(v);
   v->d->op->release(v->d, v->base);
   free(v->host);
   free(v->args);
@@ -233,7 +180,7 @@ void dev_free(Plan *p) {
 }
 
 /* ---- Faults ------------------------------------------------------------------------------------------------------ */
-static bool no_fault(DevPlan *v, const CuFault *r, Fault *fault) {
+bool dev_no_fault(DevPlan *v, const CuFault *r, Fault *fault) {
   v->unchecked = false;
   if (!r->kind) return true;
   Span at = r->site >= 0 && r->site < v->nsite ? v->site[r->site] : NO_SPAN;
@@ -249,7 +196,8 @@ static bool check(Plan *p, Fault *fault) {
   DevPlan *v = p->dev;
   CuFault r;
   if (!v->unchecked) return true;
-  return done(v, v->d->op->get(v->d, &r, v->record, sizeof r), fault) && no_fault(v, &r, fault);
+  dev_look_ahead(p);
+  return done(v, v->d->op->get(v->d, &r, v->record, sizeof r), fault) && dev_no_fault(v, &r, fault);
 }
 
 /* ---- Copies ------------------------------------------------------------------------------------------------------ */
@@ -272,6 +220,7 @@ bool dev_read(Plan *p, int slot, void *to, size_t bytes, Fault *fault) {
     memcpy(to, v->host[slot], bytes);
     return true;
   }
+  dev_look_ahead(p);
   return done(v, v->d->op->get(v->d, to, p->addr[slot], bytes), fault) && check(p, fault);
 }
 bool dev_write(Plan *p, int slot, const void *from, size_t bytes, Fault *fault) {
@@ -370,97 +319,8 @@ int dev_kernels(Plan *p, const Block *b, int i, Fault *fault) {
   }
   bool ok = t && t->tape ? v->d->op->replay(v->d, t->tape) : queue_all(p, b, i, to);
   if (ok) return to;
-  failed(v, fault);
+  dev_failed(v, fault);
   return -1;
-}
-
-/* ---- Natives ----------------------------------------------------------------------------------------------------- */
-static CallMemory *call_memory(DevPlan *v, const CallStep *c) {
-  for (CallMemory *m = v->calls; m; m = m->next)
-    if (m->call == c) return m;
-  CallMemory *m = calloc(1, sizeof *m);
-  if (!m) return NULL;
-  m->call = c;
-  m->bytes = FAULT_ROOM;
-  for (int i = 0; i < c->narg + c->nres; i++) m->bytes += (tensor_bytes(&c->tensor[i]) + 63) / 64 * 64;
-  void *at;
-  if (!v->d->op->pin(v->d, m->bytes, &at)) {
-    free(m);
-    return NULL;
-  }
-  m->pinned = at;
-  m->next = v->calls;
-  v->calls = m;
-  return m;
-}
-
-/* What other slots know through this call's memory ends with its next run. */
-static void forget(Plan *p, const CallMemory *m) {
-  for (int s = 0; s < p->nslot; s++) {
-    const char *h = p->dev->host[s];
-    if (h && h >= m->pinned && h < m->pinned + m->bytes + 1) p->dev->host[s] = NULL;
-  }
-}
-
-/* A call that would do nothing needs no arguments. With several ranks all must meet in it. */
-static bool is_idle(Plan *p, CallStep *c, void *native_ctx, bool *idle, Fault *fault) {
-  int64_t room[8];
-  size_t bytes = c->narg ? tensor_bytes(&c->tensor[0]) : sizeof room + 1;
-  const NativeCtx *ctx = native_ctx;
-  *idle = false;
-  if (!c->fn->idle || c->nres || bytes > sizeof room || (ctx && ctx->ranks)) return true;
-  if (!dev_read(p, c->value[0], room, bytes, fault)) return false;
-  Tensor first = c->tensor[0];
-  first.data = room;
-  *idle = c->fn->idle(native_ctx, c->nattr, c->attr, &first);
-  return true;
-}
-
-bool dev_call(Plan *p, CallStep *c, void *native_ctx, Fault *fault) {
-  DevPlan *v = p->dev;
-  bool idle;
-  if (!is_idle(p, c, native_ctx, &idle, fault)) return false;
-  if (idle) return true;
-  CallMemory *m = call_memory(v, c);
-  if (!m) return failed(v, fault);
-  bool ok = true, fetches = false;
-  size_t at = FAULT_ROOM;
-  for (int i = 0; i < c->narg && ok; i++) {
-    size_t bytes = tensor_bytes(&c->tensor[i]);
-    const void *h = v->host[c->value[i]];
-    bool own = h && (const char *)h >= m->pinned && (const char *)h < m->pinned + m->bytes;
-    if (h && !own) {
-      c->tensor[i].data = (void *)(uintptr_t)h;
-    } else {
-      c->tensor[i].data = m->pinned + at;
-      if (h)
-        memmove(m->pinned + at, h, bytes); /* a result of this call's last run: arguments lie before results */
-      else if (bytes)
-        ok = fetches = v->d->op->get_async(v->d, m->pinned + at, p->addr[c->value[i]], bytes);
-    }
-    at += (bytes + 63) / 64 * 64;
-  }
-  if (ok && v->unchecked) {
-    ok = v->d->op->get_async(v->d, m->pinned, v->record, sizeof(CuFault));
-    fetches = true;
-  }
-  if (ok && fetches) ok = v->d->op->wait(v->d);
-  if (!ok) return failed(v, fault);
-  if (v->unchecked && !no_fault(v, (const CuFault *)(const void *)m->pinned, fault)) return false;
-  if (m->mark && !v->d->op->wait_mark(v->d, m->mark)) return failed(v, fault);
-  forget(p, m);
-  for (int i = c->narg; i < c->narg + c->nres; i++) {
-    c->tensor[i].data = m->pinned + at;
-    at += (tensor_bytes(&c->tensor[i]) + 63) / 64 * 64;
-  }
-  if (!native_call(c->fn, native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, fault))
-    return false;
-  for (int i = c->narg; i < c->narg + c->nres && ok; i++) {
-    ok = v->d->op->put_async(v->d, p->addr[c->value[i]], c->tensor[i].data, tensor_bytes(&c->tensor[i]));
-    v->host[c->value[i]] = c->tensor[i].data;
-  }
-  if (ok && c->nres) ok = v->d->op->mark(v->d, &m->mark);
-  return done(v, ok, fault);
 }
 
 /* ---- A run ------------------------------------------------------------------------------------------------------- */
@@ -473,7 +333,7 @@ static bool use_inputs(Plan *p, int ninput, const Tensor *input, Fault *fault) {
     if (tensor_bytes(&input[n]) != x->bytes) bug("plan_run: input %lld is not of the planned size", (long long)n);
     bool no_room;
     v->input[i] = dev_tensor_use(v->tensors, &input[n], &no_room);
-    if (!v->input[i]) return no_room ? refused(p, v->scratch_bytes, fault) : failed(v, fault);
+    if (!v->input[i]) return no_room ? refused(p, v->scratch_bytes, fault) : dev_failed(v, fault);
     p->addr[x->slot] = dev_tensor_at(v->input[i]);
     v->host[x->slot] = input[n].data;
   }
@@ -492,6 +352,7 @@ bool dev_begin(Plan *p, int ninput, const Tensor *input, Fault *fault) {
   for (int i = 0; i < p->nslot; i++)
     v->host[i] = p->slot[i].kind == SL_CONST && p->slot[i].into < 0 ? p->slot[i].data : NULL;
   v->unchecked = false;
+  v->ahead = NULL;
   return use_inputs(p, ninput, input, fault) && done(v, v->d->op->zero(v->d, v->record, sizeof(CuFault)), fault);
 }
 
@@ -504,9 +365,9 @@ bool dev_end(Plan *p, Tensor *out, Fault *fault) {
     if (h && x->bytes)
       memcpy(out[i].data, h, x->bytes);
     else if (x->bytes && !v->d->op->get_async(v->d, out[i].data, p->addr[x->slot], x->bytes))
-      return failed(v, fault);
+      return dev_failed(v, fault);
   }
-  if (!v->d->op->wait(v->d)) return failed(v, fault);
+  if (!v->d->op->wait(v->d)) return dev_failed(v, fault);
   leave_inputs(p);
   for (int i = 0; i < p->noutput; i++) {
     const Value *x = &p->value[p->output[i]];

@@ -12,7 +12,7 @@ typedef struct Cuda {
   void *lib;
   int id;
   bool retained, entered;
-  void *ctx, *stream;
+  void *ctx, *stream, *side; /* side: of put_ahead; NULL until it is needed */
 } Cuda;
 
 /* ---- The library ------------------------------------------------------------------------------------------------- */
@@ -140,15 +140,30 @@ static bool cuda_launch(RtDevice *d, RtFunction *f, uint32_t grid, uint32_t bloc
   void *param[1] = {(void *)(uintptr_t)args};
   return done(d, of(d)->cu.cuLaunchKernel(f, grid, 1, 1, block, 1, 1, 0, of(d)->stream, param, NULL), "launching a kernel");
 }
-static bool cuda_wait(RtDevice *d) { return done(d, of(d)->cu.cuStreamSynchronize(of(d)->stream), "a kernel"); }
+/* Both streams: after it nothing is queued. */
+static bool cuda_wait(RtDevice *d) {
+  Cuda *c = of(d);
+  bool ok = done(d, c->cu.cuStreamSynchronize(c->stream), "a kernel");
+  return (!c->side || done(d, c->cu.cuStreamSynchronize(c->side), "copying to the device")) && ok;
+}
 
 /* ---- Marks and recorded work ------------------------------------------------------------------------------------- */
-static bool cuda_mark(RtDevice *d, RtMark **m) {
+static bool mark_in(RtDevice *d, void *stream, RtMark **m) {
   Cuda *c = of(d);
   void *e = *m;
   if (!e && !done(d, c->cu.cuEventCreate(&e, CU_EVENT_DISABLE_TIMING), "making an event")) return false;
   *m = e;
-  return done(d, c->cu.cuEventRecord(e, c->stream), "recording an event");
+  return done(d, c->cu.cuEventRecord(e, stream), "recording an event");
+}
+static bool cuda_mark(RtDevice *d, RtMark **m) { return mark_in(d, of(d)->stream, m); }
+static bool cuda_put_ahead(RtDevice *d, void *dst, const void *src, size_t bytes) {
+  Cuda *c = of(d);
+  if (!c->side && !done(d, c->cu.cuStreamCreate(&c->side, CU_STREAM_NON_BLOCKING), "making a stream")) return false;
+  return !bytes || done(d, c->cu.cuMemcpyHtoDAsync_v2(ptr(dst), src, bytes, c->side), "copying to the device");
+}
+static bool cuda_mark_ahead(RtDevice *d, RtMark **m) { return mark_in(d, of(d)->side, m); }
+static bool cuda_join(RtDevice *d, RtMark *m) {
+  return done(d, of(d)->cu.cuStreamWaitEvent(of(d)->stream, m, 0), "waiting for another stream");
 }
 static bool cuda_wait_mark(RtDevice *d, RtMark *m) { return done(d, of(d)->cu.cuEventSynchronize(m), "a kernel"); }
 static void cuda_drop_mark(RtDevice *d, RtMark *m) {
@@ -185,6 +200,7 @@ static void cuda_leave(RtDevice *d) {
 
 static void cuda_close(RtDevice *d) {
   Cuda *c = of(d);
+  if (c->side) c->cu.cuStreamDestroy_v2(c->side);
   if (c->stream) c->cu.cuStreamDestroy_v2(c->stream);
   cuda_leave(d);
   if (c->retained) c->cu.cuDevicePrimaryCtxRelease_v2(c->id);
@@ -203,6 +219,9 @@ static const RtDeviceOps ops = {
     .unpin = cuda_unpin,
     .put = cuda_put,
     .put_async = cuda_put,
+    .put_ahead = cuda_put_ahead,
+    .mark_ahead = cuda_mark_ahead,
+    .join = cuda_join,
     .get = cuda_get,
     .get_async = cuda_get_async,
     .copy = cuda_copy,

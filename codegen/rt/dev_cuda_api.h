@@ -41,6 +41,7 @@ enum { CU_MAJOR = 75, CU_MINOR = 76, CU_STREAM_NON_BLOCKING = 1, CU_EVENT_DISABL
   X(cuEventRecord, (void *event, void *stream)) \
   X(cuEventSynchronize, (void *event)) \
   X(cuEventDestroy_v2, (void *event)) \
+  X(cuStreamWaitEvent, (void *stream, void *event, unsigned flags)) \
   X(cuStreamBeginCapture_v2, (void *stream, int mode)) \
   X(cuStreamEndCapture, (void *stream, void **graph)) \
   X(cuGraphInstantiateWithFlags, (void **exec, void *graph, unsigned long long flags)) \

@@ -1,6 +1,6 @@
-/* Devices beside the host: memory, code, a stream of work. A device is a table of functions; the plan executor knows no more.
+/* Devices beside the host: memory, code, streams of work. A device is a table of functions; the plan executor knows no more.
  *
- * All work goes to one stream, in order. Functions marked async return when the work is queued: host memory that they
+ * All work goes to one stream, in order, but for put_ahead. Functions marked async return when the work is queued: host memory that they
  * read must stay as it is until rt_device_wait or a mark behind them, except `put`, which has taken its bytes on return.
  * A function that gives false has left its reason in RtDevice.why; after that the device may be lost, and further calls fail
  * too, but everything may still be freed. Device memory is named by address and never read or written by the host.
@@ -31,6 +31,10 @@ typedef struct RtDeviceOps {
   void (*unpin)(RtDevice *d, void *p);
   bool (*put)(RtDevice *d, void *dst, const void *src, size_t bytes);
   bool (*put_async)(RtDevice *d, void *dst, const void *pinned, size_t bytes);
+  /* The same on a second stream, beside what is queued. mark_ahead: a place in that, which `join` makes the first stream wait for. */
+  bool (*put_ahead)(RtDevice *d, void *dst, const void *pinned, size_t bytes);
+  bool (*mark_ahead)(RtDevice *d, RtMark **m);
+  bool (*join)(RtDevice *d, RtMark *m);
   bool (*get)(RtDevice *d, void *dst, const void *src, size_t bytes); /* waits for all that is queued */
   bool (*get_async)(RtDevice *d, void *dst, const void *src, size_t bytes); /* at once and in order where dst is not pinned */
   bool (*copy)(RtDevice *d, void *dst, const void *src, size_t bytes); /* async, as are zero and launch */

@@ -78,22 +78,62 @@ static DataPassRun *pass_of(void *ctx, int nattr, const Attr *attr, int nin, con
   return NULL;
 }
 
+/* The rows of the batch that data_next is to give: all, or those of a rank. */
+typedef struct Window {
+  int64_t rows, lo, hi;
+} Window;
+static Window window_of(int nattr, const Attr *attr) {
+  int64_t rows = nattr == 2 || nattr == 4 ? attr[1].i : -1;
+  return (Window){rows, nattr == 4 ? attr[2].i : 0, nattr == 4 ? attr[3].i : rows};
+}
+static bool fits(const DataSet *s, Window w, int nin, int nout) {
+  return w.rows >= 1 && w.lo >= 0 && w.hi >= w.lo && w.hi <= w.rows && nin == 1 + s->ntensor && nout == s->nfield + 2;
+}
+
 static bool run_next(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
                      Fault *f) {
   DataPassRun *p = pass_of(ctx, nattr, attr, nin, in, "data_next", f);
   if (!p) return false;
   DataSet *s = data_pass_set(p);
-  int64_t rows = nattr == 2 || nattr == 4 ? attr[1].i : -1, number, ready;
-  int64_t lo = nattr == 4 ? attr[2].i : 0, hi = nattr == 4 ? attr[3].i : rows, own = hi - lo;
-  if (rows < 1 || lo < 0 || own < 0 || hi > rows || nin != 1 + s->ntensor || nout != s->nfield + 2)
-    return wrong(f, "data_next");
+  Window w = window_of(nattr, attr);
+  int64_t own = w.hi - w.lo, number, ready;
+  if (!fits(s, w, nin, nout)) return wrong(f, "data_next");
   data_pass_tensors(p, in + 1);
   Dest d;
-  bool ok = dest_open(&d, s, 1, &own, out, f) && data_pass_take(p, rows, lo, hi, d.to, &number, f);
+  bool ok = dest_open(&d, s, 1, &own, out, f) && data_pass_take(p, w.rows, w.lo, w.hi, d.to, &number, f);
   dest_close(&d, ok);
   ok = ok && (ready = data_pass_ready(p, f)) >= 0;
   if (ok) put(&out[s->nfield], ready == data_pass_size(p)), put(&out[s->nfield + 1], number);
   return run_status(ok, f);
+}
+
+/* The fields of the next batch. */
+static int next_ahead(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out) {
+  Fault f = {0};
+  DataPassRun *p = pass_of(ctx, nattr, attr, nin, in, "data_next", &f);
+  if (!p) return 0;
+  DataSet *s = data_pass_set(p);
+  Window w = window_of(nattr, attr);
+  int64_t own = w.hi - w.lo;
+  if (!fits(s, w, nin, nout)) return 0;
+  data_pass_tensors(p, in + 1);
+  Dest d;
+  bool ok = dest_open(&d, s, 1, &own, out, &f) && data_pass_look(p, w.rows, w.lo, w.hi, d.to);
+  dest_close(&d, ok);
+  return ok ? s->nfield : 0;
+}
+
+static bool next_claim(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                       Fault *f) {
+  DataPassRun *p = pass_of(ctx, nattr, attr, nin, in, "data_next", f);
+  if (!p) return false;
+  DataSet *s = data_pass_set(p);
+  int64_t number;
+  data_pass_tensors(p, in + 1);
+  if (!data_pass_claim(p, window_of(nattr, attr).rows, &number)) return false;
+  int64_t ready = data_pass_ready(p, f);
+  if (ready >= 0) put(&out[s->nfield], ready == data_pass_size(p)), put(&out[s->nfield + 1], number);
+  return run_status(ready >= 0, f);
 }
 
 static bool run_rest(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
@@ -189,7 +229,7 @@ static bool run_gather(void *ctx, int nattr, const Attr *attr, int nin, const Te
 
 const Native data_natives[DATA_NATIVES] = {
     {.name = "data_open", .effect = true, .run = run_open},
-    {.name = "data_next", .effect = true, .run = run_next},
+    {.name = "data_next", .effect = true, .run = run_next, .ahead = next_ahead, .claim = next_claim},
     {.name = "data_rest", .effect = true, .run = run_rest},
     {.name = "data_close", .effect = true, .run = run_close},
     {.name = "data_gather", .run = run_gather},

@@ -26,6 +26,7 @@ typedef struct Chunk {
 struct DataPassRun {
   DataPass pass;
   DataIter *it;
+  int64_t looked; /* the number of the batch that data_pass_look has given; -1: none */
   int64_t size, number, left; /* left: rows not yet given, of a direct pass */
   int64_t lo, hi;             /* the window in a batch; behind the lock where there is a thread */
   bool direct, ended;         /* ended: the chunk in hand is the last */
@@ -184,6 +185,7 @@ DataPassRun *data_pass_new(DataSet *s, int64_t size, int64_t skip, const int64_t
   if (s->nkey) memcpy(keys, key, sizeof *key * (size_t)s->nkey);
   p->pass = (DataPass){.set = s, .key = keys, .tensor = tensor};
   p->size = p->hi = size, p->number = skip < 0 ? 0 : skip;
+  p->looked = -1;
   pthread_mutex_init(&p->lock, NULL);
   pthread_cond_init(&p->more, NULL), pthread_cond_init(&p->room, NULL);
   bool ok = (p->it = data_iter_open(s, &p->pass, 0, 0, f)) != NULL;
@@ -254,5 +256,28 @@ bool data_pass_take(DataPassRun *p, int64_t n, int64_t lo, int64_t hi, void *con
   for (int k = 0; have && hi > lo && k < s->nfield; k++)
     memcpy(to[k], (char *)c->to[k] + s->bytes[k] * (size_t)(p->off + lo), s->bytes[k] * (size_t)(hi - lo));
   p->off += n;
+  return true;
+}
+
+bool data_pass_look(DataPassRun *p, int64_t n, int64_t lo, int64_t hi, void *const *to) {
+  Fault f = {0};
+  p->looked = -1;
+  if (n != p->size || data_pass_ready(p, &f) != n) return false;
+  int64_t number = p->number, left = p->left, off = p->off, at = p->it->at, same;
+  bool ok = data_pass_take(p, n, lo, hi, to, &same, &f);
+  p->number = number, p->off = off;
+  if (p->direct) p->left = left, p->it->at = at; /* else the iterator has read chunks, and stays where it is */
+  if (ok) p->looked = number;
+  return ok;
+}
+
+bool data_pass_claim(DataPassRun *p, int64_t n, int64_t *number) {
+  if (p->looked != p->number || n != p->size) return false;
+  p->looked = -1;
+  *number = p->number++;
+  if (p->direct)
+    p->left -= n, p->it->at += n;
+  else
+    p->off += n;
   return true;
 }

@@ -1,6 +1,7 @@
 /* The driver's entry points (fake.h).
  *
- *   Op     queued work: a copy, a clearing, a launch. Runs at the next wait
+ *   Op     queued work: a copy, a clearing, a launch, a wait for another stream. Runs when something waits for it
+ *   Stream ops in order, counted; an Event is a place in one
  *   Piece  device memory: closed to the host (PROT_NONE) while no work runs */
 #include "codegen/rt/dev_cuda_api.h"
 #include "tests/cuda_host/fake.h"
@@ -14,7 +15,7 @@
 
 enum { OUT_OF_MEMORY = 2, INVALID = 1, NOT_FOUND = 500, BAD_IMAGE = 200, UNSUPPORTED_IN_CAPTURE = 900, BAD_CONTEXT = 201 };
 
-typedef enum { OP_COPY, OP_ZERO, OP_LAUNCH } OpKind;
+typedef enum { OP_COPY, OP_ZERO, OP_LAUNCH, OP_JOIN } OpKind;
 typedef struct Module { void *lib; struct TgShim **shim; size_t args; bool waits, racing; int cut; } Module;
 typedef struct Function { struct Function *next; Module *of; void (*fn)(const void *); } Function;
 typedef struct Op {
@@ -26,8 +27,12 @@ typedef struct Op {
   void *held; /* bytes taken at once, or a launch's arguments */
   const Function *f;
   uint32_t grid, block;
+  struct Stream *of; /* JOIN: as many ops of that stream come before */
+  long count;
 } Op;
 typedef struct Ops { Op *first, **last; } Ops;
+typedef struct Stream { struct Stream *next; Ops ops; long queued, done; } Stream;
+typedef struct Event { Stream *of; long count; } Event;
 typedef struct Piece { struct Piece *next; char *at; size_t n, mapped; bool host; } Piece;
 typedef struct Graph { Ops ops; } Graph;
 
@@ -40,7 +45,8 @@ static struct Fake {
   int contexts, streams, modules, events, graphs, execs;
   Piece *pieces;
   Function *functions;
-  Ops queue, *capture;
+  Stream *stream;
+  Ops *capture;
   Graph *capturing;
   bool bad_capture;
   bool misused;
@@ -148,11 +154,26 @@ static int piece_new(size_t n, bool host, char **at) {
   *at = x->at;
   return 0;
 }
+/* Some op still queued reads or writes x. A launch does what its arguments point to. */
+static bool in_use(const Piece *x) {
+  for (Stream *t = fake.stream; t; t = t->next)
+    for (Op *op = t->ops.first; op; op = op->next) {
+      const char *at[] = {op->kind == OP_JOIN ? NULL : op->dst, op->kind == OP_COPY && op->src != op->held ? op->src : NULL};
+      for (int k = 0; k < 2; k++)
+        if (at[k] >= x->at && at[k] < x->at + x->n) return true;
+      for (size_t k = 0; op->kind == OP_LAUNCH && k + sizeof(char *) <= op->n; k += sizeof(char *)) {
+        const char *arg;
+        memcpy(&arg, (char *)op->held + k, sizeof arg);
+        if (arg >= x->at && arg < x->at + x->n) return true;
+      }
+    }
+  return false;
+}
 static int piece_free(void *p, bool host) {
   for (Piece **at = &fake.pieces; *at; at = &(*at)->next)
     if ((*at)->at == (char *)p && (*at)->host == host) {
       Piece *x = *at;
-      if (fake.queue.first && fake.streams < 2 && !fake.lost) fake_misuse("memory is freed while work is queued");
+      if (in_use(x) && !fake.lost) fake_misuse("memory is freed while work on it is queued");
       *at = x->next;
       munmap(x->at, x->mapped);
       free(x);
@@ -194,27 +215,34 @@ static int op_run(const Op *op) {
   const Module *m = op->f->of;
   return fibers_run(&(Launch){op->f->fn, op->held, m->shim, m->waits, m->racing, m->cut, op->grid, op->block, order()});
 }
-static int flush(void) {
+static int run_until(Stream *s, long count) {
   int r = 0;
+  while (s->done < count && s->ops.first) {
+    Op *op = s->ops.first;
+    s->ops.first = op->next;
+    s->done++;
+    if (!r) r = op->kind == OP_JOIN ? run_until(op->of, op->count) : op_run(op);
+    op_free(op);
+  }
+  return r;
+}
+static int flush(Stream *s, long count) {
   if (fake.capture) {
     fake.bad_capture = true;
     return UNSUPPORTED_IN_CAPTURE;
   }
-  if (!fake.queue.first) return fake.lost;
+  if (s->done >= count) return fake.lost;
   open_memory(PROT_READ | PROT_WRITE);
-  for (Op *op = fake.queue.first, *next; op; op = next) {
-    next = op->next;
-    if (!r) r = op_run(op);
-    op_free(op);
-  }
-  fake.queue = (Ops){0};
+  int r = run_until(s, count);
   open_memory(PROT_NONE);
   if (r) fake.lost = r;
   return r;
 }
-static int queue(Op op) {
+static int queue(void *stream, Op op) {
+  Stream *s = stream;
   Op *o = op_copy(&op);
-  ops_add(fake.capture ? fake.capture : &fake.queue, o);
+  ops_add(fake.capture ? fake.capture : &s->ops, o);
+  if (!fake.capture) s->queued++;
   return 0;
 }
 
@@ -289,27 +317,51 @@ CuResult cuMemcpyHtoDAsync_v2(CuPtr dst, const void *src, size_t n, void *stream
   Op op = {.kind = OP_COPY, .dst = (char *)(uintptr_t)dst, .src = src, .n = n};
   if (!x && fake.capture) return fake.bad_capture = true, UNSUPPORTED_IN_CAPTURE;
   if (!x) op.held = (void *)(uintptr_t)src; /* pageable: taken at once */
-  return queue(op);
+  return queue(stream, op);
 }
 CuResult cuMemcpyDtoHAsync_v2(void *dst, CuPtr src, size_t n, void *stream) {
   CALL_IN(cuMemcpyDtoHAsync_v2);
   if (!on_device(src, n)) return INVALID;
   if (fake.capture) return fake.bad_capture = true, UNSUPPORTED_IN_CAPTURE;
-  return queue((Op){.kind = OP_COPY, .dst = dst, .src = (char *)(uintptr_t)src, .n = n});
+  return queue(stream, (Op){.kind = OP_COPY, .dst = dst, .src = (char *)(uintptr_t)src, .n = n});
 }
 CuResult cuMemcpyDtoDAsync_v2(CuPtr dst, CuPtr src, size_t n, void *stream) {
   CALL_IN(cuMemcpyDtoDAsync_v2);
   if (!on_device(dst, n) || !on_device(src, n)) return INVALID;
-  return queue((Op){.kind = OP_COPY, .dst = (char *)(uintptr_t)dst, .src = (char *)(uintptr_t)src, .n = n});
+  return queue(stream, (Op){.kind = OP_COPY, .dst = (char *)(uintptr_t)dst, .src = (char *)(uintptr_t)src, .n = n});
 }
 CuResult cuMemsetD8Async(CuPtr dst, unsigned char v, size_t n, void *stream) {
   CALL_IN(cuMemsetD8Async);
   if (!on_device(dst, n) || v) return INVALID;
-  return queue((Op){.kind = OP_ZERO, .dst = (char *)(uintptr_t)dst, .n = n});
+  return queue(stream, (Op){.kind = OP_ZERO, .dst = (char *)(uintptr_t)dst, .n = n});
 }
-CuResult cuStreamCreate(void **stream, unsigned flags) { CALL_IN(cuStreamCreate); *stream = &fake.queue; fake.streams++; return 0; }
-CuResult cuStreamDestroy_v2(void *stream) { CALL_FREE(cuStreamDestroy_v2, fake.streams--); return 0; }
-CuResult cuStreamSynchronize(void *stream) { CALL_IN(cuStreamSynchronize); return flush(); }
+CuResult cuStreamCreate(void **stream, unsigned flags) {
+  CALL_IN(cuStreamCreate);
+  Stream *s = calloc(1, sizeof *s);
+  s->next = fake.stream;
+  *stream = fake.stream = s;
+  fake.streams++;
+  return 0;
+}
+static void stream_free(Stream *s) {
+  Stream **at = &fake.stream;
+  if (!fake.lost) flush(s, s->queued);
+  for (Op *op = s->ops.first, *next; op; op = next) {
+    next = op->next;
+    op_free(op);
+  }
+  while (*at != s) at = &(*at)->next;
+  *at = s->next;
+  free(s);
+  fake.streams--;
+}
+CuResult cuStreamDestroy_v2(void *stream) { CALL_FREE(cuStreamDestroy_v2, stream_free(stream)); return 0; }
+CuResult cuStreamSynchronize(void *stream) { CALL_IN(cuStreamSynchronize); return flush(stream, ((Stream *)stream)->queued); }
+CuResult cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
+  CALL_IN(cuStreamWaitEvent);
+  const Event *e = event;
+  return queue(stream, (Op){.kind = OP_JOIN, .of = e->of, .count = e->count});
+}
 
 CuResult cuModuleLoadData(void **module, const void *image) {
   CALL_IN(cuModuleLoadData);
@@ -340,7 +392,9 @@ CuResult cuModuleLoadData(void **module, const void *image) {
 CuResult cuModuleUnload(void *module) {
   HOLD;
   Module *m = module;
-  if (fake.queue.first && fake.streams < 2 && !fake.lost) fake_misuse("a module is unloaded while work is queued");
+  for (Stream *t = fake.stream; t && !fake.lost; t = t->next)
+    for (Op *op = t->ops.first; op; op = op->next)
+      if (op->kind == OP_LAUNCH && op->f->of == m) fake_misuse("a module is unloaded while its work is queued");
   for (Function **at = &fake.functions, *f; (f = *at);) {
     if (f->of != m) {
       at = &f->next;
@@ -369,12 +423,12 @@ CuResult cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned
   CALL_IN(cuLaunchKernel);
   const Function *fn = f;
   if (!gx || !bx || bx > 1024 || gy != 1 || gz != 1 || by != 1 || bz != 1 || extra) return INVALID;
-  return queue((Op){.kind = OP_LAUNCH, .held = param[0], .n = fn->of->args, .f = fn, .grid = gx, .block = bx});
+  return queue(stream, (Op){.kind = OP_LAUNCH, .held = param[0], .n = fn->of->args, .f = fn, .grid = gx, .block = bx});
 }
 
-CuResult cuEventCreate(void **event, unsigned flags) { CALL_IN(cuEventCreate); *event = malloc(1); fake.events++; return 0; }
-CuResult cuEventRecord(void *event, void *stream) { CALL_IN(cuEventRecord); return 0; }
-CuResult cuEventSynchronize(void *event) { CALL_IN(cuEventSynchronize); return flush(); }
+CuResult cuEventCreate(void **event, unsigned flags) { CALL_IN(cuEventCreate); *event = calloc(1, sizeof(Event)); fake.events++; return 0; }
+CuResult cuEventRecord(void *event, void *stream) { CALL_IN(cuEventRecord); *(Event *)event = (Event){stream, ((Stream *)stream)->queued}; return 0; }
+CuResult cuEventSynchronize(void *event) { CALL_IN(cuEventSynchronize); const Event *e = event; return flush(e->of, e->count); }
 CuResult cuEventDestroy_v2(void *event) { CALL_FREE(cuEventDestroy_v2, free(event), fake.events--); return 0; }
 
 CuResult cuStreamBeginCapture_v2(void *stream, int mode) {
@@ -416,7 +470,7 @@ CuResult cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long lon
 }
 CuResult cuGraphLaunch(void *exec, void *stream) {
   CALL_IN(cuGraphLaunch);
-  for (Op *op = ((Graph *)exec)->ops.first; op; op = op->next) ops_add(&fake.queue, op_copy(op));
+  for (Op *op = ((Graph *)exec)->ops.first; op; op = op->next) queue(stream, *op);
   return 0;
 }
 CuResult cuGraphExecDestroy(void *exec) { CALL_FREE(cuGraphExecDestroy, graph_free(exec), fake.execs--); return 0; }
