@@ -68,7 +68,7 @@ static void batch_node(Batch *b, Node *n) {
   Expr *body = lift(b, c->body), *guard = lift(b, c->guard);
   Node *to;
   if (n->kind == ND_COMP) {
-    to = nd_comp(b->g, c->nout + 1, c->nred, extent, c->op, body, guard);
+    to = nd_comp_cut(b->g, c->nout + 1, c->nred, extent, c->op, body, guard, c->chunk);
   } else if (n->kind == ND_SCAN) {
     to = nd_scan(b->g, c->nout + 1, extent, c->op, body, c->reverse, c->exclusive);
   } else {

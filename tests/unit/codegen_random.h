@@ -102,6 +102,13 @@ static inline Node *gen_map(Gen *r) {
                  guard);
 }
 
+/* A third of the reductions are cut after some of their first iterator's values. */
+static inline int64_t gen_chunk(Gen *r, int nred, const int64_t *extent) {
+  int64_t row = 1;
+  for (int k = 1; k < nred; k++) row *= extent[k];
+  return gen_int(r, 3) ? 0 : row * (1 + gen_int(r, 5));
+}
+
 /* Integers and bools: keys compared, counted, divided, reduced; back to floats at the end. */
 static inline Node *gen_ints(Gen *r) {
   static const Reduce op[] = {RED_SUM, RED_PROD, RED_MAX, RED_MIN, RED_ARGMAX, RED_ARGMIN};
@@ -155,7 +162,7 @@ static inline Node *gen_reduce(Gen *r) {
   if (o == RED_PROD)
     e = ex_op2(g, OP_ADD, ex_float(g, r->t, 1), ex_op2(g, OP_MUL, ex_float(g, r->t, 0.1), ex_op1(g, OP_TANH, e)));
   Expr *guard = gen_int(r, 5) ? NULL : ex_op2(g, OP_LE, ex_iter(g, n - 1), nout ? ex_iter(g, 0) : ex_int(g, DT_I64, 3));
-  Node *y = nd_comp(g, nout, n - nout, extent, o, e, guard);
+  Node *y = nd_comp_cut(g, nout, n - nout, extent, o, e, guard, gen_chunk(r, n - nout, extent + nout));
   if (o == RED_MAX || o == RED_MIN) /* over nothing: infinite */
     y = nd_comp(
         g, nout, 0, y->dim, RED_NONE,
@@ -187,7 +194,7 @@ static inline Node *gen_matmul(Gen *r) {
         x[i] = y[j] = ex_iter(g, n);
         Expr *e = ex_op2(g, OP_MUL, ex_load(g, a, a->rank, x, NULL, false, (Span){0, 0, 0}),
                          ex_load(g, b, b->rank, y, NULL, false, (Span){0, 0, 0}));
-        return gen_bound(r, nd_comp(g, n, 1, extent, RED_SUM, e, NULL));
+        return gen_bound(r, nd_comp_cut(g, n, 1, extent, RED_SUM, e, NULL, gen_chunk(r, 1, extent + n)));
       }
   }
   return gen_map(r);
