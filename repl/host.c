@@ -282,7 +282,9 @@ void host_report(Host *h) {
 }
 /* Ctrl-C reaches all ranks, some of them while they wait for others. */
 static bool is_interrupt(const Fault *f) { return f->id == R_INTERRUPT || (f->id == R_RANK && host_interrupt); }
-void host_report_fault(Host *h, const Fault *f) {
+void host_report_fault(Host *h, const Fault *met) {
+  Fault agreed = *met, *f = &agreed;
+  ranks_agree(h, f);
   if (is_interrupt(f)) diag_add(h->diags, R_INTERRUPT, (Span){0}, "interrupted");
   else if (f->id == R_RANK && h->o.comm && h->o.comm->broken) /* the place of the others' fault is unknown */
     diag_add(h->diags, f->id, (Span){0}, "%s", f->msg);

@@ -192,6 +192,18 @@ int ranks_end(Host *h, int code) {
   return ok ? code : EXIT_RUN;
 }
 
+/* All ranks refused the same step; what made the first nan only the rank knows that has its rows. */
+void ranks_agree(Host *h, Fault *f) {
+  Comm *c = h->o.comm;
+  if (!c || comm_size(c) == 1 || c->broken || f->id != R_NAN) return;
+  int64_t size[64];
+  CommFault why;
+  Fault *all = (Fault *)(void *)gather(c, "what is not finite", f, sizeof *f, size, &why);
+  for (int r = 0; all && r < comm_size(c); r++)
+    if (strlen(all[r].msg) > strlen(f->msg) || (r == 0 && strlen(all[r].msg) == strlen(f->msg))) *f = all[r];
+  free(all);
+}
+
 bool ranks_repeat(Host *h) {
   Comm *c = h->o.comm;
   if (!c || comm_size(c) == 1) return false;

@@ -14,6 +14,9 @@ int ranks_run(const HostOptions *o, RanksMain fn, void *ctx);
 void ranks_begin(Host *h);
 int ranks_end(Host *h, int code);
 
+/* Of a fault that all ranks have met: the words of the one that knows most. */
+void ranks_agree(Host *h, Fault *f);
+
 /* Of a host on a rank that is not the first: are the diagnostics it holds those that rank 0 shows, too? */
 bool ranks_repeat(Host *h);
 #endif
