@@ -75,9 +75,11 @@ int64_t cu_product(int n, const int64_t *x);
 void cu_stage_point(Cu *c, const Stage *s);
 void cu_stage_block(Cu *c, const Stage *s);
 void cu_stage_spread(Cu *c, const Stage *s);
-void cu_scatter(Cu *c, const Stage *s);
 /* Bytes of the scratch, aligned; their offset. */
 size_t cu_scratch(Cu *c, double bytes);
+
+/* ---- scatter.c */
+void cu_scatter(Cu *c, const Stage *s);
 
 /* ---- reduce.c */
 int64_t cu_chunks(const Stage *s); /* pieces of the work that are joined by a tree: an argmax is one */

@@ -89,6 +89,8 @@ static void declare_inner(Cu *c, const char *storage) {
 }
 
 /* ---- Functions --------------------------------------------------------------------------------------------------- */
+static const char *const schedule_name[] = {"a thread a point", "a block a point", "a stage a launch", "tiles", "scatter"};
+
 void cu_open(Cu *c, int64_t grid, int block) {
   CuKernel *o = c->out;
   if (o->nlaunch == CU_MAX_LAUNCH) bug("cuda: more than %d launches", CU_MAX_LAUNCH);
@@ -97,6 +99,7 @@ void cu_open(Cu *c, int64_t grid, int block) {
   o->nlaunch++;
   c->t = &c->body;
   text_line(c->t, "TG_KERNEL(%s, %d) {", l->name, block);
+  text_line(c->t, "/* %s */", schedule_name[c->sched]);
   for (int i = 0; i < c->k->nbuf; i++) {
     const KBuf *b = &c->k->buf[i];
     const CuBuf *x = &c->buf[i];

@@ -17,6 +17,8 @@ const char cuda_prelude[] =
     "#define tg_bits_d(x) __double_as_longlong(x)\n"
     "#define tg_float_f(x) __int_as_float(x)\n"
     "#define tg_float_d(x) __longlong_as_double(x)\n"
+    "#define tg_ballot(x) __ballot_sync(0xffffffffu, x)\n"
+    "#define tg_lowest(x) (__ffs((int)(x)) - 1)\n"
     "#define tg_down(x, d) __shfl_down_sync(0xffffffffu, x, d)\n"
     "TG_FN u16 tg_to_f16(float x) { u16 r; asm(\"cvt.rn.f16.f32 %0, %1;\" : \"=h\"(r) : \"f\"(x)); return r; }\n"
     "TG_FN float tg_of_f16(u16 x) { float r; asm(\"cvt.f32.f16 %0, %1;\" : \"=f\"(r) : \"h\"(x)); return r; }\n"

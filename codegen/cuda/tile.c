@@ -272,7 +272,6 @@ static void tile_kernel(Cu *c, const Tile *t, size_t part) {
   const Contract *q = &t->q;
   c->st = &c->k->stage[0];
   cu_open(c, q->nB * t->mt * t->nt * t->chunks, t->threads);
-  text_line(c->t, "/* tiles */");
   declare_tiles(c, t);
   text_line(c->t, "i64 block = blockIdx.x;");
   text_line(c->t, "const i64 n0 = block %% %" PRId64 "ll * %d;", t->nt, t->bn);

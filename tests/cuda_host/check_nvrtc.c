@@ -1,8 +1,7 @@
-/* Compiles the CUDA sources of a folder by the real NVRTC for sm_75, sm_80 and sm_90, and reads the compiler's log: a contraction in
- * tiles that spills registers has failed. Usage: check_nvrtc FOLDER [STRIDE [FIRST]]: every STRIDE-th source. Closing line: N passed, N failed; or
+/* Compiles CUDA sources by the real NVRTC for sm_75, sm_80 and sm_90, and reads the compiler's log: a contraction in tiles that spills
+ * registers has failed. Usage: check_nvrtc LIST, a file that names the sources, one a line. Closing line: N passed, N failed; or
  * `skipped: REASON` where there is no NVRTC. */
 #include "codegen/cuda/nvrtc.h"
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +16,6 @@ static char *read_file(const char *path) {
   fclose(f);
   return s;
 }
-
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 typedef struct Tally { int passed, failed, most_registers, spills; } Tally;
 
@@ -50,18 +47,16 @@ static void check(Tally *t, int arch, const char *name, const char *source, Cuda
 }
 
 int main(int argc, char **argv) {
-  enum { MOST = 100000 };
   static const int arch[] = {75, 80, 90};
-  if (argc < 2) return 2;
-  DIR *d = opendir(argv[1]);
-  char **name = calloc(MOST, sizeof *name), **source = calloc(MOST, sizeof *source), path[4096], why[1024];
-  CudaJob **job = calloc(MOST, sizeof *job);
-  int n = 0, stride = argc > 2 ? atoi(argv[2]) : 1, first = argc > 3 ? atoi(argv[3]) : 0;
-  for (struct dirent *e; d && (e = readdir(d)) && n < MOST;)
-    if (strstr(e->d_name, ".cu")) name[n++] = strdup(e->d_name);
-  if (!d || !n || stride < 1) return 2;
-  closedir(d);
-  qsort(name, (size_t)n, sizeof *name, by_name);
+  char *list = argc == 2 ? read_file(argv[1]) : NULL, why[1024];
+  if (!list) return 2;
+  int n = 0;
+  for (const char *s = list; *s; s++) n += *s == '\n';
+  char **name = calloc((size_t)n + 1, sizeof *name), **source = calloc((size_t)n + 1, sizeof *source);
+  CudaJob **job = calloc((size_t)n + 1, sizeof *job);
+  n = 0;
+  for (char *s = strtok(list, "\n"); s; s = strtok(NULL, "\n"))
+    if ((source[n] = read_file(s))) name[n++] = s;
   Tally t = {0};
   for (int a = 0; a < 3; a++) {
     CudaBuild *b = cuda_build_new(arch[a], (int)sysconf(_SC_NPROCESSORS_ONLN), NULL, why, sizeof why);
@@ -69,16 +64,12 @@ int main(int argc, char **argv) {
       printf("skipped: %s\n", why);
       return 0;
     }
-    for (int i = (first + a) % stride; i < n; i += stride) {
-      snprintf(path, sizeof path, "%s/%s", argv[1], name[i]);
-      if (!source[i]) source[i] = read_file(path);
-      job[i] = cuda_build_start(b, source[i]);
-    }
-    for (int i = (first + a) % stride; i < n; i += stride) check(&t, arch[a], name[i], source[i], job[i]);
+    for (int i = 0; i < n; i++) job[i] = cuda_build_start(b, source[i]);
+    for (int i = 0; i < n; i++) check(&t, arch[a], name[i], source[i], job[i]);
     cuda_build_free(b);
   }
-  for (int i = 0; i < n; i++) free(name[i]), free(source[i]);
-  free(name), free(source), free(job);
-  printf("most registers %d; functions with a stack frame that spill %d\n%d passed, %d failed\n", t.most_registers, t.spills, t.passed, t.failed);
-  return t.failed != 0;
+  for (int i = 0; i < n; i++) free(source[i]);
+  free(name), free(source), free(job), free(list);
+  printf("most registers %d; functions that spill %d\n%d passed, %d failed\n", t.most_registers, t.spills, t.passed, t.failed);
+  return t.failed != 0 || !t.passed;
 }

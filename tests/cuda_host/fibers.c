@@ -8,7 +8,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { MAX_COPIES = 64, MAX_THREADS = 1024, WARP = 32, STACK = 64 << 10, LAUNCH_FAILED = 719 };
+enum {
+  MAX_COPIES = 64,
+  MAX_THREADS = 1024,
+  WARP = 32,
+  STACK = 256 << 10,
+  GUARD = 16 << 10 /* at the end of each stack */,
+  LAUNCH_FAILED = 719
+};
 typedef enum { READY, AT_BARRIER, IN_WARP, ENDED } State;
 
 typedef struct Copy {
@@ -73,6 +80,15 @@ static void *down(const void *x, int size, int by) {
   yield(IN_WARP);
   if (me % WARP + by >= WARP || from >= world->n) from = me;
   return box_of(from, e);
+}
+
+static unsigned ballot(int x) {
+  int me = world->at, e = world->fiber[me].exchanges++, base = me / WARP * WARP;
+  unsigned votes = 0;
+  *box_of(me, e) = x != 0;
+  yield(IN_WARP);
+  for (int lane = 0; lane < WARP && base + lane < world->n; lane++) votes |= (unsigned)*box_of(base + lane, e) << lane;
+  return votes;
 }
 
 /* Element k of a fragment's words for its row. */
@@ -239,8 +255,11 @@ int fibers_run(const Launch *l) {
     world = calloc(1, sizeof *world);
     world->stacks = mmap(NULL, (size_t)MAX_THREADS * STACK, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (world->stacks == MAP_FAILED) abort();
+    for (int i = 0; i < MAX_THREADS; i++) mprotect(world->stacks + (size_t)i * STACK, GUARD, PROT_NONE);
     world->shim = (TgShim){.sync = sync_threads,
                            .down = down,
+                           .ballot = ballot,
                            .mma = mma,
                            .copy = copy,
                            .copy_wait = copy_wait,

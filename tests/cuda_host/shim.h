@@ -36,6 +36,7 @@ TG_UNSEEN void __tsan_func_exit(void) {}
 #define tg_down(x, by) (*(__typeof__(x) *)tg_shim->down(&(__typeof__(x)){x}, sizeof(x), by))
 #define tg_to_f16(x) tg_shim->to_f16(x)
 #define tg_of_f16(x) tg_shim->of_f16(x)
+#define tg_ballot(x) tg_shim->ballot(x)
 #define tg_mma_f16(d, a, b) tg_shim->mma(d, a, b, TG_MMA_F16)
 #define tg_mma_bf16(d, a, b) tg_shim->mma(d, a, b, TG_MMA_BF16)
 #define tg_mma_tf32(d, a, b) tg_shim->mma(d, a, b, TG_MMA_TF32)
@@ -50,6 +51,11 @@ static long long tg_bits_d(double x) { union { double f; long long i; } u; u.f =
 static float tg_float_f(int x) { union { float f; int i; } u; u.i = x; return u.f; }
 static double tg_float_d(long long x) { union { double f; long long i; } u; u.i = x; return u.f; }
 static unsigned tg_tf32(unsigned x) { return (x & 0x7f800000u) == 0x7f800000u ? x : (x + 0x1000u) & 0xffffe000u; }
+static int tg_lowest(unsigned x) {
+  int n = 0;
+  for (; !(x & 1); x >>= 1) n++;
+  return n;
+}
 static int atomicCAS(int *p, int old, int by) { int v = *p; if (v == old) *p = by; return v; }
 static int atomicExch(int *p, int by) { int v = *p; *p = by; return v; }
 

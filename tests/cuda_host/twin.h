@@ -5,6 +5,7 @@ typedef struct TgShim {
   TgDim thread, block;
   void (*sync)(int line);
   void *(*down)(const void *x, int size, int by);
+  unsigned (*ballot)(int x);
   void (*mma)(float *d, const unsigned *a, const unsigned *b, TgMma what);
   void (*copy)(void *to, const void *from, int bytes, int live); /* done no sooner than the thread waits */
   void (*copy_wait)(void);
