@@ -56,6 +56,24 @@ Test(mma, cut) { /* chunks of their own: joined by micro-kernels, in blocks of t
   cr_assert_geq(t.ran, 56);
 }
 
+static void cut_for(const char *cpu, const char *features) { /* the tree's tiles on narrower machines */
+  *jit_used() = jit_new_for(NULL, cpu, features);
+  Tally t = {0};
+  for (int f = 0; f < 8; f++) {
+    MmaCase c = mma_case();
+    Node *n = form_matmul(&c, f & 4 ? DT_F64 : DT_F32, f & 1 ? 3 : 30, 37, 45, f & 1, f >> 1 & 1);
+    check(&c, form_cut(&c, n, 6), &t, arena_printf(c.arena, "cut for %s, form %d", cpu, f));
+  }
+  cr_assert_eq(t.ran, 8);
+}
+Test(mma, cut_avx2) {
+  Jit *here = jit_new(NULL);
+  bool runs = strstr(jit_isa(here)->features, "+avx2") && strstr(jit_isa(here)->features, "+fma");
+  jit_free(here);
+  if (runs) cut_for("haswell", "+avx,+avx2,+fma,+f16c,+bmi,+bmi2");
+}
+Test(mma, cut_sse2) { cut_for("x86-64", "+sse2"); }
+
 Test(mma, cut_gradients) { /* of convolutions: chunks of whole images */
   static const ConvShape q[] = {{2, 3, 5, 9, 11, 3, 3, 1, 0},
                                 {9, 1, 8, 8, 8, 3, 3, 1, 0},
