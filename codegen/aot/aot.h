@@ -91,9 +91,14 @@ bool rows_independent(Arena *a, Graph *g, const Region *r, int nin, Node *const 
 bool rows_same_program(Arena *a, const Region *x, int64_t bx, const Region *y, int64_t by);
 
 /* Makes the shared library `path` from an object and the runtime. False: *why, one line or more. Temporary files are removed. */
-bool aot_link(Arena *a, const char *path, const char *object, size_t nobject, const char **why);
+bool aot_link(Arena *a, const char *path, bool cross, const char *object, size_t nobject, const char *rt, size_t nrt, const char **why);
 /* The exports' graphs, for Graphviz. */
 char *aot_dot(Arena *a, const AotLibrary *l, Graph *g);
 /* The runtime's relocatable object for this machine. */
 const char *aot_runtime(size_t *n);
+/* Is the target of another kind than this machine? Then the runtime's object comes from a compiler for that kind, in the arena; *no_compiler:
+ * there is none, but the sources can be had in a folder. */
+bool aot_is_cross(const char *target);
+bool aot_cross_runtime(Arena *a, char **object, size_t *n, bool *no_compiler, const char **why);
+bool aot_write_sources(Arena *a, const char *dir, const char **why);
 #endif

@@ -1,5 +1,6 @@
 /* Planning for a library, and writing its module (emit.h, aot.h). */
 #include "codegen/aot/emit.h"
+#include "codegen/aot/cross.h"
 #include "codegen/cpu/jit.h"
 #include "codegen/cuda/session.h"
 #include <llvm-c/Analysis.h>
@@ -18,6 +19,7 @@ static const Span NO_SPAN = {0, 0, 0};
 #define V4 V3 ",+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
 static const Machine machine_v2 = {LI_X86_64, NULL, "x86-64", "+sse2"};
 static const Machine machine_v3 = {LI_X86_64_V3, NULL, "x86-64-v3", V3};
+static const Machine machine_aarch64 = {LI_AARCH64, "aarch64-unknown-linux-gnu", "generic", "+neon,+fp-armv8"};
 static const Machine machine_v4 = {LI_X86_64_V4, NULL, "x86-64-v4", V4};
 
 const AotTarget aot_targets[] = {
@@ -25,13 +27,17 @@ const AotTarget aot_targets[] = {
     {"x86-64-v3", "AVX2 and FMA: Intel since 2013, AMD since 2015"},
     {"x86-64-v4", "AVX-512"},
     {"portable", "any x86-64: code for three generations, chosen when a context is made"},
+    {"aarch64", "64-bit ARM, cross-compiled"},
     {NULL, NULL},
 };
+
+bool aot_is_cross(const char *target) { return !strcmp(target, "aarch64"); }
 
 int target_machines(const char *target, Machine *out) {
   if (!strcmp(target, "x86-64-v3")) return out[0] = machine_v3, 1;
   if (!strcmp(target, "x86-64-v4")) return out[0] = machine_v4, 1;
   if (!strcmp(target, "portable")) return out[0] = machine_v2, out[1] = machine_v3, out[2] = machine_v4, 3;
+  if (!strcmp(target, "aarch64")) return out[0] = machine_aarch64, 1;
   if (strcmp(target, "native")) return 0;
   return out[0] = (Machine){LI_ANY, NULL, NULL, NULL}, 1;
 }
@@ -140,7 +146,7 @@ static bool plan_device(Emit *e) {
 static bool plan_machine(Emit *e, int i) {
   Machine *to = &e->machine[i];
   char *triple = LLVMGetDefaultTargetTriple(), *cpu = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
-  to->triple = arena_strdup(e->a, triple);
+  if (!to->triple) to->triple = arena_strdup(e->a, triple);
   if (!to->cpu) to->cpu = arena_strdup(e->a, cpu);
   if (!to->features) to->features = arena_strdup(e->a, features);
   LLVMDisposeMessage(triple);
@@ -148,6 +154,10 @@ static bool plan_machine(Emit *e, int i) {
   LLVMDisposeMessage(features);
   Jit *j = jit_new_collect(e->cx, to->triple, to->cpu, to->features);
   if (!j) return refused(e, "out of memory");
+  if (to->isa == LI_AARCH64 && !cross_start_aarch64()) {
+    jit_free(j);
+    return refused(e, "the LLVM in this program has no code generator for aarch64");
+  }
   if (to->isa == LI_ANY) to->isa = jit_isa(j)->vector_bits == 512 ? LI_X86_64_V4 : jit_isa(j)->fma ? LI_X86_64_V3 : LI_X86_64;
   Codegen *c = codegen_new(&(CodegenOptions){.threads = e->l->threads, .interpret_below = -1, .collect = j});
   bool ok = c != NULL;

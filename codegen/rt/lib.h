@@ -131,7 +131,7 @@ typedef struct LibConst {
 } LibConst;
 
 typedef enum { LW_EMBEDDED, LW_FILE, LW_CALLER } LibWeights;
-typedef enum { LI_ANY, LI_X86_64, LI_X86_64_V3, LI_X86_64_V4 } LibIsa;
+typedef enum { LI_ANY, LI_X86_64, LI_X86_64_V3, LI_X86_64_V4, LI_AARCH64 } LibIsa;
 
 struct LibDevice;
 typedef struct Lib {

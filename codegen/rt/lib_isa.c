@@ -22,6 +22,8 @@ int lib_isa_here(int isa) {
   if (isa == LI_X86_64_V3) return saved(0x6);
   return isa == LI_X86_64_V4 && saved(0xe6) && has(b7, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD);
 }
+#elif defined(__aarch64__)
+int lib_isa_here(int isa) { return isa == LI_ANY || isa == LI_AARCH64; }
 #else
 int lib_isa_here(int isa) { return isa == LI_ANY; }
 #endif
