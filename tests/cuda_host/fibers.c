@@ -247,6 +247,12 @@ static int run_block(World *w, Order order, uint32_t *seed) {
   }
 }
 
+__attribute__((destructor)) static void at_end(void) {
+  if (world) munmap(world->stacks, (size_t)MAX_THREADS * STACK);
+  free(world);
+  world = NULL;
+}
+
 int fibers_run(const Launch *l) {
   uint32_t grid = l->grid, block = l->block;
   Order order = l->order;
