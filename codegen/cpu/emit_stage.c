@@ -140,6 +140,7 @@ typedef struct Nest {
   const SGroup *g;
   int at;
   bool vec;
+  const Stage *map; /* the group's maps */
 } Nest;
 
 static void scan_stage(Em *E, Nest *t);
@@ -150,7 +151,21 @@ static void nest_body(Em *E, Nest *t) {
   else if (t->g->reduces)
     em_reduce_group(E, t->s, t->g, t->vec || t->g->vec == VEC_POINT);
   else
-    for (int i = 0; i < t->g->n; i++) em_map_stage(E, t->s, st + i);
+    for (int i = 0; i < t->g->n; i++) em_map_stage(E, t->s, t->map + i);
+}
+static void nest_loop(Em *E, void *ctx, LLVMValueRef *carry);
+/* The innermost loop of maps, along the lanes. */
+static void map_loop(Em *E, Nest *t, const Axis *a) {
+  int64_t cut[EM_CUTS + 1], from = 0;
+  int n = em_cuts(E, t->map, t->g->n, a->iter, a->n, cut);
+  const Stage *all = t->map;
+  cut[n] = a->n;
+  for (int i = 0; i <= n; from = cut[i++]) {
+    Stage *piece = arena_array(E->arena, Stage, t->g->n);
+    for (int j = 0; n && j < t->g->n; j++) piece[j] = em_piece(E, &all[j], a->iter, from, cut[i]);
+    if (n) t->map = piece;
+    em_vec_for(E, a->iter, from ? em_int(E, from) : NULL, cut[i] - from, NULL, a->n, 0, NULL, nest_loop, t);
+  }
 }
 static void nest_loop(Em *E, void *ctx, LLVMValueRef *carry) {
   Nest *t = ctx;
@@ -161,9 +176,11 @@ static void nest_loop(Em *E, void *ctx, LLVMValueRef *carry) {
   }
   const Axis *a = &t->g->own[t->at];
   bool vec = t->g->vec == VEC_OWN && t->at == t->g->nown - 1;
-  Nest in = {t->s, t->g, t->at + 1, t->vec || vec};
+  Nest in = {t->s, t->g, t->at + 1, t->vec || vec, t->map};
   int last = t->g->nown - (scan ? 2 : 1);
-  if (vec)
+  if (vec && !t->g->reduces && !scan)
+    map_loop(E, &in, a);
+  else if (vec)
     em_vec_for(E, a->iter, NULL, a->n, NULL, a->n, 0, NULL, nest_loop, &in);
   else if (t->at == last && t->g->vec == VEC_POINT && !t->g->reduces && !scan)
     em_tiled_for(E, a->iter, NULL, a->n, NULL, a->n, 0, NULL, nest_loop, &in, &E->k->stage[t->g->first], t->g->n,
@@ -182,7 +199,7 @@ void em_groups(Em *E, const Sched *s, int first) {
     }
     em_scope_open(E);
     em_bind_zero(E, g->zero, E->depth);
-    Nest t = {s, g, 0, false};
+    Nest t = {s, g, 0, false, st};
     nest_loop(E, &t, NULL);
     em_scope_close(E);
     forget(E, g);

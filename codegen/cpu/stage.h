@@ -28,6 +28,15 @@ void em_store_stage(Em *E, const Stage *st, Val x, DType from);
 void em_scatter_function(Em *E, const Kernel *k, const Sched *s);
 enum { TG_SCATTER_RANK = 32 };
 
+/* ---- emit_cut.c: loops in pieces -----------------------------------------------------------------------------------
+ */
+enum { EM_CUTS = 7 };
+/* Where the maps st[0..nst), in a loop over 0 .. extent of iterator iter, should be cut: ascending; returns how many.
+ */
+int em_cuts(Em *E, const Stage *st, int nst, int iter, int64_t extent, int64_t *at);
+/* st for lo <= iter < hi. */
+Stage em_piece(Em *E, const Stage *st, int iter, int64_t lo, int64_t hi);
+
 /* ---- reduce.c ------------------------------------------------------------------------------------------------------
  */
 /* The reductions (and maps between them) of a group, at the current own point. `vec`: accumulators are vectors over
