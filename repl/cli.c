@@ -1,6 +1,7 @@
 /* Arguments, commands and help, driven by options.def. */
 #include "cli.h"
 #include "build.h"
+#include "bench_scale.h"
 #include "ranks.h"
 #include "codegen/aot/aot.h"
 #include <stdlib.h>
@@ -122,6 +123,10 @@ static int parse_line(int argc, char **argv, Line *l) {
   return 0;
 }
 
+static bool is_bench_scale(const Line *l) {
+  return l->command && !strcmp(l->command, "bench") && l->nfile && !strcmp(l->file[0], "scale");
+}
+
 static int host_options(Line *l, HostOptions *o) {
   *o = (HostOptions){.stop = PASS_COUNT, .narg = l->narg, .arg = l->arg, .stats = value_of(l, "stats") != NULL,
                      .profile = value_of(l, "profile") != NULL, .tf32 = value_of(l, "tf32") != NULL};
@@ -133,7 +138,7 @@ static int host_options(Line *l, HostOptions *o) {
     if (*end || n < 1 || n > 256) return usage("--threads is a number from 1 to 256, not", s);
     o->threads = (int)n;
   }
-  if ((s = value_of(l, "ranks"))) {
+  if ((s = value_of(l, "ranks")) && !is_bench_scale(l)) {
     char *end;
     long n = strtol(s, &end, 10);
     if (*end || n < 1 || n > 64) return usage("--ranks is a number from 1 to 64, not", s);
@@ -309,6 +314,7 @@ static int dispatch(Line *l) {
   if (!strcmp(c, "explain")) return cmd_explain(l->file[0]);
   if (!strcmp(c, "inspect")) return inspect_run(l->file[0]);
   if (!strcmp(c, "build")) return cmd_build(l, &o);
+  if (is_bench_scale(l)) return bench_scale(&o, value_of(l, "ranks"));
   if (!strcmp(c, "bench")) return is_library(l->file[0]) ? bench_lib(&o, l->file[0]) : bench_run(&o, l->file[0]);
   return cmd_run(&o, l->file[0]);
 }
