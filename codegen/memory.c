@@ -2,13 +2,10 @@
  *
  * Every value starts with a slot of its own. Walking the steps in order, a slot changes hands instead when its value
  * dies where another of the same size is born: in-place kernels, a loop's initial state, a loop's state, a branch's
- * results. `heir` of a slot is the value that holds it at the time of the walk. What is left gets offsets: slots in
- * order of birth, each at the lowest gap between those alive. */
+ * results. `heir` of a slot is the value that holds it at the time of the walk. What is left gets offsets (offsets.c). */
 #include "codegen/plan.h"
 #include <stdlib.h>
 #include <string.h>
-
-enum { ALIGN = 64 };
 
 typedef struct Memory {
   Planner *p;
@@ -219,54 +216,6 @@ static void cond_end(Memory *m, const Event *e) {
     }
 }
 
-/* ---- Offsets ----------------------------------------------------------------------------------------------------- */
-typedef struct Life {
-  int slot, start;
-} Life;
-static int by_start(const void *a, const void *b) {
-  const Life *x = a, *y = b;
-  return x->start != y->start ? (x->start > y->start) - (x->start < y->start)
-                              : (x->slot > y->slot) - (x->slot < y->slot);
-}
-
-static size_t align(size_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
-
-static void assign_offsets(Planner *p) {
-  int n = p->slot.n;
-  Life *life = arena_array(p->a, Life, n);
-  int nlife = 0;
-  for (int s = 0; s < n; s++) {
-    Slot *x = &p->slot.at[s];
-    if (x->into >= 0 || x->kind != SL_ARENA) continue;
-    life[nlife++] = (Life){s, x->start};
-  }
-  qsort(life, (size_t)nlife, sizeof *life, by_start);
-  int *active = arena_array(p->a, int, nlife), nactive = 0; /* by offset */
-  for (int i = 0; i < nlife; i++) {
-    Slot *x = &p->slot.at[life[i].slot];
-    int keep = 0;
-    for (int j = 0; j < nactive; j++)
-      if (p->slot.at[active[j]].end >= x->start) active[keep++] = active[j];
-    nactive = keep;
-    size_t want = align(x->bytes), at = 0, best = SIZE_MAX, best_at = 0;
-    int pos = 0, best_pos = 0;
-    for (; pos <= nactive; pos++) { /* the tightest gap, else the end */
-      size_t gap = pos < nactive ? p->slot.at[active[pos]].offset - at : SIZE_MAX - 1;
-      if (gap >= want && gap < best) {
-        best = gap;
-        best_at = at;
-        best_pos = pos;
-      }
-      if (pos < nactive) at = p->slot.at[active[pos]].offset + align(p->slot.at[active[pos]].bytes);
-    }
-    x->offset = best_at;
-    memmove(active + best_pos + 1, active + best_pos, sizeof *active * (size_t)(nactive - best_pos));
-    active[best_pos] = life[i].slot;
-    nactive++;
-    if (best_at + want > p->p->arena_bytes) p->p->arena_bytes = best_at + want;
-  }
-}
-
 /* ---- From values to slots in the steps --------------------------------------------------------------------------- */
 static void finish_block(Planner *p, Block *b) {
   for (int i = 0; i < b->nstep; i++) {
@@ -345,7 +294,7 @@ void plan_memory(Planner *p) {
     for (int t = p->slot.at[s].ring; t != s; t = p->slot.at[t].ring)
       span_life(p, s, p->slot.at[t].start, p->slot.at[t].end);
   }
-  assign_offsets(p);
+  plan_offsets(p);
   finish_block(p, &p->p->root);
   Plan *plan = p->p;
   plan->nslot = p->slot.n;

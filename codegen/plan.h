@@ -129,6 +129,7 @@ struct Plan {
   int ninput;
   const int *input;       /* values of INPUT nodes */
   size_t arena_bytes, lane_bytes, shared_bytes;
+  size_t live_bytes;      /* the most that is alive at a time: no arena is smaller */
   char *arena;            /* made at the first run */
   char *lanes;
   char *shared;
@@ -167,6 +168,7 @@ typedef struct Planner {
 
 int planner_slot(Planner *p, SlotKind kind, size_t bytes); /* a new one */
 void plan_memory(Planner *p);
+void plan_offsets(Planner *p); /* offsets.c: slots to the arena */
 /* dump.c */
 void plan_texts(Plan *p, Fusion *f);
 const char *group_notes(Arena *a, const Group *g);
