@@ -14,6 +14,7 @@
  * compares iterators (a border, a triangle) may lie in one. A conjunct over output iterators alone becomes a select
  * around the sum. */
 #include "codegen/contract.h"
+#include "codegen/monoid.h"
 #include "graph/affine.h"
 #include <string.h>
 
@@ -44,8 +45,6 @@ static Support bits(int lo, int hi) { /* ITER lo .. hi-1 */
 }
 
 /* ---- Classification ---------------------------------------------------------------------------------------------- */
-
-static DType acc_of(DType t) { return t == DT_F16 || t == DT_BF16 ? DT_F32 : t; }
 
 /* The product inside a body: a MUL, or for integers a cast to i64 of an i32 MUL. */
 static Expr *product_of(Expr *body) {
@@ -90,7 +89,7 @@ bool contract_find(int nout, int nred, const int64_t *extent, Reduce op, Expr *b
   if (nout && none >> (nout - 1) & 1) n |= (Support)1 << (nout - 1);
   m |= none & ~n;
   c->prod = p->dtype;
-  c->acc = acc_of(body->dtype);
+  c->acc = monoid_acc(body->dtype);
   c->nB = group(c->batch, &c->nbatch, both, 0, nout, extent);
   c->nM = group(c->m, &c->nm, m, 0, nout, extent);
   c->nN = group(c->n, &c->nn, n, 0, nout, extent);
@@ -216,8 +215,8 @@ static void join(Graph *g, Expr **f, Support *s, int *n, int i, int j) {
 /* Brings n > 2 factors down to two. False when all of them are one by support (then they are left as first and rest).
  */
 static void pair_up(Graph *g, Expr **f, Support *s, int *n, Support out) {
-  for (int i = 0; i < *n && *n > 2; i++) /* equal supports */
-    for (int j = i + 1; j < *n && *n > 2; j++)
+  for (int i = 0; i<*n && * n> 2; i++) /* equal supports */
+    for (int j = i + 1; j<*n && * n> 2; j++)
       if (s[i] == s[j]) join(g, f, s, n, i, j--);
   for (bool again = true; again && *n > 2;) { /* subsets, and factors that load nothing */
     again = false;

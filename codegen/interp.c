@@ -5,6 +5,7 @@
 #include "codegen/interp.h"
 #include "codegen/cpu/vmath.h"
 #include "codegen/map.h"
+#include "codegen/monoid.h"
 #include "graph/scalar_eval.h"
 #include <math.h>
 #include <string.h>
@@ -177,46 +178,18 @@ static bool guarded(const Walk *w, const IStage *s) { return s->guard < 0 || w->
 
 /* ---- Reductions -------------------------------------------------------------------------------------------------- */
 static Cell identity(uint8_t op, uint8_t t) {
-  Cell r = {.i = 0};
-  switch (op) {
-  case RED_PROD:
-    if (is_f(t))
-      r.f = 1;
-    else
-      r.i = 1;
-    break;
-  case RED_MAX:
-    if (is_f(t))
-      r.f = -INFINITY;
-    else
-      r.i = t == DT_BOOL ? 0 : dt_int_min((DType)t);
-    break;
-  case RED_MIN:
-    if (is_f(t))
-      r.f = INFINITY;
-    else
-      r.i = t == DT_BOOL ? 1 : dt_int_max((DType)t);
-    break;
-  case RED_ALL:
-    r.i = 1;
-    break;
-  default:
-    if (is_f(t)) r.f = 0;
-    break;
-  }
-  return r;
+  return is_f(t) ? (Cell){.f = monoid_start_f((Reduce)op)} : (Cell){.i = monoid_start_i((Reduce)op, (DType)t)};
 }
 
 static Cell combine(uint8_t op, uint8_t t, Cell a, Cell b) {
-  static const ScalarOp by[] = {[RED_SUM] = OP_ADD, [RED_PROD] = OP_MUL, [RED_MAX] = OP_MAX,
-                                [RED_MIN] = OP_MIN, [RED_ANY] = OP_OR,   [RED_ALL] = OP_AND};
+  ScalarOp by = monoid_op((Reduce)op);
   Cell r;
   if (is_f(t)) {
     double x[3] = {a.f, b.f, 0};
-    r.f = sc_round_f((DType)t, sc_eval_f(by[op], x));
+    r.f = sc_round_f((DType)t, sc_eval_f(by, x));
   } else {
     int64_t x[3] = {a.i, b.i, 0};
-    r.i = sc_wrap_i((DType)t, sc_eval_i(by[op], x));
+    r.i = sc_wrap_i((DType)t, sc_eval_i(by, x));
   }
   return r;
 }
@@ -330,11 +303,9 @@ static Cell arg_best(Walk *w, const IStage *s, int first) {
   return at;
 }
 
-static uint8_t acc_dtype(uint8_t t) { return t == DT_F16 || t == DT_BF16 ? DT_F32 : t; }
-
 static Cell reduce(Walk *w, const IStage *s, int first, uint8_t out) {
   if (s->s.op == RED_ARGMAX || s->s.op == RED_ARGMIN) return arg_best(w, s, first);
-  uint8_t acc = acc_dtype(s->ins[s->body].dtype);
+  uint8_t acc = monoid_acc((DType)s->ins[s->body].dtype);
   Cell r = s->s.order == ORD_LANES ? lanes(w, s, first, acc) : chain(w, s, first, acc);
   return cast(out, acc, r);
 }
@@ -359,7 +330,7 @@ static Cell zero_of(uint8_t t) { return identity(RED_SUM, t); }
 static void run_scan(Walk *w, const IStage *s, const IBuf *b) {
   int np = w->p->npar, nown = s->s.nown;
   int64_t len = s->s.extent[nown - 1], outer = product(nown - 1, s->s.extent);
-  uint8_t from = s->ins[s->body].dtype, acc = acc_dtype(from);
+  uint8_t from = s->ins[s->body].dtype, acc = monoid_acc((DType)from);
   for (int64_t o = 0; o < outer; o++) {
     Cell a = identity(s->s.op, acc);
     decode(w, np, nown - 1, s->s.extent, o);

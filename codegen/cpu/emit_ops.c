@@ -2,6 +2,7 @@
  * registers and memory. Floats: one instruction is one rounding; no fast-math flag is ever set. Integers wrap. */
 #include "codegen/cpu/emit.h"
 #include "codegen/cpu/vmath.h"
+#include "codegen/monoid.h"
 #include <math.h>
 
 #define B E->b
@@ -313,37 +314,22 @@ static LLVMValueRef int_op(Em *E, const Expr *e, DType t, LLVMValueRef *a, int l
     bug("no code for %s on integers", op_info[e->op].name);
   }
 }
-/* Truth values as numbers 0 and 1, where a result other than 0 is true. */
 static LLVMValueRef bool_op(Em *E, const Expr *e, LLVMValueRef *a) {
   LLVMValueRef x = a[0];
-  switch (e->op) {
-  case OP_AND:
-  case OP_MUL:
-  case OP_MIN:
-  case OP_BAND:
+  switch (bool_op_of((ScalarOp)e->op)) {
+  case BOOL_AND:
     return LLVMBuildAnd(B, x, a[1], "");
-  case OP_OR:
-  case OP_ADD:
-  case OP_MAX:
+  case BOOL_OR:
     return LLVMBuildOr(B, x, a[1], "");
-  case OP_SUB:
-  case OP_XOR:
+  case BOOL_XOR:
     return LLVMBuildXor(B, x, a[1], "");
-  case OP_NOT:
+  case BOOL_NOT:
     return LLVMBuildNot(B, x, "");
-  case OP_POW:
+  case BOOL_OR_NOT:
     return LLVMBuildOr(B, x, LLVMBuildNot(B, a[1], ""), "");
-  case OP_FLOORDIV:
-    return LLVMBuildAnd(B, x, a[1], "");
-  case OP_MOD:
+  case BOOL_FALSE:
     return LLVMConstNull(LLVMTypeOf(x));
-  case OP_NEG:
-  case OP_ABS:
-  case OP_SIGN:
-  case OP_FLOOR:
-  case OP_CEIL:
-  case OP_ROUND:
-  case OP_STOP:
+  case BOOL_SAME:
     return x;
   default:
     bug("no code for %s on bool", op_info[e->op].name);

@@ -10,6 +10,7 @@
  * Parts: a reduction longer than a chunk leaves one value a chunk in an array, which the pairwise tree then joins in
  * place: at distance 1, 2, 4, .. every element meets its right neighbour if there is one. */
 #include "codegen/cpu/stage.h"
+#include "codegen/monoid.h"
 #include <math.h>
 
 #define B E->b
@@ -40,38 +41,13 @@ typedef struct Ctx {
   int at; /* nested rows: axis under way */
 } Ctx;
 
-DType em_acc_dtype(DType t) { return t == DT_F16 || t == DT_BF16 ? DT_F32 : t; }
-
 static LLVMValueRef wide(Em *E, LLVMValueRef c) { return E->vec ? em_splat_const(E, c) : c; }
 LLVMValueRef em_identity(Em *E, Reduce op, DType t) {
-  if (dt_is_float(t))
-    return em_num(E, t, op == RED_PROD ? 1 : op == RED_MAX ? -INFINITY : op == RED_MIN ? INFINITY : 0);
-  int64_t v = op == RED_PROD || op == RED_ALL ? 1 : 0;
-  if (t == DT_BOOL)
-    v = op == RED_MIN ? 1 : v;
-  else if (op == RED_MAX)
-    v = dt_int_min(t);
-  else if (op == RED_MIN)
-    v = dt_int_max(t);
-  return wide(E, LLVMConstInt(em_reg_type(E, t), (uint64_t)v, 1));
+  if (dt_is_float(t)) return em_num(E, t, monoid_start_f(op));
+  return wide(E, LLVMConstInt(em_reg_type(E, t), (uint64_t)monoid_start_i(op, t), 1));
 }
 LLVMValueRef em_combine(Em *E, Reduce op, DType t, LLVMValueRef a, LLVMValueRef b) {
-  switch (op) {
-  case RED_SUM:
-    return em_binary(E, OP_ADD, t, a, b);
-  case RED_PROD:
-    return em_binary(E, OP_MUL, t, a, b);
-  case RED_MAX:
-    return em_binary(E, OP_MAX, t, a, b);
-  case RED_MIN:
-    return em_binary(E, OP_MIN, t, a, b);
-  case RED_ANY:
-    return LLVMBuildOr(B, a, b, "");
-  case RED_ALL:
-    return LLVMBuildAnd(B, a, b, "");
-  default:
-    bug("emit: reduction %d", op);
-  }
+  return em_binary(E, monoid_op(op), t, a, b);
 }
 
 /* ---- argmax and argmin ------------------------------------------------------------------------------------------- */
@@ -491,7 +467,7 @@ static void set_up(Em *E, const Sched *s, const SGroup *g, bool vec, Ctx *c) {
     if (c->nred == MAX_RED) bug("emit: too many reductions in one loop");
     Red *r = &c->red[c->nred++];
     *r = (Red){.st = st, .op = (Reduce)st->op, .body = (DType)st->body->dtype, .slot = c->nc};
-    r->acc = em_acc_dtype(r->body);
+    r->acc = monoid_acc(r->body);
     r->arg = r->op == RED_ARGMAX || r->op == RED_ARGMIN;
     c->lanes = st->order == ORD_LANES;
     r->mode = c->inner ? RM_ROTATE : c->lanes && sched_ordered(st) ? RM_MEMORY : RM_CHAIN;

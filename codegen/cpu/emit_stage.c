@@ -1,10 +1,12 @@
 /* Loops, MAP, SCAN and SCATTER stages (stage.h). */
 #include "codegen/cpu/stage.h"
+#include "codegen/monoid.h"
 
 #define B E->b
 enum { UNROLL = 4, COPIES = 16 };
 
-/* ---- loops -------------------------------------------------------------------------------------------------------- */
+/* ---- loops --------------------------------------------------------------------------------------------------------
+ */
 static LLVMValueRef plus(Em *E, LLVMValueRef base, LLVMValueRef x) {
   return base ? LLVMBuildNSWAdd(B, base, x, "") : x;
 }
@@ -231,7 +233,7 @@ static void scan_step(Em *E, void *ctx, LLVMValueRef *carry) {
 static void scan_stage(Em *E, Nest *t) {
   const Stage *st = &E->k->stage[t->g->first];
   const Axis *a = &t->g->own[t->g->nown - 1];
-  Run r = {st, em_acc_dtype((DType)st->body->dtype), t->g->vec == VEC_POINT};
+  Run r = {st, monoid_acc((DType)st->body->dtype), t->g->vec == VEC_POINT};
   em_at(E, E->depth);
   E->vec = r.vec;
   LLVMValueRef carry = em_identity(E, (Reduce)st->op, r.acc);
@@ -326,7 +328,7 @@ static void scatter_point(Em *E, Spread *t) {
     LLVMValueRef v = em_as(E, &x, t->vec), o = em_as(E, &old, t->vec);
     em_at(E, inner);
     E->vec = t->vec;
-    DType acc = em_acc_dtype(dt);
+    DType acc = monoid_acc(dt);
     LLVMValueRef r = em_combine(E, (Reduce)red[st->how], acc, em_cast(E, acc, dt, o), em_cast(E, acc, from, v));
     x = em_val(E, r, t->vec, inner);
     from = acc;

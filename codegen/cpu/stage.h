@@ -50,5 +50,4 @@ void em_column_value(Em *E, const Sched *s);
 void em_first_chunk(Em *E, const Sched *s);
 LLVMValueRef em_identity(Em *E, Reduce op, DType t); /* of the width E->vec */
 LLVMValueRef em_combine(Em *E, Reduce op, DType t, LLVMValueRef a, LLVMValueRef b);
-DType em_acc_dtype(DType t);
 #endif

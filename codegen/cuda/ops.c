@@ -1,19 +1,22 @@
-/* The rows of scalar.def as C expressions over named registers (emit.h); constants, conversions, monoids. One operation is one
- * rounding: sources are compiled without contraction and without fast-math. */
+/* The rows of scalar.def as C expressions over named registers (emit.h); constants, conversions, monoids. One operation
+ * is one rounding: sources are compiled without contraction and without fast-math. */
 #include "codegen/cpu/vmath.h"
 #include "codegen/cuda/emit.h"
+#include "codegen/monoid.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 const char *cu_reg(DType t) {
-  static const char *const name[] = {[DT_BOOL] = "int", [DT_U8] = "u8",     [DT_I8] = "signed char", [DT_I16] = "short", [DT_I32] = "int",
-                                     [DT_I64] = "i64",  [DT_F16] = "float", [DT_BF16] = "float",     [DT_F32] = "float", [DT_F64] = "double"};
+  static const char *const name[] = {
+      [DT_BOOL] = "int", [DT_U8] = "u8",     [DT_I8] = "signed char", [DT_I16] = "short", [DT_I32] = "int",
+      [DT_I64] = "i64",  [DT_F16] = "float", [DT_BF16] = "float",     [DT_F32] = "float", [DT_F64] = "double"};
   return name[t];
 }
 const char *cu_mem(DType t) {
-  static const char *const name[] = {[DT_BOOL] = "u8", [DT_U8] = "u8",   [DT_I8] = "signed char", [DT_I16] = "short", [DT_I32] = "int",
-                                     [DT_I64] = "i64", [DT_F16] = "u16", [DT_BF16] = "u16",       [DT_F32] = "float", [DT_F64] = "double"};
+  static const char *const name[] = {
+      [DT_BOOL] = "u8", [DT_U8] = "u8",   [DT_I8] = "signed char", [DT_I16] = "short", [DT_I32] = "int",
+      [DT_I64] = "i64", [DT_F16] = "u16", [DT_BF16] = "u16",       [DT_F32] = "float", [DT_F64] = "double"};
   return name[t];
 }
 
@@ -94,8 +97,8 @@ static const char *float_op(Cu *c, const Expr *e, DType t, const char **a) {
   case OP_ABS:
     return arena_printf(m, "fabs%s(%s)", f, x);
   case OP_SIGN:
-    return arena_printf(m, "(%s > 0 ? %s : %s < 0 ? %s : %s != %s ? %s : %s)", x, cu_num(c, t, 1), x, cu_num(c, t, -1), x, x, x,
-                        cu_num(c, t, 0));
+    return arena_printf(m, "(%s > 0 ? %s : %s < 0 ? %s : %s != %s ? %s : %s)", x, cu_num(c, t, 1), x, cu_num(c, t, -1),
+                        x, x, x, cu_num(c, t, 0));
   case OP_FLOOR:
     return arena_printf(m, "floor%s(%s)", f, x);
   case OP_CEIL:
@@ -171,37 +174,23 @@ static const char *int_op(Cu *c, const Expr *e, DType t, const char **a) {
   }
 }
 
-/* Truth values as numbers 0 and 1, where a result other than 0 is true. */
 static const char *bool_op(Cu *c, const Expr *e, const char **a) {
   Arena *m = c->a;
   const char *x = a[0];
-  switch (e->op) {
-  case OP_AND:
-  case OP_MUL:
-  case OP_MIN:
-  case OP_BAND:
-  case OP_FLOORDIV:
+  switch (bool_op_of((ScalarOp)e->op)) {
+  case BOOL_AND:
     return arena_printf(m, "%s & %s", x, a[1]);
-  case OP_OR:
-  case OP_ADD:
-  case OP_MAX:
+  case BOOL_OR:
     return arena_printf(m, "%s | %s", x, a[1]);
-  case OP_SUB:
-  case OP_XOR:
+  case BOOL_XOR:
     return arena_printf(m, "%s ^ %s", x, a[1]);
-  case OP_NOT:
+  case BOOL_NOT:
     return arena_printf(m, "%s ^ 1", x);
-  case OP_POW:
+  case BOOL_OR_NOT:
     return arena_printf(m, "%s | (%s ^ 1)", x, a[1]);
-  case OP_MOD:
+  case BOOL_FALSE:
     return "0";
-  case OP_NEG:
-  case OP_ABS:
-  case OP_SIGN:
-  case OP_FLOOR:
-  case OP_CEIL:
-  case OP_ROUND:
-  case OP_STOP:
+  case BOOL_SAME:
     return x;
   default:
     bug("cuda: no code for %s on bool", op_info[e->op].name);
@@ -236,24 +225,11 @@ const char *cu_op(Cu *c, const Expr *e, const char **a) {
 
 /* ---- Monoids ----------------------------------------------------------------------------------------------------- */
 const char *cu_combine(Cu *c, Reduce op, DType t, const char *x, const char *y) {
-  static const ScalarOp by[] = {[RED_SUM] = OP_ADD, [RED_PROD] = OP_MUL, [RED_MAX] = OP_MAX, [RED_MIN] = OP_MIN, [RED_ANY] = OP_OR, [RED_ALL] = OP_AND};
   Expr arg = {.kind = EX_ITER, .dtype = (uint8_t)t}, *args[2] = {&arg, &arg};
-  Expr e = {.kind = EX_OP, .dtype = (uint8_t)t, .op = (uint8_t)by[op], .n = 2, .arg = args};
+  Expr e = {.kind = EX_OP, .dtype = (uint8_t)t, .op = (uint8_t)monoid_op(op), .n = 2, .arg = args};
   return cu_op(c, &e, (const char *[]){x, y});
 }
 
 const char *cu_identity(Cu *c, Reduce op, DType t) {
-  bool f = dt_is_float(t);
-  switch (op) {
-  case RED_PROD:
-    return cu_num(c, t, 1);
-  case RED_MAX:
-    return f ? cu_num(c, t, -INFINITY) : t == DT_BOOL ? "0" : cu_int(c, t, dt_int_min(t));
-  case RED_MIN:
-    return f ? cu_num(c, t, INFINITY) : t == DT_BOOL ? "1" : cu_int(c, t, dt_int_max(t));
-  case RED_ALL:
-    return "1";
-  default:
-    return cu_num(c, t, 0);
-  }
+  return dt_is_float(t) ? cu_num(c, t, monoid_start_f(op)) : cu_int(c, t, monoid_start_i(op, t));
 }

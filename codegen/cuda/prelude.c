@@ -2,7 +2,29 @@
  * can say (NVRTC defines __CUDACC__); tests/cuda_host/shim.h says the same in C. */
 #include "codegen/cuda/emit.h"
 
+/* clang-format off */
 #define LINES(...) #__VA_ARGS__ "\n"
+#define EXPANDED(...) LINES(__VA_ARGS__)
+
+/* Rounded down; a zero divisor gives 0, its fault is recorded elsewhere. */
+#define DIVISION(suffix, T, U) \
+  TG_FN T tg_floordiv##suffix(T x, T y) { \
+    if (y == 0) return 0; \
+    if (y == -1) return (T)(0 - (U)x); \
+    T q = x / y; \
+    return q - (x - q * y != 0 && (x < 0) != (y < 0)); \
+  } \
+  TG_FN T tg_floormod##suffix(T x, T y) { \
+    if (y == 0 || y == -1) return 0; \
+    T r = x - x / y * y; \
+    return r != 0 && (r < 0) != (y < 0) ? r + y : r; \
+  }
+#define REMAINDER(suffix, T, f) \
+  TG_FN T tg_mod##suffix(T x, T y) { \
+    T r = fmod##f(x, y); \
+    if (r == 0) return copysign##f((T)0, y); \
+    return (r < 0) != (y < 0) ? r + y : r; \
+  }
 
 const char cuda_prelude[] =
     "typedef unsigned char u8;\n"
@@ -83,7 +105,9 @@ const char cuda_prelude[] =
     "TG_FN void tg_copy16(void *to, const void *from, int live) { *(int4 *)to = live ? *(const int4 *)from : make_int4(0, 0, 0, 0); }\n"
     "TG_FN void tg_copy_wait() {}\n"
     "#endif\n"
-    "#endif\n" LINES(
+    "#endif\n"
+    EXPANDED(DIVISION(, i64, u64) DIVISION(_32, int, u32) REMAINDER(_f, float, f) REMAINDER(_d, double, ))
+    LINES(
         typedef struct TgFault { int kind, site; i64 index, size, unit, minor; int lock, sealed; } TgFault;
         TG_FN float tg_of_bf16(u16 x) { return tg_float_f((int)((u32)x << 16)); }
         TG_FN u16 tg_to_bf16(float x) {
@@ -107,29 +131,6 @@ const char cuda_prelude[] =
         TG_FN short tg_i16_f(float x) { return (short)(x >= 32767.0f ? 32767 : x <= -32768.0f ? -32768 : x == x ? (int)x : 0); }
         TG_FN signed char tg_i8_f(float x) { return (signed char)(x >= 127.0f ? 127 : x <= -128.0f ? -128 : x == x ? (int)x : 0); }
         TG_FN u8 tg_u8_f(float x) { return (u8)(x >= 255.0f ? 255 : x > 0.0f ? (int)x : 0); }
-        /* rounded down; a zero divisor gives 0, its fault is recorded elsewhere */
-        TG_FN i64 tg_floordiv(i64 x, i64 y) {
-          if (y == 0) return 0;
-          if (y == -1) return (i64)(0 - (u64)x);
-          i64 q = x / y;
-          return q - (x - q * y != 0 && (x < 0) != (y < 0));
-        }
-        TG_FN i64 tg_floormod(i64 x, i64 y) {
-          if (y == 0 || y == -1) return 0;
-          i64 r = x - x / y * y;
-          return r != 0 && (r < 0) != (y < 0) ? r + y : r;
-        }
-        TG_FN int tg_floordiv_32(int x, int y) {
-          if (y == 0) return 0;
-          if (y == -1) return (int)(0 - (u32)x);
-          int q = x / y;
-          return q - (x - q * y != 0 && (x < 0) != (y < 0));
-        }
-        TG_FN int tg_floormod_32(int x, int y) {
-          if (y == 0 || y == -1) return 0;
-          int r = x - x / y * y;
-          return r != 0 && (r < 0) != (y < 0) ? r + y : r;
-        }
         TG_FN i64 tg_ipow(i64 x, i64 y) {
           if (y < 0) return x == 1 ? 1 : x == -1 ? ((y & 1) ? -1 : 1) : 0;
           u64 r = 1;
@@ -139,16 +140,6 @@ const char cuda_prelude[] =
             b *= b;
           }
           return (i64)r;
-        }
-        TG_FN float tg_mod_f(float x, float y) {
-          float r = fmodf(x, y);
-          if (r == 0.0f) return copysignf(0.0f, y);
-          return (r < 0.0f) != (y < 0.0f) ? r + y : r;
-        }
-        TG_FN double tg_mod_d(double x, double y) {
-          double r = fmod(x, y);
-          if (r == 0.0) return copysign(0.0, y);
-          return (r < 0.0) != (y < 0.0) ? r + y : r;
         }
         TG_FN i64 tg_philox(i64 key, i64 at) {
           u32 k0 = (u32)(u64)key;

@@ -4,13 +4,13 @@
  * ORD_LANES has 64 accumulators by position; a group gives each thread one, so that neighbours read neighbours, and
  * joins them as the contract says. ORD_CHAIN is one thread's loop. */
 #include "codegen/cuda/emit.h"
+#include "codegen/monoid.h"
 #include <inttypes.h>
 
 bool cu_is_arg(const Stage *s) { return s->op == RED_ARGMAX || s->op == RED_ARGMIN; }
 
-static DType acc_dtype(DType t) { return t == DT_F16 || t == DT_BF16 ? DT_F32 : t; }
 const char *cu_acc_type(Cu *c, const Stage *s, DType *acc) {
-  *acc = acc_dtype((DType)s->body->dtype);
+  *acc = monoid_acc((DType)s->body->dtype);
   return cu_reg(*acc);
 }
 
@@ -206,17 +206,15 @@ void cu_chunk_group(Cu *c, const Stage *s, const char *chunk, const char *live, 
   if (again) text_line(c->t, "__syncthreads(); /* sums are read */");
 }
 
-/* Chunk ranges meet as soon as both halves are there; leftovers join from the right. */
-void cu_tree(Cu *c, const Stage *s, const char *n, const char *fetch, const char *name) {
-  DType t;
-  const char *type = cu_acc_type(c, s, &t);
-  Reduce op = (Reduce)s->op;
-  text_line(c->t, "%s %s = %s;", type, name, cu_identity(c, op, t));
+/* Chunk ranges meet as soon as both halves are there; leftovers join from the right. Between the two, text that
+ * declares `x`, the result of chunk number q; NAME is declared. */
+static void tree_begin(Cu *c, const char *type, const char *n) {
   text_line(c->t, "{");
   text_line(c->t, "%s part[48];", type);
   text_line(c->t, "int top = 0;");
   text_line(c->t, "for (i64 q = 0; q < %s; q++) {", n);
-  text_line(c->t, "%s x = %s;", type, fetch);
+}
+static void tree_end(Cu *c, Reduce op, DType t, const char *name) {
   text_line(c->t, "for (i64 bits = q; bits & 1; bits >>= 1) {");
   text_line(c->t, "top--;");
   text_line(c->t, "x = %s;", cu_combine(c, op, t, "part[top]", "x"));
@@ -232,6 +230,15 @@ void cu_tree(Cu *c, const Stage *s, const char *n, const char *fetch, const char
   text_line(c->t, "}");
   text_line(c->t, "}");
   text_line(c->t, "}");
+}
+
+void cu_tree(Cu *c, const Stage *s, const char *n, const char *fetch, const char *name) {
+  DType t;
+  const char *type = cu_acc_type(c, s, &t);
+  text_line(c->t, "%s %s = %s;", type, name, cu_identity(c, (Reduce)s->op, t));
+  tree_begin(c, type, n);
+  text_line(c->t, "%s x = %s;", type, fetch);
+  tree_end(c, (Reduce)s->op, t, name);
 }
 
 void cu_finish(Cu *c, const Stage *s, const char *acc) {
@@ -253,26 +260,10 @@ void cu_reduce_point(Cu *c, const Stage *s) {
     text_line(c->t, "const %s %s = %s;", type, name, cu_identity(c, (Reduce)s->op, t));
   } else {
     /* the tree with each chunk summed where it is fetched */
-    Reduce op = (Reduce)s->op;
-    text_line(c->t, "%s %s;", type, name);
-    text_line(c->t, "{");
-    text_line(c->t, "%s part[48];", type);
-    text_line(c->t, "int top = 0;");
-    text_line(c->t, "for (i64 q = 0; q < %" PRId64 "ll; q++) {", chunks);
+    text_line(c->t, "%s %s = %s;", type, name, cu_identity(c, (Reduce)s->op, t));
+    tree_begin(c, type, arena_printf(c->a, "%" PRId64 "ll", chunks));
     cu_chunk_serial(c, s, "q", "x");
-    text_line(c->t, "for (i64 bits = q; bits & 1; bits >>= 1) {");
-    text_line(c->t, "top--;");
-    text_line(c->t, "x = %s;", cu_combine(c, op, t, "part[top]", "x"));
-    text_line(c->t, "}");
-    text_line(c->t, "part[top] = x;");
-    text_line(c->t, "top++;");
-    text_line(c->t, "}");
-    text_line(c->t, "%s = part[--top];", name);
-    text_line(c->t, "while (top) {");
-    text_line(c->t, "top--;");
-    text_line(c->t, "%s = %s;", name, cu_combine(c, op, t, "part[top]", name));
-    text_line(c->t, "}");
-    text_line(c->t, "}");
+    tree_end(c, (Reduce)s->op, t, name);
   }
   cu_finish(c, s, name);
 }
