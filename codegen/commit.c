@@ -134,7 +134,7 @@ static bool has_effects(const Place *p) { return p->kind == PL_BODY && p->owner-
 bool fuse_first(const Group *g) {
   const FNode *lead = g->member.at[0];
   if (lead->effect) return true;
-  if (!has_effects(g->home)) return false;
+  if (!has_effects(g->home) || (lead->n->kind == ND_CALL && lead->n->call.fn->late)) return false;
   for (int i = 0; i < g->member.n; i++)
     if (g->op || fuse_can_fault(g->member.at[i]->def)) return true;
   return false;

@@ -11,6 +11,7 @@
  * A contraction stays the first stage of its group, with all of its iterators parallel: only maps over exactly its
  * output points join (the epilogue). Every refusal leaves its reason in Group.note. */
 #include "codegen/fuse.h"
+#include <string.h>
 
 enum {
   ROW_BYTES = 384 << 10, /* scratch rows of one point: under half of L2 */
@@ -97,10 +98,15 @@ static void dep_use(void *ctx, Node *in, int sub) {
     add_dep(d->f, d->self, at, in); /* a region's output from outside it */
 }
 
-/* Effects of one region run in their order. */
+/* Effects of one region run in their order: an effect before what the next one needs, so that a gradient is sent while
+ * the others are computed. */
 static void chain_effects(Fusion *f, const Region *r) {
-  for (int i = 1; i < r->neffect; i++)
-    vec_push(f->a, &fuse_node(f, r->effect[i])->group->dep, fuse_node(f, r->effect[i - 1])->group);
+  for (int i = 1; i < r->neffect; i++) {
+    Group *g = fuse_node(f, r->effect[i])->group;
+    vec_push(f->a, &g->dep, NULL);
+    memmove(g->dep.at + 1, g->dep.at, sizeof *g->dep.at * (size_t)(g->dep.n - 1));
+    g->dep.at[0] = fuse_node(f, r->effect[i - 1])->group;
+  }
 }
 
 static void find_deps(Fusion *f) {
