@@ -6,7 +6,7 @@
 #include "codegen/cpu/mma.h"
 #include <string.h>
 
-enum { KB = 512, IN_PLACE_KB = 128, STREAM_PARTS = 64, SHORT = 32, MIN_RUN = 96 };
+enum { KB = 512, IN_PLACE_KB = 128, STREAM_PARTS = 64, SHORT = 32, MANY_TILES = 512, MIN_RUN = 96 };
 
 static int64_t up(int64_t n, int64_t d) { return (n + d - 1) / d; }
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -47,6 +47,12 @@ static void out_steps(const Kernel *k, const Stage *s, int64_t *step) {
 }
 
 static bool short_chunks(const Gemm *m) { return m->chunk < m->K && m->chunk <= SHORT; }
+
+/* Steps of a block of chunks. A large result is not walked twice where a longer block spares it. */
+static int64_t packed_parts(const Gemm *m) {
+  int64_t kb = KB * 4 / m->esize, tiles = up(m->R, m->mr) * up(m->V, m->nr);
+  return m->K <= 2 * kb && tiles >= MANY_TILES ? 2 * kb : kb;
+}
 
 /* Chunks that are short are joined by the micro-kernel, as many as make a block of at most `limit` steps. */
 static void join_in_tiles(MmaPlan *p, int64_t limit) {
@@ -100,7 +106,7 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   else if (m->in_place)
     m->kb = min64(m->kb, IN_PLACE_KB);
 
-  join_in_tiles(p, m->in_place ? m->R <= 2 * mr ? STREAM_PARTS : IN_PLACE_KB : KB * 4 / m->esize);
+  join_in_tiles(p, m->in_place ? m->R <= 2 * mr ? STREAM_PARTS : IN_PLACE_KB : packed_parts(m));
 
   /* Enough units for the lanes, each long enough to be worth handing out: 4 M multiply-adds or so. */
   int64_t rb = max64(l2 / 2 / (m->kb * m->esize) / mr, 1) * mr, vb = max64(1024 / m->nr, 1) * m->nr;
