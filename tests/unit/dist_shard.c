@@ -387,3 +387,111 @@ static void random_programs(uint64_t from, int n, double interpret_below) {
 static int many(int n) { return getenv("TG_LONG") ? 10 * n : n; }
 Test(shard, random_programs_walked, .timeout = 600) { random_programs(1, many(150), INFINITY); }
 Test(shard, random_programs_compiled, .timeout = 600) { random_programs(100001, many(12), -1); }
+
+/* ---- programs by hand -------------------------------------------------------------------------------------------- */
+
+/* Two layers behind a normalisation over the batch of 13; `mean` makes %8, by sample or for all. */
+#define STEP(mean, at)                                                                                                 \
+  "%0 = input f32[12, 20] \"w\" slot 0\n%1 = param f32[12, 20] \"w\"\n%2 = input f32[20, 7] \"v\" slot 1\n"            \
+  "%3 = param f32[20, 7] \"v\"\n%4 = param i64[] \"t\" in 0..2\n"                                                      \
+  "%5 = call \"data_next\" effect attrs (7, 13) (%4) -> (f32[13, 12], f32[13, 7], i64[13], bool[], i64[])\n"           \
+  "%6 = get f32[13, 12] %5 0\n" mean "%9 = comp f32[13, 12] for i0 13, i1 12: (sub %6[i0, i1] %8[" at "])\n"           \
+  "%10 = comp f32[13, 20] for i0 13, i1 20 sum i2 12: (mul %9[i0, i2] %1[i2, i1])\n"                                   \
+  "%11 = comp f32[13, 20] for i0 13, i1 20: (tanh %10[i0, i1])\n"                                                      \
+  "%12 = comp f32[13, 7] for i0 13, i1 7 sum i2 20: (mul %11[i0, i2] %3[i2, i1])\n"                                    \
+  "%13 = get f32[13, 7] %5 1\n%14 = comp f32[13, 7] for i0 13, i1 7: (sub %12[i0, i1] %13[i0, i1])\n"                  \
+  "%15 = comp f32[20, 7] for i0 20, i1 7 sum i2 13: (mul %11[i2, i0] %14[i2, i1])\n"                                   \
+  "%16 = comp f32[13, 20] for i0 13, i1 20 sum i2 7: (mul %14[i0, i2] %3[i1, i2])\n"                                   \
+  "%17 = comp f32[13, 20] for i0 13, i1 20: (mul %16[i0, i1] (sub 1:f32 (mul %11[i0, i1] %11[i0, i1])))\n"             \
+  "%18 = comp f32[12, 20] for i0 12, i1 20 sum i2 13: (mul %9[i2, i0] %17[i2, i1])\n"                                  \
+  "%19 = comp f32[12, 20] for i0 12, i1 20: (sub %1[i0, i1] (mul %18[i0, i1] 0.01:f32))\n"                             \
+  "%20 = comp f32[20, 7] for i0 20, i1 7: (sub %3[i0, i1] (mul %15[i0, i1] 0.01:f32))\n"                               \
+  "%21 = call \"show\" effect (%18, %15) -> ()\n"                                                                      \
+  "%22 = loop states (%1 = %0, %3 = %2) counter %4 trip 3 next (%19, %20) stack () effects (%5, %21)\n"                \
+  "%23 = get f32[12, 20] %22 0\n%24 = get f32[20, 7] %22 1\nreturn (%23, %24) effects (%22)\n"
+static const char whole_mean[] =
+    STEP("%7 = comp f32[12] for i0 12 sum i1 13: %6[i1, i0]\n%8 = comp f32[12] for i0 12: (div %7[i0] 13:f32)\n", "i1");
+/* What a rank of two would take for the mean if it looked at its own samples: 0 to 7, 8 to 12. */
+static const char plain_mean[] =
+    STEP("%7 = comp f32[13, 12] for i0 13, i1 12 sum i2 13: %6[i2, i1] if (or (and (lt i0 8) (lt i2 8)) (and (ge i0 8) "
+         "(ge i2 8)))\n%8 = comp f32[13, 12] for i0 13, i1 12: (div %7[i0, i1] (select (lt i0 8) 8:f32 5:f32))\n",
+         "i0, i1");
+
+static void step_inputs(Tensor in[2]) {
+  tensor_alloc(&in[0], DT_F32, 2, (int64_t[]){12, 20});
+  tensor_alloc(&in[1], DT_F32, 2, (int64_t[]){20, 7});
+  for (int k = 0; k < 2; k++) prog_fill(&in[k], (uint64_t)k + 5);
+}
+
+Test(shard, statistics_are_of_the_whole_batch, .timeout = 120) {
+  Tensor in[2];
+  step_inputs(in);
+  cr_assert_eq(compare_ranks(whole_mean, 2, in, INFINITY, NGROUP, groups, "whole mean"), 0);
+  cr_assert_eq(compare_ranks(plain_mean, 2, in, INFINITY, NGROUP, groups, "plain mean"), 0);
+  Outcome *o = calloc(2, sizeof *o);
+  run_ranks(whole_mean, 1, 2, in, INFINITY, &o[0]);
+  run_ranks(plain_mean, 1, 2, in, INFINITY, &o[1]);
+  cr_assert(o[0].ok && o[1].ok && !same_bytes(&o[0], &o[1]), "statistics of a rank's own samples go unnoticed");
+  drop(&o[0]), drop(&o[1]), free(o);
+  tensor_drop(&in[0]), tensor_drop(&in[1]);
+}
+
+/* A rank's part of a program; its notes in *notes (the caller frees them). */
+static void part(Arena *a, const char *text, int rank, int nrank, Graph **g, Region *r, char **notes) {
+  char *error = NULL;
+  size_t n;
+  FILE *f = open_memstream(notes, &n);
+  *g = new_graph(a);
+  cr_assert(graph_parse(*g, text, r, &error), "%s", error);
+  graph_simplify(*g, r);
+  ShardEnv env = {rank, nrank, &native_coll_start, &native_coll_wait, &native_coll_gather, f};
+  cr_assert(shard_region(*g, r, &env));
+  graph_verify(*g, r);
+  fclose(f);
+}
+
+Test(shard, gradients_are_joined_and_sent_early) {
+  Arena *a = arena_new();
+  Graph *g;
+  Region r;
+  char *notes, *plan;
+  size_t n;
+  part(a, whole_mean, 0, 2, &g, &r, &notes);
+  cr_assert(strstr(notes, "# batch of 13, 8 shards of 2") && strstr(notes, "# join sum f32[12, 20]") &&
+                strstr(notes, "# join sum f32[20, 7]") && strstr(notes, "# join sum f32[12]"),
+            "%s", notes);
+  cr_assert(!strstr(notes, "gather"), "%s", notes);
+  Codegen *c = codegen_new(&(CodegenOptions){.threads = 1, .interpret_below = INFINITY});
+  Fault fault = {0};
+  Plan *p = codegen_plan(c, g, &r, &fault);
+  FILE *f = open_memstream(&plan, &n);
+  cr_assert(p && plan_dump(p, "plan", f));
+  fclose(f);
+  const char *mean = strstr(plan, "call coll_start"), *first = mean ? strstr(mean + 1, "call coll_start") : NULL;
+  const char *last = first ? strstr(first + 1, "call coll_start") : NULL,
+             *kernel = first ? strstr(first, "kernel slots") : NULL;
+  const char *wait = first ? strstr(first, "call coll_wait") : NULL;
+  cr_assert(last && kernel && wait && kernel < last && wait > last, "%s", plan);
+  plan_free(p), codegen_free(c), free(notes), free(plan), arena_free(a);
+}
+
+Test(shard, what_is_gathered_is_said) {
+  static const char text[] =
+      "%0 = param i64[] \"t\" in 0..2\n%1 = input f32[7, 5] \"w\" slot 0\n%2 = param f32[7, 5] \"w\"\n"
+      "%3 = call \"data_next\" effect attrs (7, 13) (%0) -> (f32[13, 5], i64[13], bool[], i64[])\n"
+      "%4 = get f32[13, 5] %3 0\n%5 = get i64[13] %3 1\n"
+      "%6 = scatter f32[7, 5] %2 for i0 13, i1 5 add checked: at [%5[i0], i1] %4[i0, i1]\n"
+      "%7 = comp f32[5] for i0 5 prod i1 13: %4[i1, i0]\n"
+      "%8 = comp f32[7, 5] for i0 7, i1 5: (tanh (add %6[i0, i1] %7[i1]))\n"
+      "%9 = loop states (%2 = %1) counter %0 trip 3 next (%8) stack () effects (%3)\n"
+      "%10 = get f32[7, 5] %9 0\nreturn (%10)\n";
+  Arena *a = arena_new();
+  Graph *g;
+  Region r;
+  char *notes;
+  part(a, text, 1, 3, &g, &r, &notes);
+  cr_assert(strstr(notes, "# gather data_next f32[13, 5] for scatter f32[7, 5]: writes elsewhere than the sample") &&
+                strstr(notes, "for prod f32[5]: cannot be joined") && !strstr(notes, "# join"),
+            "%s", notes);
+  free(notes), arena_free(a);
+}
