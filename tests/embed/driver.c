@@ -1,13 +1,17 @@
-/* Calls every function of the library that tests/check/build makes of net.tg. Usage: driver MODE [FILE], prints what differs.
+/* Calls every function of the library that tests/check/build makes of net.tg. Usage: driver MODE [FILE], prints what
+ * differs.
  *
  *   all       self-test, batch sizes, strides, DLPack, bad arguments, allocations
  *   threads   contexts in two threads at once, and one context in two threads
  *   run N     classify on N images made here, to standard output as raw floats; `images N` prints the images */
 #include "net.h"
+#include <dirent.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static int failures;
 #define CHECK(c) ((c) ? (void)0 : (void)(failures++, printf("line %d: %s\n", __LINE__, #c)))
@@ -63,7 +67,8 @@ static net_tensor tensor(void *data, int code, int bits, int ndim, int64_t *shap
 /* Images that lie column by column and every other one, results row by row with a gap. */
 static void strides(net_context *c) {
   enum { N = 21 };
-  float *x = images(N), *y = malloc(sizeof *y * N * 10), *xs = malloc(sizeof *xs * 2 * N * PIXELS), *ys = malloc(sizeof *ys * N * 16);
+  float *x = images(N), *y = malloc(sizeof *y * N * 10), *xs = malloc(sizeof *xs * 2 * N * PIXELS),
+        *ys = malloc(sizeof *ys * N * 16);
   CHECK(net_classify(c, N, x, y) == NET_OK);
   for (int b = 0; b < N; b++)
     for (int i = 0; i < 12; i++)
@@ -76,7 +81,8 @@ static void strides(net_context *c) {
 
   net_managed held = {.tensor = tensor(x, 2, 32, 4, shape, NULL)}, *give_in = &held, *made = NULL;
   CHECK(net_classify_dlpack(c, &give_in, 1, &made, 1) == NET_OK);
-  CHECK(made && made->tensor.shape[0] == N && made->tensor.shape[1] == 10 && memcmp(made->tensor.data, y, sizeof *y * N * 10) == 0);
+  CHECK(made && made->tensor.shape[0] == N && made->tensor.shape[1] == 10 &&
+        memcmp(made->tensor.data, y, sizeof *y * N * 10) == 0);
   if (made) made->deleter(made);
 
   out.dtype.bits = 64;
@@ -97,6 +103,92 @@ static void strides(net_context *c) {
   give_in = NULL;
   CHECK(net_classify_dlpack(c, &give_in, 1, &made, 1) == NET_BAD_ARGUMENT && made == NULL);
   free(x), free(y), free(xs), free(ys);
+}
+
+/* Rows from back to front, from an offset, and one image for all rows. */
+static void odd_strides(net_context *c) {
+  enum { N = 9 };
+  float *x = images(N + 2), *y = malloc(sizeof *y * N * 10), *z = malloc(sizeof *z * N * 10);
+  CHECK(net_classify(c, N, x + PIXELS, y) == NET_OK);
+  int64_t shape[] = {N, 1, 12, 12}, step[] = {-PIXELS, 99, 12, 1}, oshape[] = {N, 10};
+  net_tensor in = tensor(x + N * PIXELS, 2, 32, 4, shape, step), out = tensor(z, 2, 32, 2, oshape, NULL);
+  const net_tensor *i1 = &in, *o1 = &out;
+  CHECK(net_classify_dl(c, &i1, 1, &o1, 1) == NET_OK);
+  for (int b = 0; b < N; b++) CHECK(memcmp(z + 10 * b, y + 10 * (N - 1 - b), 40) == 0);
+  in.data = x, in.byte_offset = sizeof(float) * PIXELS, step[0] = PIXELS;
+  CHECK(net_classify_dl(c, &i1, 1, &o1, 1) == NET_OK && memcmp(z, y, sizeof *y * N * 10) == 0);
+  in.strides = NULL;
+  CHECK(net_classify_dl(c, &i1, 1, &o1, 1) == NET_OK && memcmp(z, y, sizeof *y * N * 10) == 0);
+  in.strides = step, step[0] = 0;
+  CHECK(net_classify_dl(c, &i1, 1, &o1, 1) == NET_OK);
+  for (int b = 0; b < N; b++) CHECK(memcmp(z + 10 * b, y, 40) == 0);
+  in.dtype.lanes = 2;
+  CHECK(net_classify_dl(c, &i1, 1, &o1, 1) == NET_BAD_DTYPE);
+  in.dtype.lanes = 1, in.dtype.code = 1;
+  CHECK(net_classify_dl(c, &i1, 1, &o1, 1) == NET_BAD_DTYPE);
+  in.dtype.code = 2, in.byte_offset = 2;
+  CHECK(net_classify_dl(c, &i1, 1, &o1, 1) == NET_BAD_ALIGNMENT);
+  free(x), free(y), free(z);
+}
+
+/* Every dtype by DLPack's codes: in, and out of the managed results. */
+static void dtypes(net_context *c) {
+  static const struct { int code, bits; } kind[7] = {{6, 8}, {1, 8}, {0, 8}, {0, 16}, {0, 32}, {2, 16}, {4, 16}};
+  uint8_t a[2] = {1, 0}, b[2] = {254, 0};
+  int8_t i8[2] = {-1, 5};
+  int16_t i16[2] = {-1, 300};
+  int32_t i32[2] = {-1, 70000};
+  uint16_t half[2] = {0x3c00, 0xc000}, brain[2] = {0x3f80, 0xc000};
+  void *data[7] = {a, b, i8, i16, i32, half, brain};
+  int64_t shape[1] = {2};
+  net_managed in[7], *give_in[7], *made[7];
+  for (int k = 0; k < 7; k++) {
+    in[k] = (net_managed){.tensor = tensor(data[k], kind[k].code, kind[k].bits, 1, shape, NULL)};
+    give_in[k] = &in[k];
+  }
+  CHECK(net_kinds_dlpack(c, give_in, 7, made, 7) == NET_OK);
+  for (int k = 0; k < 7 && made[k]; k++) {
+    const net_tensor *t = &made[k]->tensor;
+    CHECK(t->dtype.code == kind[k].code && t->dtype.bits == kind[k].bits && t->dtype.lanes == 1);
+    CHECK(t->device.type == 1 && t->ndim == 1 && t->shape[0] == 2);
+  }
+  if (made[0]) {
+    CHECK(memcmp(made[0]->tensor.data, "\0\1", 2) == 0 && memcmp(made[1]->tensor.data, "\377\1", 2) == 0);
+    CHECK(((int8_t *)made[2]->tensor.data)[1] == 6 && ((int16_t *)made[3]->tensor.data)[1] == 301);
+    CHECK(((int32_t *)made[4]->tensor.data)[1] == 70001 && ((uint16_t *)made[5]->tensor.data)[1] == 0x4000);
+    CHECK(((uint16_t *)made[6]->tensor.data)[0] == 0xbf80);
+  }
+  for (int k = 0; k < 7; k++)
+    if (made[k]) made[k]->deleter(made[k]);
+  for (int k = 0; k < 7; k++) { /* each is asked for by its own code */
+    in[k].tensor.dtype.code ^= 1;
+    CHECK(net_kinds_dlpack(c, give_in, 7, made, 7) == NET_BAD_DTYPE && made[0] == NULL);
+    in[k].tensor.dtype.code ^= 1;
+  }
+}
+
+/* All codes have texts of their own. */
+static void texts(void) {
+  for (int i = 0; i <= NET_NO_LAPACK; i++) {
+    CHECK(strcmp(net_strerror(i), net_strerror(NET_NO_LAPACK + 1)) != 0);
+    for (int j = 0; j < i; j++) CHECK(strcmp(net_strerror(i), net_strerror(j)) != 0);
+  }
+}
+
+static int tasks(void) { /* threads of this process */
+  int n = 0;
+  DIR *d = opendir("/proc/self/task");
+  while (d && readdir(d)) n++;
+  if (d) closedir(d);
+  return n;
+}
+
+/* Options of an older caller end early; the rest of the structure is not looked at. */
+static void old_options(void) {
+  net_options o = {.size = offsetof(net_options, alloc), .threads = 1, .alloc = refuse, .release = give};
+  net_context *c = NULL;
+  CHECK(net_create(&o, &c) == NET_OK);
+  net_destroy(c);
 }
 
 static void bad_arguments(net_context *c) {
@@ -144,6 +236,7 @@ static void all(void) {
   Count n = {0, 0, 0};
   net_options o = {.size = sizeof o, .threads = 2, .alloc = take, .release = give, .user = &n};
   net_context *c;
+  int alone = tasks();
   CHECK(net_abi() == NET_ABI);
   CHECK(net_create(&o, &c) == NET_OK);
   if (!c) return;
@@ -151,6 +244,10 @@ static void all(void) {
   int calls = n.calls;
   batches(c);
   strides(c);
+  odd_strides(c);
+  dtypes(c);
+  texts();
+  old_options();
   bad_arguments(c);
   several(c);
   million(c);
@@ -159,6 +256,7 @@ static void all(void) {
   CHECK(strstr(net_manifest(), "\"classify\"") != NULL);
   net_destroy(c);
   CHECK(n.live == 0);
+  CHECK(tasks() == alone);
 }
 
 typedef struct Work {
@@ -185,6 +283,38 @@ static void *same_context(void *arg) {
   }
   return NULL;
 }
+/* A call while another is under way. */
+typedef struct Long {
+  net_context *c;
+  float *x, *y;
+  int n, done;
+} Long;
+static void *long_calls(void *arg) {
+  Long *l = arg;
+  while (!__atomic_load_n(&l->done, __ATOMIC_RELAXED)) {
+    int s = net_newton(l->c, l->n, l->x, l->y);
+    CHECK(s == NET_OK || s == NET_BUSY);
+  }
+  return NULL;
+}
+static void busy(net_context *c) {
+  enum { N = 300000, TRIES = 100000 };
+  Long l = {c, malloc(sizeof(float) * N), malloc(sizeof(float) * N), N, 0};
+  float x = 1, y;
+  int met = 0;
+  for (int i = 0; i < N; i++) l.x[i] = 2;
+  pthread_t t;
+  pthread_create(&t, NULL, long_calls, &l);
+  for (int i = 0; i < TRIES && !met; i++) {
+    met = net_newton(c, 1, &x, &y) == NET_BUSY;
+    if (i > 100) nanosleep(&(struct timespec){0, 100000}, NULL);
+  }
+  __atomic_store_n(&l.done, 1, __ATOMIC_RELAXED);
+  pthread_join(t, NULL);
+  CHECK(met);
+  free(l.x), free(l.y);
+}
+
 static void threads(void) {
   float *x = images(33), y[10 * 33];
   net_context *c;
@@ -197,6 +327,7 @@ static void threads(void) {
     for (int i = 0; i < 2; i++) pthread_create(&t[i], NULL, fn[k], &w[i]);
     for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
   }
+  busy(c);
   net_destroy(c);
   free(x);
 }
