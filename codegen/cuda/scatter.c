@@ -1,15 +1,18 @@
 /* Scatters, without atomic additions: each place of the destination has one thread, which meets its terms in ascending
  * order.
  *
- * An own iterator that is a subscript by itself is *bare*: its values write different places, each by a thread of its
- * own. The others are the source points, walked in order. plain  a thread a point of P and value of the bare iterators;
- * by destination, some rows of it in place of P rows   by destination with many source points, first subscripts free of
- * bare iterators: a launch finds the row of every source point; then a block a few rows looks through them, 256 at
- * once, and its threads, one a value of the bare iterators, take those that fall into its rows */
+ * An own iterator that is a subscript by itself is bare: its values write different places, each by a thread of its
+ * own. The others are the source points, walked in order. Two ways:
+ *
+ *   plain  a thread a point of P and value of the bare iterators; by destination, some rows of it in place of P
+ *
+ *   rows   by destination with many source points, where the first subscript is free of bare iterators: a launch finds
+ *          the row of every source point; then each block looks through all of them, 256 at once, for its rows, and
+ *          its threads, one a value of the bare iterators, take those terms */
 #include "codegen/cuda/emit.h"
 #include <inttypes.h>
 
-enum { PLAIN_BLOCK = 128, ROWS_BLOCK = 256, MANY_POINTS = 128 };
+enum { PLAIN_BLOCK = 128, ROWS_BLOCK = 256, MANY_POINTS = 128, MOST_BLOCKS = 1024, MOST_READ = 1 << 24 };
 static const Reduce combine_by[] = {[SC_SET] = RED_NONE, [SC_ADD] = RED_SUM, [SC_MAX] = RED_MAX, [SC_MIN] = RED_MIN};
 
 static bool bare(const Cu *c, const Stage *s, int own) {
@@ -141,12 +144,12 @@ static void find_rows(Cu *c, const Stage *s, int64_t points, int n, const int64_
 
 static void take_rows(Cu *c, const Stage *s, int64_t points, int n, const int64_t *extent, const int *iter,
                       size_t where) {
-  const double most_read = (double)((int64_t)1 << 32);
   const KBuf *b = &c->k->buf[s->out];
   int nbare, bare_iter[64];
   int64_t bare_extent[64], others = own_list(c, s, true, &nbare, bare_extent, bare_iter);
-  int64_t slices = (others + ROWS_BLOCK - 1) / ROWS_BLOCK,
-          rows = (int64_t)((double)b->dim[0] * (double)points * (double)slices / most_read) + 1;
+  int64_t slices = (others + ROWS_BLOCK - 1) / ROWS_BLOCK, most = MOST_READ / points / slices;
+  if (most > MOST_BLOCKS) most = MOST_BLOCKS;
+  int64_t rows = (b->dim[0] + most) / (most + 1);
   int64_t blocks = (b->dim[0] + rows - 1) / rows;
   cu_open(c, blocks * slices, ROWS_BLOCK);
   text_line(c->t, "__shared__ u32 found[%d];", ROWS_BLOCK / 32);
