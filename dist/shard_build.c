@@ -77,7 +77,26 @@ Node *part_of(Pass *p, Node *n, Split s) {
 
 /* ---- regions ----------------------------------------------------------------------------------------------------- */
 
-/* Outputs are the caller's to make; `split` says how each is wanted (NULL: whole). */
+/* A rank without samples may need no result of a collective that it takes part in. The result arrives all the same, so
+ * it is waited for, last in its region. */
+static void wait_for_all(Pass *p, const Site *s, Region *r) {
+  if (!several(p) || !s->key.n) return;
+  int n = r->nout + r->neffect, neffect = r->neffect;
+  Node **root = arena_array(p->a, Node *, n), **effect = arena_array(p->a, Node *, neffect + s->key.n), **order;
+  if (r->nout) memcpy(root, r->out, sizeof *root * (size_t)r->nout);
+  memcpy(root + r->nout, r->effect, sizeof *root * (size_t)neffect);
+  memcpy(effect, r->effect, sizeof *root * (size_t)neffect);
+  n = graph_topo(p->g, n, root, &order);
+  uint8_t *reached = arena_alloc(p->a, p->g->next_id);
+  for (int i = 0; i < n; i++) reached[order[i]->id] = 1;
+  for (int i = 0; i < s->key.n; i++) {
+    Node *wait = s->key.at[i].gather ? NULL : s->key.at[i].of->wait;
+    if (wait && !reached[wait->id]) effect[neffect++] = wait, reached[wait->id] = 1;
+  }
+  r->effect = effect, r->neffect = neffect;
+}
+
+/* `split` says how each output is wanted (NULL: whole). */
 static Region build_region(Pass *p, const Region *r, Site *s, const Split *split) {
   Region to = {.nout = r->nout};
   Node **out = arena_array(p->a, Node *, r->nout);
@@ -91,6 +110,7 @@ static Region build_region(Pass *p, const Region *r, Site *s, const Split *split
     if (!effect[i]) bug("sharding: node %u has no collective", x->n->id);
   }
   to.out = out, to.effect = effect;
+  wait_for_all(p, s, &to);
   return to;
 }
 

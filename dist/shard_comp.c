@@ -156,7 +156,8 @@ static Node *joined(Pass *p, Known *x, const Sum *s, int npart, Node *const *par
   x->start = nd_call(g, p->env->start, 2, attr, npart, part, 2, res);
   Node *arg[2 + TG_MAX_NODES] = {nd_get(g, x->start, 1), nd_get(g, x->start, 0)};
   for (int k = 0; k < npart; k++) arg[2 + k] = part[k];
-  return nd_get(g, nd_call(g, p->env->wait, 0, NULL, 2 + npart, arg, 1, res), 0);
+  x->wait = nd_call(g, p->env->wait, 0, NULL, 2 + npart, arg, 1, res);
+  return nd_get(g, x->wait, 0);
 }
 
 Node *build_sum(Pass *p, Known *x) {

@@ -46,8 +46,8 @@ typedef struct Known {
   uint64_t varies;     /* the loops that it depends on, by number; bit 63: all beyond */
   int level;           /* longest chain of nodes below */
   bool changed;
-  Node *own, *whole;    /* built: the rank's part; all of it (equal when replicated) */
-  Node *start, *gather; /* built: its collectives */
+  Node *own, *whole;           /* built: the rank's part; all of it (equal when replicated) */
+  Node *start, *wait, *gather; /* built: its collectives */
 } Known;
 
 /* A collective: the join of a sum, or the gathering of a sharded value. */
