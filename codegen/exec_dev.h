@@ -25,5 +25,5 @@ bool dev_zero(Plan *p, void *dst, size_t bytes, Fault *fault);
 bool dev_read(Plan *p, int slot, void *to, size_t bytes, Fault *fault);
 bool dev_write(Plan *p, int slot, const void *from, size_t bytes, Fault *fault);
 void dev_exchange(Plan *p, int a, int b);       /* beside the exchange of addresses */
-void dev_moved(Plan *p, int slot);              /* slot has a new address */
+void dev_moved(Plan *p, int slot);              /* slot has a new address, or new bytes */
 #endif
