@@ -303,16 +303,21 @@ static int run_rows(Call *k, const LibPlan *p, int64_t b, int64_t n) {
   return status;
 }
 
-/* Cost of n rows with the plans 0 .. i. */
+/* Cost of n rows with the plans 0 .. i: as many whole ones of plan i as fit; what is left in one more of them, or in
+ * smaller ones. */
 static double cost_of(const LibExport *e, int isa, int64_t n, int i) {
-  double sum = 0;
-  for (; n > 0 && i >= 0; i--) {
-    const LibPlan *p = plan_at(e, isa, i);
-    sum += (double)(n / p->rows) * p->cost;
-    n %= p->rows;
-    if (n && (i == 0 || p->cost <= cost_of(e, isa, n, i - 1))) return sum + p->cost;
-  }
-  return sum;
+  const LibPlan *p = plan_at(e, isa, i);
+  int64_t left = n % p->rows;
+  double whole = (double)(n / p->rows) * p->cost;
+  if (!left) return whole;
+  double smaller = i ? cost_of(e, isa, left, i - 1) : p->cost;
+  return whole + (smaller < p->cost ? smaller : p->cost);
+}
+
+static const LibPlan *plan_of_rows(const LibContext *c, const LibExport *e, int64_t rows) {
+  for (int i = 0; i < e->nplan; i++)
+    if (plan_at(e, c->isa, i)->rows == rows) return plan_at(e, c->isa, i);
+  return NULL;
 }
 
 static int run_batch(Call *k, int64_t rows) {
@@ -323,18 +328,16 @@ static int run_batch(Call *k, int64_t rows) {
     const LibPlan *p = plan_at(e, isa, i);
     for (; rows - b >= p->rows && !status; b += p->rows) status = run_rows(k, p, b, p->rows);
     int64_t left = rows - b;
-    if (left && !status && (i == 0 || p->cost <= cost_of(e, isa, left, i - 1))) {
+    const LibPlan *exact = left ? plan_of_rows(k->c, e, left) : NULL;
+    if (exact && !status) {
+      status = run_rows(k, exact, b, left);
+      b = rows;
+    } else if (left && !status && (i == 0 || p->cost <= cost_of(e, isa, left, i - 1))) {
       status = run_rows(k, p, b, left);
       b = rows;
     }
   }
   return status;
-}
-
-static const LibPlan *listed_plan(const LibContext *c, const LibExport *e, int64_t rows) {
-  for (int i = 0; i < e->nplan; i++)
-    if (plan_at(e, c->isa, i)->rows == rows) return plan_at(e, c->isa, i);
-  return NULL;
 }
 
 static void stage_views(LibContext *c, const LibExport *e, View *view) {
@@ -349,7 +352,7 @@ static void stage_views(LibContext *c, const LibExport *e, View *view) {
 static int run_call(LibContext *c, const LibExport *e, int64_t rows, View *view) {
   stage_views(c, e, view);
   Call k = {c, e, view};
-  if (e->listed) return run_rows(&k, listed_plan(c, e, rows), 0, rows);
+  if (e->listed) return run_rows(&k, plan_of_rows(c, e, rows), 0, rows);
   return e->batched ? run_batch(&k, rows) : run_rows(&k, plan_at(e, c->isa, 0), 0, 1);
 }
 
@@ -401,7 +404,7 @@ static int fail_listed(LibContext *c, const LibExport *e, int64_t rows) {
 
 static int check_rows(LibContext *c, const LibExport *e, int64_t rows) {
   if (!e->batched) return RT_OK;
-  if (e->listed && !listed_plan(c, e, rows)) return fail_listed(c, e, rows);
+  if (e->listed && !plan_of_rows(c, e, rows)) return fail_listed(c, e, rows);
   if (rows < 0) return lib_fail(c, RT_BAD_SIZE, "%s: %lld rows", e->name, (long long)rows);
   for (int i = 0; i < e->nin + e->nout; i++)
     if (e->tensor[i].batched && e->tensor[i].bytes && (uint64_t)rows > (uint64_t)PTRDIFF_MAX / e->tensor[i].bytes)
