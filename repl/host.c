@@ -3,6 +3,7 @@
 #include "codegen/rt/clock.h"
 #include "codegen/rt/trace.h"
 #include "codegen/cuda/session.h"
+#include "codegen/session.h"
 #include "autodiff/autodiff.h"
 #include "deferred.h"
 #include "dist/shard.h"
@@ -57,7 +58,11 @@ bool host_compute(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fault)
   return ok;
 }
 static bool hook_run(void *ctx, Graph *g, const Region *r, Tensor *out, Fault *fault) {
-  return host_compute(ctx, g, r, out, fault);
+  Host *h = ctx;
+  bool ok = host_compute(h, g, r, out, fault);
+  RtDevice *d = h->codegen ? codegen_device(h->codegen) : NULL;
+  if (d) d->op->leave(d); /* this is a thread of the front end, which ends */
+  return ok;
 }
 static int64_t hook_keep(void *ctx, Tensor t) {
   Host *h = ctx;
@@ -256,6 +261,8 @@ static bool run_plan(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fau
 bool host_run(Host *h, Graph *g, const Region *r0, Tensor *out, Fault *fault) {
   Region r = {r0->nout, arena_copy(g->arena, r0->out, sizeof *r0->out * (size_t)r0->nout), r0->neffect,
               arena_copy(g->arena, r0->effect, sizeof *r0->effect * (size_t)r0->neffect)};
+  RtDevice *d = h->codegen ? codegen_device(h->codegen) : NULL;
+  if (d) d->op->enter(d); /* the thread may be another one than last time; a refusal shows in what follows */
   h->stopped = false;
   memset(out, 0, sizeof *out * (size_t)r.nout);
   fault->id = E_NONE;

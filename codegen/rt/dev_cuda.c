@@ -2,6 +2,7 @@
 #include "codegen/rt/dev_cuda_api.h"
 #include "codegen/rt/device.h"
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@ typedef struct Cuda {
   void *lib;
   int id;
   bool retained, entered;
+  pthread_t by; /* the thread that entered */
   void *ctx, *stream, *side; /* side: of put_ahead; NULL until it is needed */
 } Cuda;
 
@@ -188,8 +190,10 @@ static void cuda_drop_tape(RtDevice *d, RtTape *t) {
 }
 
 /* ---- Opening ----------------------------------------------------------------------------------------------------- */
-/* The caller's context comes back with leave. */
+/* The caller's context comes back with leave. Entered twice by one thread is entered once. */
 static bool cuda_enter(RtDevice *d) {
+  if (of(d)->entered && pthread_equal(of(d)->by, pthread_self())) return true;
+  of(d)->by = pthread_self();
   return of(d)->entered = done(d, of(d)->cu.cuCtxPushCurrent_v2(of(d)->ctx), "entering the context");
 }
 static void cuda_leave(RtDevice *d) {
