@@ -12,7 +12,8 @@ TIME_LIMIT = -99
 def sanitized():
     """True when $TG is built with AddressSanitizer: its address space must stay unlimited, and it is several times slower."""
     with open(TG, "rb") as f:
-        return b"__asan_init" in f.read()
+        text = f.read()
+    return b"libasan.so" in text or b"ERROR: AddressSanitizer" in text  # gcc's, clang's; LLVM itself names __asan_init
 
 
 SANITIZED = sanitized()
