@@ -194,6 +194,8 @@ Node *nd_scatter(Graph *g, DType t, int rank, const int64_t *dim, Node *base, in
 Node *nd_loop(Graph *g, const Loop *l);   /* arrays copied */
 /* hoist.c: changes the body so that products of what the counter alone decides are computed before the loop. Before any derivative. */
 void loop_hoist(Graph *g, Loop *l);
+/* gathered.c: an equal node, bit for bit, if n is a large sum of products of gathered rows; else n. Before any derivative. */
+Node *nd_gathered(Graph *g, Node *n);
 Node *nd_cond(Graph *g, Node *pred, const Region *yes, const Region *no);
 Node *nd_call(Graph *g, const struct Native *fn, int nattr, const Attr *attr, int narg, Node *const *arg,
               int nres, const TensorType *res); /* effects are never interned */

@@ -442,5 +442,6 @@ Value *tv_reduce(Elab *E, Reduce op, int nout, const Dim *out, int nred, const i
   check_axes(E, nfree + nout, E->g->span);
   check_axes(E, nout + nred, E->g->span);
   Node *n = make_comp(E, nfree, free, nout, out, nred, red, nred ? op : RED_NONE, e, guard);
+  if (op == RED_SUM) n = nd_gathered(E->g, n);
   return load_comp(E, n, nfree, free, nout, out);
 }
