@@ -13,6 +13,7 @@
 #include "dist/comm.h"
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 4, CHUNK = 256 << 10, LINE = 64, QUEUE = 64, MAX_RANKS = 64 };
+enum { SLOTS = 4, CHUNK = 256 << 10, LINE = 64, QUEUE = 64, MAX_RANKS = 64, BEAT_MS = 100 };
 typedef enum { RANK_ABSENT, RANK_RUNS, RANK_LEFT, RANK_FAILED } RankState;
 
 typedef struct Counter {
@@ -68,7 +69,7 @@ typedef struct Shared {
   char *scratch;
   pthread_t heart;
   bool has_heart;
-  _Atomic bool stop;
+  sem_t stop;            /* posted when the heart is to end */
   _Atomic int64_t awake; /* milliseconds: since when this rank has run without a nap */
 } Shared;
 
@@ -367,13 +368,14 @@ static bool shared_check(Comm *c, CommFault *f) {
 
 static void *heart(void *p) {
   Shared *s = p;
-  for (int64_t last = clock_ms(); !atomic_load(&s->stop);) {
-    int64_t now = clock_ms();
+  int64_t last = clock_ms(), now;
+  do {
+    now = clock_ms();
     if (now - last > 1000 * COMM_NAP) atomic_store(&s->awake, now); /* this process was stopped, perhaps all were */
     last = now;
     atomic_store(&s->seg->rank[s->base.rank].beat, now);
-    nanosleep(&(struct timespec){0, 100000000}, NULL);
-  }
+    now += BEAT_MS;
+  } while (sem_clockwait(&s->stop, CLOCK_MONOTONIC, &(struct timespec){now / 1000, now % 1000 * 1000000}) != 0);
   return NULL;
 }
 static void shared_fail(Comm *c, const char *msg) { mark_failed(((Shared *)c)->seg, c->rank, msg); }
@@ -386,8 +388,9 @@ static bool shared_failed_with(Comm *c, int rank, char *msg, size_t room) {
 
 static void shared_free(Comm *c) {
   Shared *s = (Shared *)c;
-  atomic_store(&s->stop, true);
+  sem_post(&s->stop);
   if (s->has_heart) pthread_join(s->heart, NULL);
+  sem_destroy(&s->stop);
   int runs = RANK_RUNS;
   atomic_compare_exchange_strong(&s->seg->rank[c->rank].state, &runs, RANK_LEFT);
   for (int k = 0; k < QUEUE; k++) free(s->op[k].block);
@@ -403,6 +406,7 @@ Comm *comm_shared(CommSegment *seg, int rank) {
   if (!s) return NULL;
   s->base = (Comm){.ops = &ops, .rank = rank, .nrank = seg->nrank};
   s->seg = seg;
+  sem_init(&s->stop, 0, 0);
   s->scratch = malloc(TG_SHARD_DEPTH * 2048);
   bool ok = s->scratch != NULL;
   for (int k = 0; k < QUEUE; k++) {
