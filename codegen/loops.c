@@ -116,10 +116,8 @@ static void merge(Graph *g, const Pair *p, Node *const *rows, int n, Node *const
     if (order[i]->kind != ND_GET || (order[i]->get.of != p->a && order[i]->get.of != p->b)) continue;
     int k = order[i]->get.index, mine = order[i]->get.of == p->a ? na : nb;
     int index = k < ns ? k : k == ns + mine ? ns + l.nstack : order[i]->get.of == p->a ? k : ns + at[k - ns];
-    Node *get = nd_get(g, m, index);
-    if (get == order[i]) continue; /* m is a: not a replacement, which would hold on to the PARAMs around it */
     from[nfrom] = order[i];
-    to[nfrom++] = get;
+    to[nfrom++] = nd_get(g, m, index);
   }
   graph_rewrite(g, nfrom, from, to, nroot, root);
 }

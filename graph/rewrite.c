@@ -219,6 +219,8 @@ static void follow_params(Rewrite *w, int nroot, Node *const *root) {
       Node *x = w->order[i];
       if (w->pchanged[x->id] && (x->kind == ND_LOOP || x->kind == ND_CUSTOM)) again |= refresh_params(&w->to, x, w->changed);
     }
+    for (int i = 0; i < w->n; i++) /* also one that is replaced by itself: its readers follow it */
+      if (reads_fresh(w, w->with[i])) w->changed[w->from[i]->id] = 1;
     mark_changed(w);
   }
   mark_by_param(w);
