@@ -90,7 +90,7 @@ static void wait_for_all(Pass *p, const Site *s, Region *r) {
   uint8_t *reached = arena_alloc(p->a, p->g->next_id);
   for (int i = 0; i < n; i++) reached[order[i]->id] = 1;
   for (int i = 0; i < s->key.n; i++) {
-    Node *wait = s->key.at[i].gather ? NULL : s->key.at[i].of->wait;
+    Node *wait = s->key.at[i].gather || s->key.at[i].region ? NULL : s->key.at[i].of->wait;
     if (wait && !reached[wait->id]) effect[neffect++] = wait, reached[wait->id] = 1;
   }
   r->effect = effect, r->neffect = neffect;
@@ -106,7 +106,7 @@ static Region build_region(Pass *p, const Region *r, Site *s, const Split *split
   Node **effect = arena_array(p->a, Node *, to.neffect);
   for (int i = 0; i < to.neffect; i++) {
     Known *x = e[i].old ? known(p, e[i].old) : e[i].key.of;
-    effect[i] = e[i].old ? x->own : e[i].key.gather ? x->gather : x->start;
+    effect[i] = e[i].old || e[i].key.region ? x->own : e[i].key.gather ? x->gather : x->start;
     if (!effect[i]) bug("sharding: node %u has no collective", x->n->id);
   }
   to.out = out, to.effect = effect;

@@ -41,6 +41,8 @@ typedef struct Known {
   bool forced;       /* a loop's test: works on whole operands */
   bool pinned;       /* PARAM: replicated for good */
   bool effect;
+  bool
+      region; /* LOOP, COND: pure but for collectives inside; an effect, since a rank without samples needs no result */
   Site *site, *sub[2]; /* sub: TEST and BODY of a LOOP, branches of a COND */
   Site *whole_site;    /* where its blocks are gathered; NULL: nowhere */
   uint64_t varies;     /* the loops that it depends on, by number; bit 63: all beyond */
@@ -53,7 +55,7 @@ typedef struct Known {
 /* A collective: the join of a sum, or the gathering of a sharded value. */
 typedef struct Key {
   Known *of;
-  bool gather;
+  bool gather, region; /* region: a LOOP or COND that holds collectives itself stands among the effects */
 } Key;
 typedef VEC(Key) Keys;
 

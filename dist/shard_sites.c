@@ -97,7 +97,18 @@ static void open_regions(Pass *p, Known *x, int number) {
 }
 static void add_key(Pass *p, Site *s, Known *x, bool gather) {
   if (s->kind == SITE_TEST) bug("sharding: a collective in a test");
-  vec_push(p->a, &s->key, ((Key){x, gather}));
+  vec_push(p->a, &s->key, ((Key){x, gather, false}));
+}
+/* Regions that hold collectives, inner ones first: all ranks enter them, also one that has no use for what they
+ * compute. */
+static void add_regions(Pass *p) {
+  for (int i = 0; i < p->n; i++) {
+    Known *x = &p->at[i];
+    if ((x->n->kind != ND_LOOP && x->n->kind != ND_COND) || x->effect || !x->site || x->site->kind == SITE_TEST)
+      continue;
+    x->region = x->sub[0]->key.n > 0 || x->sub[1]->key.n > 0;
+    if (x->region) vec_push(p->a, &x->site->key, ((Key){x, false, true}));
+  }
 }
 
 void shard_sites(Pass *p) {
@@ -121,6 +132,7 @@ void shard_sites(Pass *p) {
     if (x->sum) add_key(p, x->site, x, false);
     if (x->whole_site) add_key(p, x->whole_site, x, true);
   }
+  add_regions(p);
 }
 
 /* ---- order ------------------------------------------------------------------------------------------------------- */
@@ -131,7 +143,7 @@ typedef struct Reach {
   uint8_t *seen; /* by position */
   VEC(Known *) todo;
   VEC(Key) ready;
-  uint8_t *listed; /* by position: 1 its sum, 2 its gathering */
+  uint8_t *listed; /* by position: 1 its sum, 2 its gathering, 4 itself */
 } Reach;
 static void reach(Reach *r, Known *x) {
   if (r->seen[x - r->p->at]) return;
@@ -142,24 +154,25 @@ static void reach_use(void *ctx, Node *in) {
   Reach *r = ctx;
   reach(r, known(r->p, in));
 }
-static void list_key(Reach *r, Known *x, bool gather) {
-  uint8_t bit = gather ? 2 : 1, *l = &r->listed[x - r->p->at];
+static void list_key(Reach *r, Key k) {
+  uint8_t bit = k.region ? 4 : k.gather ? 2 : 1, *l = &r->listed[k.of - r->p->at];
   if (*l & bit) return;
   *l |= bit;
-  vec_push(r->p->a, &r->ready, ((Key){x, gather}));
+  vec_push(r->p->a, &r->ready, k);
 }
 static void reach_whole(void *ctx, Node *in, int sub) {
   (void)sub;
   Reach *r = ctx;
   Known *y = known(r->p, in);
-  if (y->whole_site == r->site) list_key(r, y, true);
+  if (y->whole_site == r->site) list_key(r, (Key){y, true, false});
 }
 /* Lists the collectives of the site that x needs. */
 static void reach_from(Reach *r, Known *x) {
   reach(r, x);
   while (r->todo.n) {
     Known *y = r->todo.at[--r->todo.n];
-    if (y->sum && y->site == r->site) list_key(r, y, false);
+    if (y->sum && y->site == r->site) list_key(r, (Key){y, false, false});
+    if (y->region && y->site == r->site) list_key(r, (Key){y, false, true});
     each_whole(r->p, y, reach_whole, r);
     nd_each_input(y->n, reach_use, r);
   }
@@ -193,7 +206,7 @@ int shard_order(Pass *p, Site *s, const Region *r, Effect **out) {
     }
     vec_push(p->a, &list, ((Effect){.old = r->effect[i]}));
   }
-  for (int i = 0; own && i < s->key.n; i++) list_key(&reach, s->key.at[i].of, s->key.at[i].gather);
+  for (int i = 0; own && i < s->key.n; i++) list_key(&reach, s->key.at[i]);
   flush(&reach, &list);
   *out = list.at;
   return list.n;
