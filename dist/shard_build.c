@@ -106,6 +106,7 @@ static Region build_region(Pass *p, const Region *r, Site *s, const Split *split
   Node **effect = arena_array(p->a, Node *, to.neffect);
   for (int i = 0; i < to.neffect; i++) {
     Known *x = e[i].old ? known(p, e[i].old) : e[i].key.of;
+    if (!e[i].old && e[i].key.gather) whole_of(p, x->n); /* also when nothing on this rank reads it: the others take part */
     effect[i] = e[i].old || e[i].key.region ? x->own : e[i].key.gather ? x->gather : x->start;
     if (!effect[i]) bug("sharding: node %u has no collective", x->n->id);
   }
