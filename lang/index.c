@@ -99,7 +99,8 @@ static _Noreturn void fail_bounds(Elab *E, Expr *sub, Dim dim, int nown, const I
   elab_fail(E, g);
 }
 
-/* Is the subscript at `at` written with an operator? x[t + i] is not bare where t is 0, so it means the same for every t. */
+/* Is the subscript at `at` written with an operator? x[t + i] is not bare where t is 0, so it means the same for every
+ * t. */
 static bool is_computed(const Ast *index, Span at) {
   for (int k = 0; k < index->nkid; k++) {
     const Ast *sub = index->kid[k];
@@ -121,8 +122,9 @@ Proof prove_inside(Elab *E, Expr *sub, Dim dim, int nown, const Interval *own, S
     Expr *by[2][TG_MAX_RANK]; /* both ends of the own axes stand for the whole */
     bool swept = false;
     for (int k = 0; k < nown; k++) {
-      swept |= ex_uses_iter(sub, k);
-      if (own[k].lo > own[k].hi) return p;
+      bool used = ex_uses_iter(sub, k), empty = own[k].lo > own[k].hi;
+      if (used && empty) return p; /* no such subscript is ever read; one that does not sweep it still says its range */
+      swept |= used;
       by[0][k] = ex_int(E->g, DT_I64, own[k].lo), by[1][k] = ex_int(E->g, DT_I64, own[k].hi);
     }
     record(E, ex_subst_iters(E->g, sub, nown, by[0]), dim, at, swept || computed);
@@ -436,7 +438,8 @@ Place place_of(Elab *E, const Env *env, const TensorV *x, Ast *index) {
   for (int k = 0; k < s.n; k++) {
     Item *i = &s.at[k];
     if (i->kind == ITEM_NEW || i->inside) continue;
-    Proof f = prove_inside(E, p.idx[i->axis], x->dim[i->axis], p.rank, own, i->at, index->a, i->axis, is_computed(index, i->at));
+    Proof f = prove_inside(E, p.idx[i->axis], x->dim[i->axis], p.rank, own, i->at, index->a, i->axis,
+                           is_computed(index, i->at));
     p.mask = ex_and(E->g, p.mask, f.mask);
     p.axis_checked[i->axis] = f.checked, p.checked |= f.checked;
   }
