@@ -16,7 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RT_SPIN_NS 60000 /* at least 50 us: consecutive kernels of a step find the lanes awake */
+/* Longer than lanes wait for each other within a step, also for one that was off its core for a while: to wake a lane
+ * that sleeps costs more than most kernels take, on a virtual machine 50 to 200 us. */
+#define RT_SPIN_NS 5000000
 
 typedef struct RtPool RtPool;
 typedef void (*RtLaneFn)(void *ctx, int lane, int nlane);
