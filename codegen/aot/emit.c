@@ -101,7 +101,8 @@ static void fewer_variants(AotExport *x) {
   int n = 0;
   if (!x->batch || x->listed) return;
   for (int v = 0; v < x->nvariant; v++)
-    if (!n || v == x->nvariant - 1 || x->variant[v].rows >= 16 * x->variant[n - 1].rows) x->variant[n++] = x->variant[v];
+    if (!n || v == x->nvariant - 1 || x->variant[v].rows >= 16 * x->variant[n - 1].rows)
+      x->variant[n++] = x->variant[v];
   x->nvariant = n;
 }
 
@@ -125,7 +126,8 @@ static bool plan_device(Emit *e) {
     AotExport *x = &e->l->export[k];
     fewer_variants(x);
     plan[k] = arena_array(e->a, Plan *, x->nvariant);
-    for (int v = 0; ok && v < x->nvariant; v++) ok = (plan[k][v] = codegen_plan(c, e->g, &x->variant[v].region, e->fault)) != NULL;
+    for (int v = 0; ok && v < x->nvariant; v++)
+      ok = (plan[k][v] = codegen_plan(c, e->g, &x->variant[v].region, e->fault)) != NULL;
   }
   ok = ok && codegen_ready(c, e->fault); /* all sources compile at once until here */
   for (int k = 0; k < e->l->nexport; k++) {
@@ -158,7 +160,8 @@ static bool plan_machine(Emit *e, int i) {
     jit_free(j);
     return refused(e, "the LLVM in this program has no code generator for aarch64");
   }
-  if (to->isa == LI_ANY) to->isa = jit_isa(j)->vector_bits == 512 ? LI_X86_64_V4 : jit_isa(j)->fma ? LI_X86_64_V3 : LI_X86_64;
+  if (to->isa == LI_ANY)
+    to->isa = jit_isa(j)->vector_bits == 512 ? LI_X86_64_V4 : jit_isa(j)->fma ? LI_X86_64_V3 : LI_X86_64;
   Codegen *c = codegen_new(&(CodegenOptions){.threads = e->l->threads, .interpret_below = -1, .collect = j});
   bool ok = c != NULL;
   for (int k = 0; ok && k < e->l->nexport; k++) ok = plan_export(e, c, k, i);
@@ -197,9 +200,11 @@ static void declare_routines(Emit *e) {
 }
 
 static void declare_runtime(Emit *e) {
-  LLVMTypeRef ptr = LLVMPointerTypeInContext(e->cx, 0), type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), &ptr, 1, 0);
-  static const char *const name[] = {"rt_gemm_pack", "rt_gemm_phase", "rt_gemm_chunks", "rt_gemm_join"};
-  for (int i = 0; i < 4; i++) LLVMSetVisibility(LLVMAddFunction(e->m, name[i], type), LLVMHiddenVisibility);
+  LLVMTypeRef ptr = LLVMPointerTypeInContext(e->cx, 0),
+              type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), &ptr, 1, 0);
+#define DECLARE(name) LLVMSetVisibility(LLVMAddFunction(e->m, #name, type), LLVMHiddenVisibility);
+  RT_GEMM_PHASES(DECLARE)
+#undef DECLARE
   if (e->l->cuda) LLVMSetVisibility(LLVMAddGlobal(e->m, ptr, "lib_cuda"), LLVMHiddenVisibility);
 }
 
@@ -217,7 +222,8 @@ static LLVMTargetMachineRef machine_of(Emit *e, const Machine *to) {
     LLVMDisposeMessage(why);
     return NULL;
   }
-  return LLVMCreateTargetMachine(target, to->triple, to->cpu, to->features, LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelSmall);
+  return LLVMCreateTargetMachine(target, to->triple, to->cpu, to->features, LLVMCodeGenLevelDefault, LLVMRelocPIC,
+                                 LLVMCodeModelSmall);
 }
 
 static bool write_module(Emit *e, const char *what, AotOutput *out) {
@@ -233,7 +239,8 @@ static bool write_module(Emit *e, const char *what, AotOutput *out) {
     char *s = LLVMPrintModuleToString(e->m);
     b = LLVMCreateMemoryBufferWithMemoryRangeCopy(s, strlen(s), "ir");
     LLVMDisposeMessage(s);
-  } else if (LLVMTargetMachineEmitToMemoryBuffer(tm, e->m, !strcmp(what, "asm") ? LLVMAssemblyFile : LLVMObjectFile, &why, &b)) {
+  } else if (LLVMTargetMachineEmitToMemoryBuffer(tm, e->m, !strcmp(what, "asm") ? LLVMAssemblyFile : LLVMObjectFile,
+                                                 &why, &b)) {
     refused(e, why ? why : "no code");
     LLVMDisposeMessage(why);
     b = NULL;
@@ -266,7 +273,8 @@ static bool emit_library(Emit *e, const char *what, AotOutput *out) {
   declare_runtime(e);
   declare_routines(e);
   emit_constants(e);
-  LLVMValueRef image = image_emit(&e->t.image, e->m, "tg_library"), off = LLVMConstInt(LLVMInt64TypeInContext(e->cx), lib, 0);
+  LLVMValueRef image = image_emit(&e->t.image, e->m, "tg_library"),
+               off = LLVMConstInt(LLVMInt64TypeInContext(e->cx), lib, 0);
   wrappers_emit(e->m, e->l, LLVMConstInBoundsGEP2(LLVMInt8TypeInContext(e->cx), image, &off, 1));
   char *why = NULL;
   if (LLVMVerifyModule(e->m, LLVMReturnStatusAction, &why)) bug("aot: %s", why);
@@ -278,7 +286,8 @@ static bool emit_library(Emit *e, const char *what, AotOutput *out) {
   return write_module(e, what, out);
 }
 
-bool aot_emit(const AotLibrary *l, Graph *g, const Diags *d, const char *target, const char *what, Arena *a, AotOutput *out, Fault *fault) {
+bool aot_emit(const AotLibrary *l, Graph *g, const Diags *d, const char *target, const char *what, Arena *a,
+              AotOutput *out, Fault *fault) {
   *out = (AotOutput){0};
   fault->id = E_NONE;
   Emit e = {.l = l, .g = g, .a = a, .fault = fault, .cx = LLVMContextCreate()};
@@ -287,7 +296,8 @@ bool aot_emit(const AotLibrary *l, Graph *g, const Diags *d, const char *target,
   if (l->cuda) {
     e.nmachine = 1;
     e.machine[0] = (Machine){LI_ANY, NULL, "generic", ""}; /* what is left for the processor: the wrappers */
-    if (LLVMInitializeNativeTarget() || LLVMInitializeNativeAsmPrinter()) return refused(&e, "LLVM does not know this machine");
+    if (LLVMInitializeNativeTarget() || LLVMInitializeNativeAsmPrinter())
+      return refused(&e, "LLVM does not know this machine");
   }
   e.t = (Tables){.l = l, .d = d, .a = a, .image = {.a = a}, .fault = fault, .one_machine = e.nmachine == 1 && !l->cuda};
   for (int i = 0; i < l->nconst; i++) {

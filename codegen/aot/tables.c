@@ -9,24 +9,24 @@
 const char *konst_symbol(Arena *a, int i) { return arena_printf(a, "tg_const_%d", i); }
 
 /* ---- Kernels ----------------------------------------------------------------------------------------------------- */
+static const char *gemm_phase(uintptr_t fn) {
+#define NAME(name)                                                                                                     \
+  if (fn == (uintptr_t)name) return #name;
+  RT_GEMM_PHASES(NAME)
+#undef NAME
+  return NULL;
+}
+
 /* A compiled function, as the collecting JIT names it (jit.h), or one of the runtime. */
 static void link_function(Tables *t, size_t at, uintptr_t fn) {
   if (!fn) return;
-  const char *name = (const char *)fn;
-  if (fn == (uintptr_t)rt_gemm_phase)
-    name = "rt_gemm_phase";
-  else if (fn == (uintptr_t)rt_gemm_pack)
-    name = "rt_gemm_pack";
-  else if (fn == (uintptr_t)rt_gemm_chunks)
-    name = "rt_gemm_chunks";
-  else if (fn == (uintptr_t)rt_gemm_join)
-    name = "rt_gemm_join";
-  else
+  const char *name = gemm_phase(fn);
+  if (!name) {
+    name = (const char *)fn;
     vec_push(t->a, &t->function, name);
+  }
   image_symbol(&t->image, at, name);
 }
-
-static bool is_gemm(KernelFn f) { return f == rt_gemm_phase || f == rt_gemm_pack || f == rt_gemm_chunks || f == rt_gemm_join; }
 
 /* Gemm holds function pointers, which are names here. given: argument `arg` holds the panels of R. */
 static size_t put_gemm(Tables *t, const Gemm *g, const MmaGiven *given, int arg) {
@@ -114,15 +114,19 @@ static size_t put_kernel(Tables *t, const KernelStep *k) {
   if (panels < 0) given = NULL;
   bool drop = given && c->phase[0].fn == rt_gemm_pack;
   size_t at = image_room(m, sizeof(LibKernel)), phase = image_room(m, sizeof(Phase) * (size_t)c->nphase);
-  *(LibKernel *)image_at(m, at) = (LibKernel){.dest_bytes = k->dest_bytes, .nphase = c->nphase - drop, .narg = k->narg + (given != NULL),
-                                              .nsite = k->nsite, .init = k->init, .dest = k->dest};
+  *(LibKernel *)image_at(m, at) = (LibKernel){.dest_bytes = k->dest_bytes,
+                                              .nphase = c->nphase - drop,
+                                              .narg = k->narg + (given != NULL),
+                                              .nsite = k->nsite,
+                                              .init = k->init,
+                                              .dest = k->dest};
   image_point(m, FIELD(at, LibKernel, phase), phase);
   for (int i = drop; i < c->nphase; i++) {
     const Phase *p = &c->phase[i];
     size_t one = phase + sizeof(Phase) * (size_t)(i - drop);
     *(Phase *)image_at(m, one) = (Phase){.units = p->units, .cost = p->cost};
     link_function(t, FIELD(one, Phase, fn), (uintptr_t)p->fn);
-    if (is_gemm(p->fn))
+    if (gemm_phase((uintptr_t)p->fn))
       image_point(m, FIELD(one, Phase, ctx), put_gemm(t, p->ctx, given, k->narg));
     else if (p->ctx)
       bug("tables: a phase with a context of its own");
@@ -148,11 +152,18 @@ static bool put_loop(Tables *t, const AotExport *e, const LoopStep *l, size_t *o
   Image *m = &t->image;
   size_t at = image_room(m, sizeof(LibLoop)), state = image_room(m, sizeof(LibState) * (size_t)l->nstate);
   size_t stack = image_room(m, sizeof(LibStack) * (size_t)l->nstack);
-  *(LibLoop *)image_at(m, at) = (LibLoop){.trip = l->trip, .nstate = l->nstate, .nstack = l->nstack, .reverse = l->reverse,
-                                          .trip_value = l->trip_value, .cond = l->cond, .counter = l->counter, .steps = l->steps};
+  *(LibLoop *)image_at(m, at) = (LibLoop){.trip = l->trip,
+                                          .nstate = l->nstate,
+                                          .nstack = l->nstack,
+                                          .reverse = l->reverse,
+                                          .trip_value = l->trip_value,
+                                          .cond = l->cond,
+                                          .counter = l->counter,
+                                          .steps = l->steps};
   for (int i = 0; i < l->nstate; i++) {
     const LoopState *s = &l->state[i];
-    ((LibState *)image_at(m, state))[i] = (LibState){s->bytes, s->init, s->state, s->next, s->result, s->spare, s->in_place};
+    ((LibState *)image_at(m, state))[i] =
+        (LibState){s->bytes, s->init, s->state, s->next, s->result, s->spare, s->in_place};
   }
   for (int i = 0; i < l->nstack; i++) {
     const LoopStack *s = &l->stack[i];
@@ -193,12 +204,14 @@ static bool put_call(Tables *t, const AotExport *e, const CallStep *c, size_t *o
   Image *m = &t->image;
   int n = c->narg + c->nres;
   if (!rt_routine_find(c->fn->name) || t->l->cuda || n > RT_ROUTINE_MOST_TENSORS) {
-    fault_set(t->fault, T_EXPORT, c->span, "`%s` calls the routine `%s`, which is not part of a library%s", e->name, c->fn->name, t->l->cuda ? " for a GPU" : "");
+    fault_set(t->fault, T_EXPORT, c->span, "`%s` calls the routine `%s`, which is not part of a library%s", e->name,
+              c->fn->name, t->l->cuda ? " for a GPU" : "");
     return false;
   }
   const char *symbol = arena_printf(t->a, "rt_routine_%s", c->fn->name);
   size_t at = image_room(m, sizeof(LibCallStep)), tensor = image_room(m, sizeof(RtTensor) * (size_t)n);
-  *(LibCallStep *)image_at(m, at) = (LibCallStep){.option = c->nattr ? c->attr[0].i : 0, .nin = c->narg, .nout = c->nres};
+  *(LibCallStep *)image_at(m, at) =
+      (LibCallStep){.option = c->nattr ? c->attr[0].i : 0, .nin = c->narg, .nout = c->nres};
   for (int i = 0; i < n; i++) {
     const Tensor *x = &c->tensor[i];
     size_t one = tensor + sizeof(RtTensor) * (size_t)i;
@@ -232,7 +245,8 @@ static bool put_block(Tables *t, const AotExport *e, const Block *b, size_t to) 
       if (!put_call(t, e, &s->call, &of)) return false;
     } else if (s->kind == STEP_LOOP ? !put_loop(t, e, &s->loop, &of) : !put_cond(t, e, &s->cond, &of))
       return false;
-    static const int kind[] = {[STEP_KERNEL] = LK_KERNEL, [STEP_LOOP] = LK_LOOP, [STEP_COND] = LK_COND, [STEP_CALL] = LK_CALL};
+    static const int kind[] = {
+        [STEP_KERNEL] = LK_KERNEL, [STEP_LOOP] = LK_LOOP, [STEP_COND] = LK_COND, [STEP_CALL] = LK_CALL};
     ((LibStep *)image_at(m, at))->kind = kind[s->kind];
     image_point(m, FIELD(at, LibStep, of), of);
     at += sizeof(LibStep);
@@ -252,7 +266,8 @@ static int konst_of(Tables *t, const Slot *s) {
 }
 
 static LibSlot lib_slot(Tables *t, const AotExport *e, const Slot *s) {
-  static const int32_t kind[] = {[SL_ARENA] = LS_ARENA, [SL_INPUT] = LS_INPUT, [SL_CONST] = LS_CONST, [SL_OUT] = LS_OUT, [SL_ROW] = LS_ROW};
+  static const int32_t kind[] = {
+      [SL_ARENA] = LS_ARENA, [SL_INPUT] = LS_INPUT, [SL_CONST] = LS_CONST, [SL_OUT] = LS_OUT, [SL_ROW] = LS_ROW};
   LibSlot r = {.kind = kind[s->kind], .number = -1, .offset = s->offset};
   if (s->into >= 0) return (LibSlot){.kind = LS_ROW}; /* merged: no step names it */
   if (s->kind == SL_OUT) r.number = (int32_t)s->number;
@@ -280,7 +295,8 @@ static double block_cost(const Block *b) {
   double c = 0;
   for (int i = 0; i < b->nstep; i++) {
     const Step *s = b->step[i];
-    if (s->kind == STEP_LOOP) c += (block_cost(&s->loop.test) + block_cost(&s->loop.body)) * (double)(s->loop.trip > 0 ? s->loop.trip : 1);
+    if (s->kind == STEP_LOOP)
+      c += (block_cost(&s->loop.test) + block_cost(&s->loop.body)) * (double)(s->loop.trip > 0 ? s->loop.trip : 1);
     if (s->kind == STEP_COND) c += block_cost(&s->cond.branch[0]) + block_cost(&s->cond.branch[1]);
     if (s->kind == STEP_CALL) c += call_cost(&s->call);
     if (s->kind != STEP_KERNEL || s->kernel.skip) continue;
@@ -312,7 +328,11 @@ bool tables_plan(Tables *t, const AotExport *e, const Plan *p, int64_t rows, siz
     ((LibMove *)image_at(m, result))[i] = (LibMove){v->bytes, i, v->slot};
   }
   panels_unread(t, p, image_at(m, slot));
-  *(LibPlan *)image_at(m, at) = (LibPlan){.rows = rows, .cost = block_cost(&p->root) + constants_cost(t, image_at(m, slot), p->nslot), .arena_bytes = p->arena_bytes, .nresult = p->noutput, .max_arg = p->max_arg + 1,
+  *(LibPlan *)image_at(m, at) = (LibPlan){.rows = rows,
+                                          .cost = block_cost(&p->root) + constants_cost(t, image_at(m, slot), p->nslot),
+                                          .arena_bytes = p->arena_bytes,
+                                          .nresult = p->noutput,
+                                          .max_arg = p->max_arg + 1,
                                           .nkernel = p->nkernel};
   image_point(m, FIELD(at, LibPlan, slot), slot);
   image_point(m, FIELD(at, LibPlan, result), result);
@@ -334,8 +354,8 @@ static void put_tensor(Tables *t, size_t at, const AotTensor *x) {
   int lead = x->batched ? 1 : 0;
   uint64_t bytes = (uint64_t)dt_bytes(x->dtype);
   for (int d = lead; d < x->rank; d++) bytes *= (uint64_t)x->dim[d];
-  *(LibTensor *)image_at(m, at) =
-      (LibTensor){.bytes = bytes, .dtype = (int32_t)x->dtype, .rank = x->rank, .batched = x->batched, .esize = dt_bytes(x->dtype)};
+  *(LibTensor *)image_at(m, at) = (LibTensor){
+      .bytes = bytes, .dtype = (int32_t)x->dtype, .rank = x->rank, .batched = x->batched, .esize = dt_bytes(x->dtype)};
   image_point(m, FIELD(at, LibTensor, name), image_text(m, x->name));
   image_point(m, FIELD(at, LibTensor, dim), image_put(m, x->dim + lead, sizeof *x->dim * (size_t)(x->rank - lead)));
 }
@@ -359,7 +379,12 @@ static void put_export(Tables *t, size_t at, const AotExport *e, int nisa, const
   Image *m = &t->image;
   size_t tensor = image_room(m, sizeof(LibTensor) * (size_t)(e->nin + e->nout));
   size_t plans = image_room(m, 8 * (size_t)(nisa * e->nvariant));
-  LibExport x = {.nin = e->nin, .nout = e->nout, .nplan = e->nvariant, .batched = e->batch != NULL, .nnext = e->nnext, .listed = e->listed};
+  LibExport x = {.nin = e->nin,
+                 .nout = e->nout,
+                 .nplan = e->nvariant,
+                 .batched = e->batch != NULL,
+                 .nnext = e->nnext,
+                 .listed = e->listed};
   memcpy(image_at(m, at), &x, sizeof x);
   image_point(m, FIELD(at, LibExport, name), image_text(m, e->name));
   image_point(m, FIELD(at, LibExport, tensor), tensor);
@@ -392,7 +417,14 @@ size_t tables_library(Tables *t, int nisa, const int *isa, size_t *const *plan, 
   const AotLibrary *l = t->l;
   size_t at = image_room(m, sizeof(Lib)), export = image_room(m, sizeof(LibExport) * (size_t)l->nexport);
   size_t konst = image_room(m, sizeof(LibConst) * (size_t)t->konst.n);
-  *(Lib *)image_at(m, at) = (Lib){.abi = LIB_ABI, .nexport = l->nexport, .nconst = t->konst.n, .nisa = nisa, .weights = (int32_t)l->weights, .nstate = l->nstate, .first_state = l->nconst, .ncall = t->call.n};
+  *(Lib *)image_at(m, at) = (Lib){.abi = LIB_ABI,
+                                  .nexport = l->nexport,
+                                  .nconst = t->konst.n,
+                                  .nisa = nisa,
+                                  .weights = (int32_t)l->weights,
+                                  .nstate = l->nstate,
+                                  .first_state = l->nconst,
+                                  .ncall = t->call.n};
   image_point(m, FIELD(at, Lib, name), image_text(m, l->name));
   image_point(m, FIELD(at, Lib, manifest), image_text(m, manifest));
   image_point(m, FIELD(at, Lib, export), export);
@@ -403,7 +435,8 @@ size_t tables_library(Tables *t, int nisa, const int *isa, size_t *const *plan, 
   image_point(m, FIELD(at, Lib, call), call);
   if (l->cuda) image_point(m, FIELD(at, Lib, device), images_device(t));
   image_point(m, FIELD(at, Lib, file), image_text(m, l->weights_file ? l->weights_file : ""));
-  for (int i = 0; i < l->nexport; i++) put_export(t, export + sizeof(LibExport) * (size_t)i, &l->export[i], nisa, plan[i]);
+  for (int i = 0; i < l->nexport; i++)
+    put_export(t, export + sizeof(LibExport) * (size_t)i, &l->export[i], nisa, plan[i]);
   for (int i = 0; i < t->konst.n; i++) put_konst(t, konst + sizeof(LibConst) * (size_t)i, i);
   return at;
 }

@@ -153,6 +153,10 @@ bool mma_compile(Jit *j, Graph *g, const Kernel *k, const char *text, Code *out,
   out->nphase = 0;
   if (gm->panels == GEMM_SHARED)
     out->phase[out->nphase++] = (Phase){rt_gemm_pack, gm, gemm_panels(gm), 50 + 0.3 * (double)(gm->mr * gm->K)};
+  if (gm->columns) {
+    double piece = (double)(gm->nr * (gm->kb < gm->K ? gm->kb : gm->K));
+    out->phase[out->nphase++] = (Phase){rt_gemm_columns, gm, gemm_column_pieces(gm), 50 + 0.3 * piece};
+  }
   if (p.split) {
     int64_t chunks = gemm_chunks(gm);
     out->phase[out->nphase++] = (Phase){rt_gemm_chunks, gm, units * chunks, p.cost / (double)chunks};

@@ -6,7 +6,9 @@
 #include "codegen/cpu/mma.h"
 #include <string.h>
 
+enum { SHARED_COLUMNS = 8 << 20 }; /* bytes */
 enum { KB = 512, IN_PLACE_KB = 128, STREAM_PARTS = 64, SHORT = 32, MANY_TILES = 512, MIN_RUN = 96 };
+static const double NS_PER_BYTE = 0.02; /* from the caches beyond the first: what a product of few rows costs */
 
 static int64_t up(int64_t n, int64_t d) { return (n + d - 1) / d; }
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -84,6 +86,14 @@ static void share_panels(MmaPlan *p) {
   if (p->steady && few_columns(p) && uses >= 2 && m->vb <= 256 && m->K > 0 && !gemm_keeps_r(m)) m->panels = GEMM_SHARED;
 }
 
+/* V gets one when it is gathered, as a convolution's images are, and several blocks of rows would gather it again. */
+static void share_columns(MmaPlan *p) {
+  Gemm *m = &p->gemm;
+  if (p->v_matrix || m->in_place || m->K == 0 || m->R <= m->rb) return;
+  double bytes = (double)product(p, p->nloop, p->loop) * (double)up(m->V, m->nr) * m->nr * (double)m->K * m->esize;
+  m->columns = bytes <= SHARED_COLUMNS;
+}
+
 static void blocks(MmaPlan *p, const Isa *isa) {
   Gemm *m = &p->gemm;
   int w = ukr_lanes(p->c.acc), mr, nvec;
@@ -145,8 +155,9 @@ static void blocks(MmaPlan *p, const Isa *isa) {
     m->vb = up(up(m->V, up(m->V, vb)), m->nr) * m->nr;
   else
     m->vb = vb;
-  p->cost =
-      (double)min64(m->rb, m->R) * (double)min64(m->vb, m->V) * (double)m->K / w * (m->esize == 8 ? 0.3 : 0.3) + 50;
+  double rb_used = (double)min64(m->rb, m->R), vb_used = (double)min64(m->vb, m->V), k = (double)m->K;
+  double compute = rb_used * vb_used * k / w * 0.3, read = (rb_used + vb_used) * k * m->esize * NS_PER_BYTE;
+  p->cost = (compute > read ? compute : read) + 50; /* few rows: the matrix streams by */
 }
 
 /* Few columns fill a fraction of a vector: then M, if it is long, is the better vector side, and the output is stored
@@ -245,5 +256,6 @@ bool mma_plan(Graph *g, const Kernel *k, const Isa *isa, MmaPlan *p) {
   p->steady = steady(p);
   blocks(p, isa);
   share_panels(p);
+  share_columns(p);
   return true;
 }

@@ -43,13 +43,14 @@ static size_t r_bytes(const Gemm *g) {
   int64_t k = min64(gemm_keeps_r(g) ? g->chunk : g->kb, g->K);
   return align64((size_t)(block_rows(g) * k + 16) * (size_t)g->esize);
 }
+static int packs_v(const Gemm *g) { return !g->in_place && !g->columns; }
 /* Several row blocks need the same V block: it is packed for a whole chunk, if it is small, and kept. */
 static int keeps_v(const Gemm *g) {
-  return !g->in_place && g->R > g->rb && block_cols(g) * min64(g->chunk, g->K) * g->esize <= GEMM_WHOLE_V;
+  return packs_v(g) && g->R > g->rb && block_cols(g) * min64(g->chunk, g->K) * g->esize <= GEMM_WHOLE_V;
 }
 static size_t v_bytes(const Gemm *g) {
   int64_t k = min64(keeps_v(g) ? g->chunk : g->kb, g->K);
-  return g->in_place ? 0 : align64((size_t)(block_cols(g) * k + 16) * (size_t)g->esize);
+  return packs_v(g) ? align64((size_t)(block_cols(g) * k + 16) * (size_t)g->esize) : 0;
 }
 static size_t c_bytes(const Gemm *g) { return align64((size_t)(block_rows(g) * block_cols(g)) * (size_t)g->esize); }
 
@@ -119,28 +120,51 @@ typedef struct Block {
 } Block; /* at: flat loop point */
 
 /* A lane's scratch; which (loop point, chunk) of R and which (loop point, column block, chunk) of V lie packed in it,
- * -1 none. panels: of R, packed before; NULL none. */
+ * -1 none. panels, columns: of R and V, packed before; NULL none. */
 typedef struct Lane {
   char *scratch;
   int64_t held_r, held_v;
-  const char *panels;
+  const char *panels, *columns;
 } Lane;
 
+static size_t panels_bytes(const Gemm *g) { return g->panels == GEMM_SHARED ? align64(gemm_panel_bytes(g)) : 0; }
+static int64_t column_panels(const Gemm *g) { return up(g->V, g->nr); }
+static size_t columns_bytes(const Gemm *g) {
+  if (!g->columns) return 0;
+  size_t n = (size_t)(column_panels(g) * g->nr * g->K);
+  for (int d = 0; d < g->nloop; d++) n *= (size_t)g->loop[d];
+  return align64(n * (size_t)g->esize);
+}
+/* Step k of panel j of V at flat loop point `at`. */
+static int64_t column_place(const Gemm *g, int64_t at, int64_t j, int64_t k) {
+  return ((at * column_panels(g) + j) * g->K + k) * g->nr * g->esize;
+}
+
 static Lane lane_of(const Gemm *g, void *const *ptr, void *scratch, void *shared) {
-  Lane l = {scratch, -1, -1, NULL};
+  Lane l = {scratch, -1, -1, NULL, NULL};
   if (g->panels == GEMM_SHARED) l.panels = shared;
   if (g->panels == GEMM_GIVEN) l.panels = place(g, &g->panel, ptr, NULL);
+  if (g->columns) l.columns = (const char *)shared + panels_bytes(g);
   return l;
 }
 
-/* Steps [k0, k0 + kc) of the V block, packed, and the elements between its column panels. */
-static const char *v_block(const Gemm *g, const void *args, void *const *ptr, const Block *k, int64_t c0, int64_t k0,
-                           int64_t kc, char *bbuf, bool held) {
-  int64_t nv = k->v1 - k->v0;
-  if (g->in_place) return place(g, &g->v.at, ptr, k->loop) + (k->v0 + k0 * g->v.at.ld) * g->esize;
-  if (keeps_v(g)) bbuf += (k0 - c0) * up(nv, g->nr) * g->nr * g->esize;
+/* Columns as the micro-kernel reads them: rows ld elements apart, panels `panel` bytes. */
+typedef struct Columns {
+  const char *at;
+  int64_t ld, panel;
+} Columns;
+
+/* Steps [k0, k0 + kc) of the V block; packed into bbuf, unless that or another place holds them. */
+static Columns v_block(const Gemm *g, const void *args, void *const *ptr, const Block *k, int64_t c0, int64_t k0,
+                       int64_t kc, char *bbuf, bool held, const Lane *lane) {
+  int64_t nv = k->v1 - k->v0, es = g->esize;
+  if (g->in_place)
+    return (Columns){place(g, &g->v.at, ptr, k->loop) + (k->v0 + k0 * g->v.at.ld) * es, g->v.at.ld, g->nr * es};
+  if (lane->columns)
+    return (Columns){lane->columns + column_place(g, k->at, k->v0 / g->nr, k0), g->nr, g->nr * g->K * es};
+  if (keeps_v(g)) bbuf += (k0 - c0) * up(nv, g->nr) * g->nr * es;
   if (!held) pack(g, &g->v, args, ptr, k->loop, k->v0, nv, k0, kc, bbuf);
-  return bbuf;
+  return (Columns){bbuf, g->nr, g->nr * kc * es};
 }
 
 /* c = the sum over one chunk of k. */
@@ -156,8 +180,7 @@ static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const B
   lane->held_v = column;
   for (int64_t k0 = c0; k0 < c1; k0 += g->kb) {
     int64_t kc = min64(g->kb, c1 - k0);
-    const char *b = v_block(g, args, ptr, k, c0, k0, kc, bbuf, held_v);
-    int64_t ldb = g->in_place ? g->v.at.ld : g->nr, b_panel = g->in_place ? g->nr * es : g->nr * kc * es;
+    Columns b = v_block(g, args, ptr, k, c0, k0, kc, bbuf, held_v, lane);
     for (int64_t r = k->r0; r < k->r1; r += g->rb) {
       int64_t nr = min64(g->rb, k->r1 - r), steps = kc;
       const char *a = abuf;
@@ -167,7 +190,7 @@ static void chunk_sum(const Gemm *g, const void *args, void *const *ptr, const B
         a += (k0 - c0) * g->mr * es, steps = c1 - c0;
       else
         pack(g, &g->r, args, ptr, k->loop, r, nr, k0, kc, abuf);
-      tiles(g, kc, a, g->mr * steps * es, b, b_panel, ldb, (Mat){c.at + (r - k->r0) * c.ld * es, c.ld}, nr, nv,
+      tiles(g, kc, a, g->mr * steps * es, b.at, b.panel, b.ld, (Mat){c.at + (r - k->r0) * c.ld * es, c.ld}, nr, nv,
             g->part ? g->part : k0 > c0, stack);
     }
   }
@@ -233,8 +256,7 @@ int64_t gemm_panels(const Gemm *g) { return up(g->R, g->mr); }
 size_t gemm_panel_bytes(const Gemm *g) { return (size_t)(gemm_panels(g) * g->mr * g->K * g->esize); }
 
 size_t gemm_shared(const Gemm *g, int split) {
-  return (g->panels == GEMM_SHARED ? align64(gemm_panel_bytes(g)) : 0) +
-         (split ? c_bytes(g) * (size_t)(gemm_units(g) * gemm_chunks(g)) : 0);
+  return panels_bytes(g) + columns_bytes(g) + (split ? c_bytes(g) * (size_t)(gemm_units(g) * gemm_chunks(g)) : 0);
 }
 
 void gemm_pack(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *shared) {
@@ -243,10 +265,30 @@ void gemm_pack(const Gemm *g, const void *args, void *const *ptr, int64_t lo, in
   if (nr > 0) pack(g, &g->r, args, ptr, loop, r0, nr, 0, g->K, (char *)shared + r0 * g->K * g->esize);
 }
 
+/* Steps of a piece: it stays in L2 while it is packed, and there are enough pieces for the lanes. */
+static int64_t piece_steps(const Gemm *g) { return min64(g->kb, g->K); }
+
+int64_t gemm_column_pieces(const Gemm *g) {
+  int64_t n = column_panels(g) * up(g->K, piece_steps(g));
+  for (int d = 0; d < g->nloop; d++) n *= g->loop[d];
+  return n;
+}
+
+void gemm_pack_columns(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *shared) {
+  int64_t steps = piece_steps(g), npiece = up(g->K, steps), npanel = column_panels(g), loop[GEMM_MAX_LOOP];
+  char *to = (char *)shared + panels_bytes(g);
+  for (int64_t i = lo; i < hi; i++) {
+    int64_t k0 = i % npiece * steps, j = i / npiece % npanel, at = i / npiece / npanel, v0 = j * g->nr;
+    for (int64_t d = g->nloop - 1, left = at; d >= 0; d--) loop[d] = left % g->loop[d], left /= g->loop[d];
+    pack(g, &g->v, args, ptr, loop, v0, min64(g->nr, g->V - v0), k0, min64(steps, g->K - k0),
+         to + column_place(g, at, j, k0));
+  }
+}
+
 /* ---- Split over chunks ------------------------------------------------------------------------------------------- */
 
 static Mat partial(const Gemm *g, void *shared, int64_t chunk, int64_t u) {
-  char *at = (char *)shared + (g->panels == GEMM_SHARED ? align64(gemm_panel_bytes(g)) : 0);
+  char *at = (char *)shared + panels_bytes(g) + columns_bytes(g);
   return (Mat){at + c_bytes(g) * (size_t)(chunk * gemm_units(g) + u), block_cols(g)};
 }
 

@@ -65,6 +65,7 @@ typedef struct Gemm {
   int panels;      /* GemmPanels */
   GemmPlace panel; /* GIVEN: base 0, no steps; a row's panels are row_step elements after those of the row before */
   int in_place;    /* V is not packed but read at v.at, rows of k */
+  int columns;     /* V's panels, nr columns by all K, are packed by a phase of their own: rt_gemm_columns */
   GemmPlace c;     /* where sums go when epilogue is NULL */
   GemmEpilogue epilogue;
 } Gemm;
@@ -79,6 +80,9 @@ size_t gemm_panel_bytes(const Gemm *g);
 int gemm_keeps_r(const Gemm *g);
 /* Panels [lo, hi) of R into shared memory. */
 void gemm_pack(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *shared);
+/* The same of V, at all loop points; [lo, hi) of as many pieces as there are, of a panel and about kb steps each. */
+int64_t gemm_column_pieces(const Gemm *g);
+void gemm_pack_columns(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *shared);
 /* Runs units [lo, hi). args is handed to pack functions and the epilogue; ptr are the arguments' addresses. */
 void gemm_run(const Gemm *g, const void *args, void *const *ptr, int64_t lo, int64_t hi, void *scratch, void *shared);
 

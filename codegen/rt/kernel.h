@@ -11,17 +11,18 @@
 
 enum { KF_NONE, KF_INDEX, KF_DIVZERO, KF_MEMORY };
 typedef struct KFault {
-  int32_t kind, site;    /* the first in this call; later ones are ignored. After one, reads use index 0, quotients are 0 */
+  int32_t kind,
+      site; /* the first in this call; later ones are ignored. After one, reads use index 0, quotients are 0 */
   int64_t index, size, unit;
 } KFault;
 
 typedef struct KernelArgs {
-  void *const *ptr;      /* GLOBAL buffers */
-  int64_t lo, hi;        /* units of the phase to run */
-  void *scratch;         /* Code.lane_bytes of this lane, 64-byte aligned, contents undefined */
-  void *shared;          /* Code.shared_bytes for all lanes; lives from phase 0 to the end of the kernel */
-  KFault *fault;         /* of this lane; kind KF_NONE on entry of the kernel */
-  const void *ctx;       /* Phase.ctx */
+  void *const *ptr; /* GLOBAL buffers */
+  int64_t lo, hi;   /* units of the phase to run */
+  void *scratch;    /* Code.lane_bytes of this lane, 64-byte aligned, contents undefined */
+  void *shared;     /* Code.shared_bytes for all lanes; lives from phase 0 to the end of the kernel */
+  KFault *fault;    /* of this lane; kind KF_NONE on entry of the kernel */
+  const void *ctx;  /* Phase.ctx */
 } KernelArgs;
 typedef void (*KernelFn)(const KernelArgs *a);
 
@@ -29,12 +30,17 @@ typedef struct Phase {
   KernelFn fn;
   const void *ctx;
   int64_t units;
-  double cost;           /* rough nanoseconds a unit on one lane: the executor's threshold for going parallel */
+  double cost; /* rough nanoseconds a unit on one lane: the executor's threshold for going parallel */
 } Phase;
 
 /* Phases of a contraction; ctx is its Gemm (gemm.h). */
-void rt_gemm_pack(const KernelArgs *a); /* before any of the others */
-void rt_gemm_phase(const KernelArgs *a);
-void rt_gemm_chunks(const KernelArgs *a);
-void rt_gemm_join(const KernelArgs *a);
+#define RT_GEMM_PHASES(X)                                                                                              \
+  X(rt_gemm_pack)    /* panels of R, before any of the others */                                                       \
+  X(rt_gemm_columns) /* panels of V, before any of the following */                                                    \
+  X(rt_gemm_phase)                                                                                                     \
+  X(rt_gemm_chunks)                                                                                                    \
+  X(rt_gemm_join)
+#define RT_GEMM_DECLARE(name) void name(const KernelArgs *a);
+RT_GEMM_PHASES(RT_GEMM_DECLARE)
+#undef RT_GEMM_DECLARE
 #endif
