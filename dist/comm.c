@@ -62,6 +62,8 @@ static void trace_done(Comm *c) {
 
 /* ---- life of a collective ---- */
 
+#define COMM_ASK 0.02 /* seconds of waiting between two questions whether the others are well */
+
 bool comm_sums_fast(const Comm *c, const Coll *w) {
   return c->how.fast && c->nrank > 1 && w->kind == COLL_JOIN && w->op == JOIN_SUM && w->count <= INT32_MAX &&
          (w->type == JOIN_F32 || w->type == JOIN_F64);
@@ -99,19 +101,24 @@ bool comm_done(Comm *c, uint64_t ticket) {
   return c->broken || c->ops->done(c, ticket);
 }
 
-/* Spins, then yields: the others may share this core. The group's health is asked for once in a while, never on the
- * fast path. */
+/* Spins, then yields: the others may share this core. The group's health is asked for by the clock, and never on the
+ * fast path: where processes queue for a core, one turn of this loop takes as long as the queue. */
 bool comm_wait(Comm *c, uint64_t ticket, CommFault *f) {
-  double began = 0;
+  enum { SPIN = 200 };
+  double began = 0, ask_at = 0;
   for (int64_t idle = 0; !c->broken && !c->ops->done(c, ticket);) {
     if (c->ops->progress(c)) {
       idle = 0;
       continue;
     }
     if (idle == 0 && began == 0) began = rt_seconds();
-    idle++;
-    if (idle > 200) sched_yield();
-    if (idle % 4096 == 0 && !c->ops->check(c, &c->fault)) {
+    if (idle++ < SPIN) continue;
+    sched_yield();
+    double now = rt_seconds();
+    if (ask_at == 0) ask_at = now + COMM_ASK;
+    if (now < ask_at) continue;
+    ask_at = now + COMM_ASK;
+    if (!c->ops->check(c, &c->fault)) {
       c->broken = true;
       c->ops->fail(c, c->fault.msg);
     }
