@@ -17,6 +17,46 @@ int comm_nodes(const Comm *c, int rank, ShardNode node[TG_MAX_NODES]) {
   return shard_nodes(shard_of_rank(rank, c->nrank), shard_of_rank(rank + 1, c->nrank), node);
 }
 
+/* ---- pieces ------------------------------------------------------------------------------------------------------ */
+
+int64_t coll_count(const Coll *w, int nrank) {
+  int64_t n = 0;
+  for (int k = 0; k < w->npiece; k++) n += w->piece[k].count;
+  for (int r = 0; w->kind == COLL_GATHER && r < nrank; r++) n += w->block[r];
+  return n;
+}
+
+/* The part of piece p that lies in [lo, lo + n), the piece beginning at `at`: from *from on. */
+static int64_t overlap(const CollPiece *p, int64_t at, int64_t lo, int64_t n, int64_t *from) {
+  int64_t end = at + p->count < lo + n ? at + p->count : lo + n;
+  *from = lo > at ? lo - at : 0;
+  return end - at - *from;
+}
+void coll_take(const Coll *w, int node, int64_t lo, int64_t n, void *to) {
+  int64_t at = 0, from, bytes = join_bytes(w->type);
+  for (int k = 0; k < w->npiece && at < lo + n; at += w->piece[k++].count) {
+    int64_t m = overlap(&w->piece[k], at, lo, n, &from);
+    if (m > 0)
+      memcpy((char *)to + (at + from - lo) * bytes, (const char *)w->piece[k].node[node] + from * bytes,
+             (size_t)(m * bytes));
+  }
+}
+void coll_put(const Coll *w, int64_t lo, int64_t n, const void *data) {
+  int64_t at = 0, from, bytes = join_bytes(w->type);
+  for (int k = 0; k < w->npiece && at < lo + n; at += w->piece[k++].count) {
+    int64_t m = overlap(&w->piece[k], at, lo, n, &from);
+    if (m > 0)
+      memcpy((char *)w->piece[k].out + from * bytes, (const char *)data + (at + from - lo) * bytes,
+             (size_t)(m * bytes));
+  }
+}
+void coll_keep(Coll *to, const Coll *what, CollPiece *room) {
+  *to = *what;
+  if (!what->npiece) return;
+  memcpy(room, what->piece, sizeof *room * (size_t)what->npiece);
+  to->piece = room;
+}
+
 static uint64_t fnv(uint64_t h, const void *data, size_t n) {
   const unsigned char *p = data;
   for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
@@ -26,12 +66,12 @@ CollLabel coll_label(const Coll *w, int nrank) {
   static const char *const type[JOIN_TYPES] = {"f32", "f64", "i64", "u8"};
   static const char *const join[JOIN_COUNT] = {"sum", "max", "min", "or"};
   CollLabel l;
-  int64_t size = w->kind == COLL_JOIN ? w->count : 0;
-  for (int r = 0; w->kind == COLL_GATHER && r < nrank; r++) size += w->block[r];
+  int64_t size = coll_count(w, nrank);
   int fact[] = {(int)w->kind, (int)w->type, w->kind == COLL_JOIN ? (int)w->op : 0};
   l.hash = fnv(0xcbf29ce484222325u, w->name, strlen(w->name));
   l.hash = fnv(fnv(l.hash, fact, sizeof fact), &size, sizeof size);
   if (w->kind == COLL_GATHER) l.hash = fnv(l.hash, w->block, sizeof *w->block * (size_t)nrank);
+  for (int k = 0; k < w->npiece; k++) l.hash = fnv(l.hash, &w->piece[k].count, sizeof w->piece[k].count);
   snprintf(l.text, sizeof l.text, "%s of %.48s %s[%lld]", w->kind == COLL_JOIN ? join[w->op] : "gathering", w->name,
            type[w->type], (long long)size);
   return l;
@@ -43,9 +83,7 @@ void comm_choose(Comm *c, const CommChoices *choices) { c->how = *choices; }
 static void trace_start(Comm *c, const Coll *what, double start) {
   if (!c->how.trace || c->ntraced == COMM_TRACED) return;
   CommTraced *t = &c->traced[c->ntraced++];
-  *t = (CommTraced){.ticket = c->last, .start = start, .bytes = what->count};
-  for (int r = 0; what->kind == COLL_GATHER && r < c->nrank; r++) t->bytes += what->block[r];
-  t->bytes *= join_bytes(what->type);
+  *t = (CommTraced){.ticket = c->last, .start = start, .bytes = coll_count(what, c->nrank) * join_bytes(what->type)};
   snprintf(t->name, sizeof t->name, "%s", what->name);
 }
 static void trace_done(Comm *c) {
@@ -65,26 +103,34 @@ static void trace_done(Comm *c) {
 #define COMM_ASK 0.02 /* seconds of waiting between two questions whether the others are well */
 
 bool comm_sums_fast(const Comm *c, const Coll *w) {
-  return c->how.fast && c->nrank > 1 && w->kind == COLL_JOIN && w->op == JOIN_SUM && w->count <= INT32_MAX &&
-         (w->type == JOIN_F32 || w->type == JOIN_F64);
+  return c->how.fast && c->nrank > 1 && w->kind == COLL_JOIN && w->op == JOIN_SUM &&
+         coll_count(w, c->nrank) <= INT32_MAX && (w->type == JOIN_F32 || w->type == JOIN_F64);
 }
 /* The rank's nodes in one: the sum stands in `out`. */
-static void sum_own(const Comm *c, Coll *w) {
+static void sum_own(const Comm *c, JoinType type, CollPiece *p) {
   ShardNode node[TG_MAX_NODES];
   int n = comm_nodes(c, c->rank, node);
-  size_t bytes = (size_t)(w->count * join_bytes(w->type));
-  if (bytes && n) memcpy(w->out, w->node[0], bytes);
-  if (bytes && !n) memset(w->out, 0, bytes);
-  for (int k = 1; k < n; k++) join(JOIN_SUM, w->type, w->count, w->out, w->node[k], w->out);
-  w->node[0] = w->out;
+  size_t bytes = (size_t)(p->count * join_bytes(type));
+  if (bytes && n) memcpy(p->out, p->node[0], bytes);
+  if (bytes && !n) memset(p->out, 0, bytes);
+  for (int k = 1; k < n; k++) join(JOIN_SUM, type, p->count, p->out, p->node[k], p->out);
+  p->node[0] = p->out;
+}
+static void count(Comm *c, const Coll *w) {
+  c->stats.collectives++;
+  if (w->kind != COLL_JOIN) return;
+  c->stats.buckets++, c->stats.sums += w->npiece;
+  c->stats.held += coll_count(w, c->nrank) * join_bytes(w->type);
 }
 
 uint64_t comm_start(Comm *c, const Coll *what) {
   if (c->broken) return c->last;
-  Coll w = *what;
+  Coll w;
+  CollPiece piece[COLL_PIECES];
+  coll_keep(&w, what, piece);
   double start = c->how.trace ? rt_seconds() : 0;
-  if (comm_sums_fast(c, &w)) sum_own(c, &w);
-  c->stats.collectives++;
+  for (int k = 0; comm_sums_fast(c, &w) && k < w.npiece; k++) sum_own(c, w.type, &piece[k]);
+  count(c, &w);
   c->last = c->ops->start(c, &w);
   trace_start(c, &w, start);
   if (c->how.no_overlap) {
@@ -169,9 +215,13 @@ bool comm_broadcast(Comm *c, int root, void *data, int64_t bytes, const char *na
 /* ---- one rank ---------------------------------------------------------------------------------------------------- */
 static uint64_t alone_start(Comm *c, const Coll *what) {
   /* one rank owns all shards: its only node is the root */
-  int64_t n = what->kind == COLL_JOIN ? what->count : what->block[0];
-  const void *in = what->kind == COLL_JOIN ? what->node[0] : what->in;
-  if (n && in != what->out) memcpy(what->out, in, (size_t)n * (size_t)join_bytes(what->type));
+  size_t bytes = (size_t)join_bytes(what->type);
+  for (int k = 0; k < what->npiece; k++) {
+    const CollPiece *p = &what->piece[k];
+    if (p->count && p->node[0] != p->out) memcpy(p->out, p->node[0], (size_t)p->count * bytes);
+  }
+  int64_t n = what->kind == COLL_GATHER ? what->block[0] : 0;
+  if (n && what->in != what->out) memcpy(what->out, what->in, (size_t)n * bytes);
   return c->last + 1;
 }
 static bool alone_progress(Comm *c) {

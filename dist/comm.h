@@ -1,7 +1,8 @@
 /* Communicators: what a group of ranks does together.
  *
  *   Comm   one rank's end of the group
- *   Coll   one collective: a joined sum over shards, or a gathering of blocks (broadcast and barrier are gatherings)
+ *   Coll   one collective: a bucket of sums over shards, which are joined, or a gathering of blocks (broadcast and
+ *          barrier are gatherings)
  *
  * All ranks start the same collectives in the same order; `name`, type and size are compared on the way, and a mismatch
  * is a fault that shows both. A collective is asynchronous: comm_start returns at once, `in` and `out` belong to it
@@ -20,18 +21,31 @@
 typedef struct Comm Comm;
 
 typedef enum { COLL_JOIN, COLL_GATHER } CollKind;
+enum { COLL_PIECES = 64 };
+/* One sum of a bucket. */
+typedef struct CollPiece {
+  int64_t count;
+  const void *node[TG_MAX_NODES]; /* the rank's nodes (comm_nodes), `count` elements each */
+  void *out;                      /* none of the nodes, unless there is one rank */
+} CollPiece;
 typedef struct Coll {
   CollKind kind;
   const char *name; /* of the tensor or bucket: shown in faults; outlives the collective */
   JoinType type;
-  JoinOp op;     /* JOIN */
-  int64_t count; /* JOIN: elements of the result. GATHER: unused */
+  JoinOp op;              /* JOIN */
+  int npiece;             /* JOIN: 1 to COLL_PIECES, in any memory, joined as if they lay one after another */
+  const CollPiece *piece; /* copied */
   const int64_t
-      *block; /* GATHER: elements that each rank gives; out holds them one after another in rank order. Copied */
-  const void *node[TG_MAX_NODES]; /* JOIN: the rank's nodes (comm_nodes), `count` elements each */
-  const void *in;                 /* GATHER: own block; may be its place in `out` */
-  void *out;                      /* JOIN: none of the nodes, unless there is one rank */
+      *block;     /* GATHER: elements that each rank gives; out holds them one after another in rank order. Copied */
+  const void *in; /* GATHER: own block; may be its place in `out` */
+  void *out;      /* GATHER */
 } Coll;
+int64_t coll_count(const Coll *what, int nrank); /* elements of the result */
+/* For communicators: elements [lo, lo + n) of a JOIN's pieces in a row. */
+void coll_take(const Coll *what, int node, int64_t lo, int64_t n, void *to);
+void coll_put(const Coll *what, int64_t lo, int64_t n, const void *from);
+/* *to is *what; its pieces are copied into `room`, of COLL_PIECES. */
+void coll_keep(Coll *to, const Coll *what, CollPiece *room);
 
 /* What a rank believes a collective to be: equal labels, equal collectives. */
 typedef struct CollLabel {
@@ -46,8 +60,9 @@ typedef struct CommFault {
 } CommFault;
 
 typedef struct CommStats {
-  int64_t collectives, bytes; /* bytes that this rank made others read */
-  double waited;              /* seconds in comm_wait */
+  int64_t collectives, bytes;  /* bytes that this rank made others read */
+  int64_t buckets, sums, held; /* JOINs among the collectives, their pieces, bytes of their results */
+  double waited;               /* seconds in comm_wait */
 } CommStats;
 
 /* How a run wants its collectives; alike on all ranks, before the first of them. */
@@ -109,7 +124,7 @@ bool comm_segment_stalled(const CommSegment *s, int rank, double watched);
 /* Seconds since the rank's last sign of life (since comm_segment_init when it has given none). */
 double comm_segment_silence(const CommSegment *s, int rank);
 
-/* Is this a sum in any order? Then each rank has one node, node[0]. */
+/* Is this a sum in any order? Then each piece has one node, node[0]. */
 bool comm_sums_fast(const Comm *c, const Coll *what);
 
 /* What a kind of communicator implements; comm.c does the rest. */

@@ -40,17 +40,23 @@ static bool run_start(void *ctx, int nattr, const Attr *attr, int nin, const Ten
                       Fault *f) {
   Comm *c = comm_of(ctx);
   ShardNode node[TG_MAX_NODES];
-  if (!c || nattr != 2 || nout != 2 || !attr[0].s || attr[1].i < 0 || attr[1].i >= JOIN_COUNT ||
-      out[1].dtype != DT_I64 || nin != comm_nodes(c, comm_rank(c), node))
+  CollPiece piece[COLL_PIECES];
+  int nnode = c ? comm_nodes(c, comm_rank(c), node) : 0, npiece = nout - 1;
+  if (!c || nattr != 2 || npiece < 1 || npiece > COLL_PIECES || !attr[0].s || attr[1].i < 0 ||
+      attr[1].i >= JOIN_COUNT || out[0].dtype != DT_I64 || nin != nnode * npiece)
     return wrong(f, "coll_start");
-  Coll what = {.kind = COLL_JOIN, .name = attr[0].s, .op = (JoinOp)attr[1].i, .out = out[0].data};
-  what.count = tensor_count(&out[0]);
-  if (!join_type(out[0].dtype, &what.type)) return wrong(f, "coll_start");
-  for (int k = 0; k < nin; k++) {
-    if (in[k].dtype != out[0].dtype || tensor_count(&in[k]) != what.count) return wrong(f, "coll_start");
-    what.node[k] = in[k].data;
+  Coll what = {.kind = COLL_JOIN, .name = attr[0].s, .op = (JoinOp)attr[1].i, .npiece = npiece, .piece = piece};
+  if (!join_type(out[1].dtype, &what.type)) return wrong(f, "coll_start");
+  for (int i = 0; i < npiece; i++) {
+    const Tensor *to = &out[1 + i], *from = in + i * nnode;
+    piece[i] = (CollPiece){.count = tensor_count(to), .out = to->data};
+    if (to->dtype != out[1].dtype) return wrong(f, "coll_start");
+    for (int k = 0; k < nnode; k++) {
+      if (from[k].dtype != to->dtype || tensor_count(&from[k]) != piece[i].count) return wrong(f, "coll_start");
+      piece[i].node[k] = from[k].data;
+    }
   }
-  *(int64_t *)out[1].data = (int64_t)comm_start(c, &what);
+  *(int64_t *)out[0].data = (int64_t)comm_start(c, &what);
   return true;
 }
 

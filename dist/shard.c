@@ -93,7 +93,7 @@ bool shard_region(Graph *g, Region *r, const ShardEnv *env) {
     number_nodes(&p, n, order);
     shard_find(&p);
     if (env->notes) notes(&p);
-    if (several(&p)) shard_sites(&p);
+    if (several(&p)) shard_sites(&p), shard_order(&p);
     Region old = *r;
     p.r = &old;
     changed = shard_build(&p, r);

@@ -96,20 +96,22 @@ static void wait_for_all(Pass *p, const Site *s, Region *r) {
   r->effect = effect, r->neffect = neffect;
 }
 
+static Node *build_effect(Pass *p, const Effect *e) {
+  Known *x = e->old ? known(p, e->old) : e->key.of;
+  if (!e->old && e->key.gather) whole_of(p, x->n); /* also when nothing on this rank reads it: the others take part */
+  Node *n = e->old || e->key.region ? x->own : e->key.gather ? x->gather : x->start;
+  if (!n) bug("sharding: node %u has no collective", x->n->id);
+  return n;
+}
+
 /* `split` says how each output is wanted (NULL: whole). */
 static Region build_region(Pass *p, const Region *r, Site *s, const Split *split) {
   Region to = {.nout = r->nout};
   Node **out = arena_array(p->a, Node *, r->nout);
   for (int i = 0; i < r->nout; i++) out[i] = part_of(p, r->out[i], split ? split[i] : (Split){0});
-  Effect *e;
-  to.neffect = shard_order(p, s, r, &e);
+  to.neffect = s ? s->norder : r->neffect;
   Node **effect = arena_array(p->a, Node *, to.neffect);
-  for (int i = 0; i < to.neffect; i++) {
-    Known *x = e[i].old ? known(p, e[i].old) : e[i].key.of;
-    if (!e[i].old && e[i].key.gather) whole_of(p, x->n); /* also when nothing on this rank reads it: the others take part */
-    effect[i] = e[i].old || e[i].key.region ? x->own : e[i].key.gather ? x->gather : x->start;
-    if (!effect[i]) bug("sharding: node %u has no collective", x->n->id);
-  }
+  for (int i = 0; i < to.neffect; i++) effect[i] = s ? build_effect(p, &s->order[i]) : own_of(p, r->effect[i]);
   to.out = out, to.effect = effect;
   wait_for_all(p, s, &to);
   return to;
@@ -227,14 +229,48 @@ static bool mark_changed(Pass *p) {
   return any;
 }
 
+/* ---- in which order ---------------------------------------------------------------------------------------------- */
+
+enum { NEW, ENTERED, LEFT };
+static void walk_input(void *ctx, Node *in) {
+  Walk *w = ctx;
+  Known *x = known(w->p, in);
+  uint8_t state = w->state[x - w->p->at];
+  if (state == ENTERED) bug("sharding: node %u needs itself", in->id);
+  if (state == NEW) vec_push(w->p->a, &w->todo, x);
+}
+void shard_walk(Walk *w, Known *x) {
+  vec_push(w->p->a, &w->todo, x);
+  while (w->todo.n) {
+    x = w->todo.at[w->todo.n - 1];
+    uint8_t *state = &w->state[x - w->p->at];
+    if (*state == NEW) {
+      *state = ENTERED;
+      int n = w->buckets && x->bucket ? x->bucket->sum.n : 1;
+      for (int k = 0; k < n; k++) nd_each_input(n > 1 ? x->bucket->sum.at[k]->n : x->n, walk_input, w);
+      continue;
+    }
+    w->todo.n--;
+    if (*state == ENTERED) w->leave(w->ctx, x);
+    *state = LEFT;
+  }
+}
+
+static void build_own(void *ctx, Known *x) {
+  Pass *p = ctx;
+  if (x->own) return; /* with others of its bucket */
+  p->g->span = x->n->span;
+  if (x->bucket)
+    build_bucket(p, x->bucket);
+  else
+    x->own = x->changed ? build_node(p, x) : x->n;
+}
+
 bool shard_build(Pass *p, Region *r) {
   Span outer = p->g->span;
   if (!mark_changed(p)) return false;
-  for (int i = 0; i < p->n; i++) {
-    Known *x = &p->at[i];
-    p->g->span = x->n->span;
-    x->own = x->changed ? build_node(p, x) : x->n;
-  }
+  Walk walk = {.p = p, .state = arena_alloc(p->a, (size_t)p->n), .buckets = true, .leave = build_own, .ctx = p};
+  for (int i = 0; i < p->n; i++) shard_walk(&walk, &p->at[i]);
   *r = build_region(p, r, p->root, NULL);
   r->out = arena_copy(p->g->arena, r->out, sizeof *r->out * (size_t)r->nout);
   r->effect = arena_copy(p->g->arena, r->effect, sizeof *r->effect * (size_t)r->neffect);

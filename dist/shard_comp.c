@@ -81,23 +81,30 @@ Node *build_kernel(Pass *p, Known *x) {
 /* What is summed: types that can be joined, operations that JoinOp has. */
 typedef struct Sum {
   Reduce op;
-  JoinOp join;
   DType type;
   Expr *body, *guard;
   Expr *none; /* over nothing */
 } Sum;
 
+void shard_join(const Comp *c, JoinOp *op, DType *type) {
+  bool any = c->op == RED_ANY || c->op == RED_ALL;
+  DType t = (DType)c->body->dtype;
+  *op = any ? JOIN_OR : c->op == RED_MAX ? JOIN_MAX : c->op == RED_MIN ? JOIN_MIN : JOIN_SUM;
+  *type = any ? t : !dt_is_float(t) ? DT_I64 : t == DT_F64 ? DT_F64 : DT_F32;
+}
+
 static Sum sum_of(Pass *p, const Comp *c) {
   Graph *g = p->g;
   DType t = (DType)c->body->dtype;
+  JoinOp join;
   bool is_float = dt_is_float(t), best = c->op == RED_MAX || c->op == RED_MIN;
-  Sum s = {c->op, c->op == RED_MAX ? JOIN_MAX : c->op == RED_MIN ? JOIN_MIN : JOIN_SUM, t, c->body, c->guard, NULL};
-  if (c->op == RED_ANY || c->op == RED_ALL) {
-    s.op = RED_ANY, s.join = JOIN_OR, s.none = ex_bool(g, false);
+  Sum s = {c->op, t, c->body, c->guard, NULL};
+  shard_join(c, &join, &s.type);
+  if (join == JOIN_OR) {
+    s.op = RED_ANY, s.none = ex_bool(g, false);
     if (c->op == RED_ALL) s.body = ex_op1(g, OP_NOT, c->body);
     return s;
   }
-  s.type = !is_float ? DT_I64 : t == DT_F64 ? DT_F64 : DT_F32;
   double worst = c->op == RED_MAX ? -INFINITY : INFINITY;
   int64_t least = c->op == RED_MAX ? dt_int_min(t) : dt_int_max(t);
   if (best && is_float) s.body = ex_op2(g, OP_ADD, s.body, ex_float(g, t, 0)); /* one zero: no order between two */
@@ -148,32 +155,59 @@ static Node *finished(Pass *p, const Known *x, Node *t) {
   return nd_comp(g, c->nout, 0, c->extent, RED_NONE, e, NULL);
 }
 
-static Node *joined(Pass *p, Known *x, const Sum *s, int npart, Node *const *part) {
-  Graph *g = p->g;
-  const Node *n = x->n;
-  Attr attr[2] = {{.s = shard_name(p, red_name(n->comp.op), n)}, {.i = s->join, .f = s->join}};
-  TensorType res[2] = {{s->type, n->rank, n->dim}, {DT_I64, 0, NULL}};
-  x->start = nd_call(g, p->env->start, 2, attr, npart, part, 2, res);
-  Node *arg[2 + TG_MAX_NODES] = {nd_get(g, x->start, 1), nd_get(g, x->start, 0)};
-  for (int k = 0; k < npart; k++) arg[2 + k] = part[k];
-  x->wait = nd_call(g, p->env->wait, 0, NULL, 2 + npart, arg, 1, res);
-  return nd_get(g, x->wait, 0);
-}
-
 Node *build_sum(Pass *p, Known *x) {
   Sum s = sum_of(p, &x->n->comp);
-  int64_t rows = x->by.rows;
-  if (!several(p)) {
-    if (dt_is_float(s.type)) return finished(p, x, sum_part(p, x, &s, 0, rows));
-    x->by = (Sample){0};
-    return build_kernel(p, x);
-  }
+  if (dt_is_float(s.type)) return finished(p, x, sum_part(p, x, &s, 0, x->by.rows));
+  x->by = (Sample){0};
+  return build_kernel(p, x);
+}
+
+/* ---- over several ranks ------------------------------------------------------------------------------------------ */
+
+static int own_nodes(const Pass *p, ShardNode node[TG_MAX_NODES]) {
+  return shard_nodes(shard_of_rank(p->env->rank, p->env->nrank), shard_of_rank(p->env->rank + 1, p->env->nrank), node);
+}
+static void sum_nodes(Pass *p, Known *x, Node **part) {
   ShardNode node[TG_MAX_NODES];
-  Node *part[TG_MAX_NODES];
-  int n = shard_nodes(shard_of_rank(p->env->rank, p->env->nrank), shard_of_rank(p->env->rank + 1, p->env->nrank), node);
-  for (int k = 0; k < n; k++) {
-    int64_t lo = shard_lo(rows, node[k].lo);
-    part[k] = sum_part(p, x, &s, lo, shard_lo(rows, node[k].hi) - lo);
+  Sum s = sum_of(p, &x->n->comp);
+  for (int k = 0, n = own_nodes(p, node); k < n; k++) {
+    int64_t lo = shard_lo(x->by.rows, node[k].lo);
+    part[k] = sum_part(p, x, &s, lo, shard_lo(x->by.rows, node[k].hi) - lo);
   }
-  return finished(p, x, joined(p, x, &s, n, part));
+}
+/* The result of sum number i of a bucket. */
+static void build_wait(Pass *p, const Bucket *b, int i, Node *start, int npart, Node *const *part) {
+  Graph *g = p->g;
+  Known *x = b->sum.at[i];
+  TensorType res = {b->type, x->n->rank, x->n->dim};
+  Node *arg[2 + TG_MAX_NODES] = {nd_get(g, start, 0), nd_get(g, start, 1 + i)};
+  for (int k = 0; k < npart; k++) arg[2 + k] = part[k];
+  x->start = start;
+  x->wait = nd_call(g, p->env->wait, 0, NULL, 2 + npart, arg, 1, &res);
+  x->own = finished(p, x, nd_get(g, x->wait, 0));
+}
+
+void build_bucket(Pass *p, const Bucket *b) {
+  Graph *g = p->g;
+  ShardNode node[TG_MAX_NODES];
+  int n = b->sum.n, npart = own_nodes(p, node), total = n * npart;
+  Node **part = arena_array(p->a, Node *, total);
+  TensorType *res = arena_array(p->a, TensorType, 1 + n);
+  res[0] = (TensorType){DT_I64, 0, NULL};
+  for (int i = 0; i < n; i++) {
+    Known *x = b->sum.at[i];
+    g->span = x->n->span;
+    sum_nodes(p, x, part + i * npart);
+    res[1 + i] = (TensorType){b->type, x->n->rank, x->n->dim};
+  }
+  const Node *first = b->sum.at[0]->n;
+  const char *name = shard_name(p, red_name(first->comp.op), first);
+  if (n > 1) name = arena_printf(p->a, "%s and %d more", name, n - 1);
+  Attr attr[2] = {{.s = name}, {.i = b->op, .f = b->op}};
+  g->span = first->span;
+  Node *start = nd_call(g, p->env->start, 2, attr, total, part, 1 + n, res);
+  for (int i = 0; i < n; i++) {
+    g->span = b->sum.at[i]->n->span;
+    build_wait(p, b, i, start, npart, part + i * npart);
+  }
 }

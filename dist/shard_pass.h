@@ -1,11 +1,12 @@
-/* Inside the sharding pass (shard.h): what it knows of each node. Four steps, a file each:
+/* Inside the sharding pass (shard.h): what it knows of each node. Five steps, a file each:
  *
  *   shard_find.c   which values are sharded, and which iterator of a comprehension runs over samples
- *   shard_sites.c  the region that each node is evaluated in, and the order of the collectives among its effects
+ *   shard_sites.c  the region that each node is evaluated in
+ *   shard_order.c  buckets of sums; the order of the collectives among the region's effects
  *   shard_build.c  the graph again, with the rank's own extents: loops, branches, calls
  *   shard_comp.c   the same for comprehensions: subscripts, sums over samples
  *
- * The first two look at the whole program's graph only, so all ranks decide alike. */
+ * The first three look at the whole program's graph only, so all ranks decide alike. */
 #ifndef TG_DIST_SHARD_PASS_H
 #define TG_DIST_SHARD_PASS_H
 #include "dist/shard.h"
@@ -31,7 +32,18 @@ typedef struct Site {
   int depth, loop; /* loop: of TEST and BODY, its number */
   bool may_skip;   /* a loop that may make no step */
   VEC(struct Key) key;
+  struct Effect *order; /* the region's effects, collectives among them */
+  int norder;
 } Site;
+
+/* Sums that are joined by one collective. */
+typedef struct Bucket {
+  int number; /* of its site, from 1 on */
+  JoinOp op;
+  DType type; /* as they are joined */
+  int64_t bytes;
+  VEC(struct Known *) sum;
+} Bucket;
 
 typedef struct Known {
   Node *n;
@@ -48,6 +60,7 @@ typedef struct Known {
   uint64_t varies;     /* the loops that it depends on, by number; bit 63: all beyond */
   int level;           /* longest chain of nodes below */
   bool changed;
+  Bucket *bucket;              /* of a sum */
   Node *own, *whole;           /* built: the rank's part; all of it (equal when replicated) */
   Node *start, *wait, *gather; /* built: its collectives */
 } Known;
@@ -105,12 +118,13 @@ void each_use(const Node *n, UseFn fn, void *ctx);
 
 /* ---- shard_sites.c ---- */
 void shard_sites(Pass *p);
-/* The effects of a region with its collectives among them. */
+
+/* ---- shard_order.c ---- */
 typedef struct Effect {
   Node *old; /* NULL: a collective */
-  Key key;
+  Key key;   /* of a bucket: its first sum */
 } Effect;
-int shard_order(Pass *p, Site *s, const Region *r, Effect **out);
+void shard_order(Pass *p);
 
 /* ---- shard_build.c ---- */
 bool shard_build(Pass *p, Region *r); /* false: nothing changes */
@@ -118,6 +132,16 @@ Node *own_of(Pass *p, Node *n);
 Node *whole_of(Pass *p, Node *n);
 /* n as a value that is sharded so: its own part, or a slice of the whole. */
 Node *part_of(Pass *p, Node *n, Split s);
+/* Comes to x after all that it needs, each once in the walk's life. */
+typedef struct Walk {
+  Pass *p;
+  uint8_t *state; /* by position; zeroed */
+  bool buckets;   /* a sum needs what any sum of its bucket needs */
+  void (*leave)(void *ctx, Known *x);
+  void *ctx;
+  VEC(Known *) todo;
+} Walk;
+void shard_walk(Walk *w, Known *x);
 /* The rank's samples. */
 int64_t own_lo(const Pass *p, int64_t rows);
 int64_t own_hi(const Pass *p, int64_t rows);
@@ -126,5 +150,8 @@ const char *shard_name(Pass *p, const char *what, const Node *n);
 
 /* ---- shard_comp.c ---- */
 Node *build_kernel(Pass *p, Known *x);
-Node *build_sum(Pass *p, Known *x);
+Node *build_sum(Pass *p, Known *x); /* one rank's */
+void build_bucket(Pass *p, const Bucket *b);
+/* How the partial results of a sum are joined, and as what. */
+void shard_join(const Comp *c, JoinOp *op, DType *type);
 #endif

@@ -1,10 +1,9 @@
-/* Where nodes are evaluated, and where their collectives stand among the effects there.
+/* Where nodes are evaluated, and so their collectives.
  *
  * A node's site is the deepest region that encloses all its uses, moved out of every loop that it does not depend on,
  * as the compiler does (codegen/places.c); out of loops that may make no step nothing is moved, since it could fault.
  * A test of a loop has no effects; what it needs without depending on the loop stands before the loop. */
 #include "dist/shard_pass.h"
-#include <stdlib.h>
 
 enum { LOOP_BITS = 63 }; /* loops by number; the last bit: all beyond */
 
@@ -133,81 +132,4 @@ void shard_sites(Pass *p) {
     if (x->whole_site) add_key(p, x->whole_site, x, true);
   }
   add_regions(p);
-}
-
-/* ---- order ------------------------------------------------------------------------------------------------------- */
-
-typedef struct Reach {
-  Pass *p;
-  const Site *site;
-  uint8_t *seen; /* by position */
-  VEC(Known *) todo;
-  VEC(Key) ready;
-  uint8_t *listed; /* by position: 1 its sum, 2 its gathering, 4 itself */
-} Reach;
-static void reach(Reach *r, Known *x) {
-  if (r->seen[x - r->p->at]) return;
-  r->seen[x - r->p->at] = 1;
-  vec_push(r->p->a, &r->todo, x);
-}
-static void reach_use(void *ctx, Node *in) {
-  Reach *r = ctx;
-  reach(r, known(r->p, in));
-}
-static void list_key(Reach *r, Key k) {
-  uint8_t bit = k.region ? 4 : k.gather ? 2 : 1, *l = &r->listed[k.of - r->p->at];
-  if (*l & bit) return;
-  *l |= bit;
-  vec_push(r->p->a, &r->ready, k);
-}
-static void reach_whole(void *ctx, Node *in, int sub) {
-  (void)sub;
-  Reach *r = ctx;
-  Known *y = known(r->p, in);
-  if (y->whole_site == r->site) list_key(r, (Key){y, true, false});
-}
-/* Lists the collectives of the site that x needs. */
-static void reach_from(Reach *r, Known *x) {
-  reach(r, x);
-  while (r->todo.n) {
-    Known *y = r->todo.at[--r->todo.n];
-    if (y->sum && y->site == r->site) list_key(r, (Key){y, false, false});
-    if (y->region && y->site == r->site) list_key(r, (Key){y, false, true});
-    each_whole(r->p, y, reach_whole, r);
-    nd_each_input(y->n, reach_use, r);
-  }
-}
-
-/* By depth, so as soon as what they need can be there; a block is gathered right after its value. */
-static int64_t rank_of(const Key *k) { return 2 * (int64_t)k->of->level + k->gather; }
-static int by_level(const void *pa, const void *pb) {
-  const Key *a = pa, *b = pb;
-  int64_t x = rank_of(a), y = rank_of(b);
-  if (x != y) return x < y ? -1 : 1;
-  return (a->of > b->of) - (a->of < b->of); /* by position */
-}
-
-typedef VEC(Effect) Effects;
-static void flush(Reach *r, Effects *out) {
-  if (r->ready.n) qsort(r->ready.at, (size_t)r->ready.n, sizeof *r->ready.at, by_level);
-  for (int i = 0; i < r->ready.n; i++) vec_push(r->p->a, out, ((Effect){NULL, r->ready.at[i]}));
-  r->ready.n = 0;
-}
-
-int shard_order(Pass *p, Site *s, const Region *r, Effect **out) {
-  Effects list = {0};
-  Reach reach = {.p = p, .site = s};
-  bool own = several(p) && s->key.n > 0;
-  if (own) reach.seen = arena_alloc(p->a, (size_t)p->n), reach.listed = arena_alloc(p->a, (size_t)p->n);
-  for (int i = 0; i < r->neffect; i++) {
-    if (own) {
-      reach_from(&reach, known(p, r->effect[i]));
-      flush(&reach, &list);
-    }
-    vec_push(p->a, &list, ((Effect){.old = r->effect[i]}));
-  }
-  for (int i = 0; own && i < s->key.n; i++) list_key(&reach, s->key.at[i]);
-  flush(&reach, &list);
-  *out = list.at;
-  return list.n;
 }

@@ -49,6 +49,8 @@ struct CommSegment {
 /* A collective under way, seen from this rank. */
 typedef struct Op {
   Coll what;
+  CollPiece piece[COLL_PIECES];
+  int64_t count;          /* elements of the result */
   int64_t *block, *start; /* GATHER: elements of each rank, where they go */
   uint64_t first, nchunk;
   int64_t per_chunk; /* elements of the result (JOIN) or of each block (GATHER) in a chunk */
@@ -187,11 +189,11 @@ static void stage(Shared *s, const Op *op, uint64_t q) {
     s->base.stats.bytes += n * bytes * (s->base.nrank - 1);
     return;
   }
-  n = part_of(op, q - op->first, op->what.count, &lo);
+  n = part_of(op, q - op->first, op->count, &lo);
   int64_t own = shard_share(n, me + 1, s->base.nrank, bytes) - shard_share(n, me, s->base.nrank, bytes);
   int nodes = comm_sums_fast(&s->base, &op->what) ? 1 : s->nnode[me];
   for (int k = 0; k < nodes; k++) {
-    memcpy(staged_node(s->seg, me, q, k), (const char *)op->what.node[k] + lo * bytes, (size_t)(n * bytes));
+    coll_take(&op->what, k, lo, n, staged_node(s->seg, me, q, k));
     s->base.stats.bytes += (n - own) * bytes;
   }
 }
@@ -219,7 +221,7 @@ static bool reduce(Shared *s, const Op *op, uint64_t q) {
   if (!labels_agree(s, op, q)) return false;
   if (op->what.kind == COLL_GATHER) return true;
   int bytes = join_bytes(op->what.type), me = s->base.rank;
-  int64_t off, n = part_of(op, q - op->first, op->what.count, &off);
+  int64_t off, n = part_of(op, q - op->first, op->count, &off);
   int64_t lo = shard_share(n, me, s->base.nrank, bytes), hi = shard_share(n, me + 1, s->base.nrank, bytes);
   bool fast = comm_sums_fast(&s->base, &op->what);
   enum { BLOCK = 2048 }; /* bytes of each node at a time: the tree's intermediate values stay in the first cache */
@@ -251,11 +253,10 @@ static void collect(Shared *s, const Op *op, uint64_t q) {
     }
     return;
   }
-  n = part_of(op, q - op->first, op->what.count, &lo);
+  n = part_of(op, q - op->first, op->count, &lo);
   for (int r = 0; r < s->base.nrank; r++) {
     int64_t a = shard_share(n, r, s->base.nrank, bytes), b = shard_share(n, r + 1, s->base.nrank, bytes);
-    if (b > a)
-      memcpy((char *)op->what.out + (lo + a) * bytes, result_of(s->seg, r, q) + a * bytes, (size_t)((b - a) * bytes));
+    if (b > a) coll_put(&op->what, lo + a, b - a, result_of(s->seg, r, q) + a * bytes);
   }
 }
 
@@ -312,9 +313,9 @@ static uint64_t shared_start(Comm *c, const Coll *what) {
   CommFault f;
   if (s->nop >= QUEUE && !comm_wait(c, s->nop - QUEUE + 1, &f)) return c->last;
   Op *op = &s->op[s->nop % QUEUE];
-  int64_t *block = op->block, *start = op->start; /* kept from the op that was here */
-  *op = (Op){.what = *what, .block = block, .start = start};
-  int64_t most = what->count;
+  int64_t *block = op->block, *start = op->start;
+  coll_keep(&op->what, what, op->piece);
+  int64_t most = op->count = coll_count(what, c->nrank);
   if (what->kind == COLL_GATHER) {
     int64_t at = 0;
     most = 0;

@@ -24,15 +24,18 @@ typedef struct Note {
 
 typedef struct Op {
   Coll what;
+  CollPiece piece[COLL_PIECES];
+  int64_t count; /* elements of the result */
   int64_t *block;
   CollLabel label;
   int tag;
-  bool done, joined;
-  int came, results; /* messages of each round that have come */
+  bool done, joined, placed; /* placed: the results stand in their pieces */
+  bool whole;                /* `result` is to be all of it: --reduce=fast */
+  int came;                  /* messages of the first round that have come */
   /* one a rank: what is sent, what came (first round), the result's shares (second round) */
-  char **out, **in, **share;
+  char **out, **in, **share;      /* of a join in[own rank] is what it would send itself */
   MPI_Request *sent, *told, *got; /* sent in the first round, in the second; what comes in the second */
-  char *result;                   /* own share, joined */
+  char *result;                   /* own share, joined; or all */
 } Op;
 
 typedef struct Peer {
@@ -79,7 +82,7 @@ static bool breaks(Group *g, int rank, const char *msg) {
 static int64_t share_of(const Group *g, const Op *op, int r) {
   if (op->what.kind == COLL_GATHER) return op->block[r];
   int bytes = join_bytes(op->what.type), n = g->base.nrank;
-  return shard_share(op->what.count, r + 1, n, bytes) - shard_share(op->what.count, r, n, bytes);
+  return shard_share(op->count, r + 1, n, bytes) - shard_share(op->count, r, n, bytes);
 }
 /* Bytes of the first message from rank `from` to rank `to`. */
 static int64_t first_bytes(const Group *g, const Op *op, int from, int to) {
@@ -99,16 +102,19 @@ static void pack(const Group *g, const Op *op, int to, char *at) {
     if (op->block[me]) memcpy(at, op->what.in, (size_t)(op->block[me] * bytes));
     return;
   }
-  int64_t n = share_of(g, op, to) * bytes, lo = shard_share(op->what.count, to, g->base.nrank, bytes) * bytes;
-  for (int k = 0; k < g->nnode[me] && n; k++) memcpy(at + k * n, (const char *)op->what.node[k] + lo, (size_t)n);
+  int64_t n = share_of(g, op, to), lo = shard_share(op->count, to, g->base.nrank, bytes);
+  for (int k = 0; k < g->nnode[me]; k++) coll_take(&op->what, k, lo, n, at + k * n * bytes);
 }
 
 static bool send_first(Group *g, Op *op) {
   for (int r = 0; r < g->base.nrank; r++) {
-    if (r == g->base.rank) continue;
+    bool own = r == g->base.rank;
+    if (own && op->what.kind == COLL_GATHER) continue;
     int64_t bytes = first_bytes(g, op, g->base.rank, r);
-    if (!(op->out[r] = room_for(bytes))) return breaks(g, g->base.rank, "out of memory for a message");
-    pack(g, op, r, op->out[r]);
+    char **to = own ? &op->in[r] : &op->out[r];
+    if (!(*to = room_for(bytes))) return breaks(g, g->base.rank, "out of memory for a message");
+    pack(g, op, r, *to);
+    if (own) continue;
     g->base.stats.bytes += bytes - HEAD;
     MPI_Isend(op->out[r], units(bytes), g->unit, r, op->tag, g->data, &op->sent[r]);
   }
@@ -157,16 +163,14 @@ static void unpack_blocks(Group *g, Op *op) {
 
 static bool join_share(Group *g, Op *op) {
   int bytes = join_bytes(op->what.type), me = g->base.rank, n = g->base.nrank;
-  int64_t mine = share_of(g, op, me), lo = shard_share(op->what.count, me, n, bytes);
+  int64_t mine = share_of(g, op, me);
   if (!(op->result = room_for(mine * bytes))) return breaks(g, me, "out of memory for a message");
   enum { BLOCK = 2048 };
   for (int64_t i = 0; i < mine; i += BLOCK / bytes) {
     int64_t m = mine - i < BLOCK / bytes ? mine - i : BLOCK / bytes;
     const void *part[TG_SHARDS];
     for (int r = 0; r < n; r++)
-      for (int k = 0; k < g->nnode[r]; k++)
-        part[g->first_node[r] + k] =
-            r == me ? (const char *)op->what.node[k] + (lo + i) * bytes : op->in[r] + HEAD + (k * mine + i) * bytes;
+      for (int k = 0; k < g->nnode[r]; k++) part[g->first_node[r] + k] = op->in[r] + HEAD + (k * mine + i) * bytes;
     join_tree(op->what.op, op->what.type, m, g->total_node, g->node, part, op->result + i * bytes, g->scratch);
   }
   for (int r = 0; r < n; r++) {
@@ -180,11 +184,16 @@ static bool join_share(Group *g, Op *op) {
   return true;
 }
 
-static void place_shares(Group *g, Op *op) {
+static void place_results(Group *g, Op *op) {
+  op->placed = true;
+  if (op->whole) {
+    coll_put(&op->what, 0, op->count, op->result);
+    return;
+  }
   int bytes = join_bytes(op->what.type), me = g->base.rank, n = g->base.nrank;
   for (int r = 0; r < n; r++) {
-    int64_t lo = shard_share(op->what.count, r, n, bytes) * bytes, m = share_of(g, op, r) * bytes;
-    if (m) memcpy((char *)op->what.out + lo, r == me ? op->result : op->share[r], (size_t)m);
+    const char *from = r == me ? op->result : op->share[r];
+    coll_put(&op->what, shard_share(op->count, r, n, bytes), share_of(g, op, r), from);
   }
 }
 
@@ -211,7 +220,7 @@ static bool advance(Group *g, Op *op, bool *any) {
   }
   MPI_Testall(g->base.nrank, op->got, &flag, MPI_STATUSES_IGNORE);
   if (!flag) return true;
-  if (op->what.kind == COLL_JOIN && op->results == 0) place_shares(g, op), op->results = 1;
+  if (op->what.kind == COLL_JOIN && !op->placed) place_results(g, op);
   MPI_Testall(g->base.nrank, op->sent, &flag, MPI_STATUSES_IGNORE);
   if (flag) MPI_Testall(g->base.nrank, op->told, &flag, MPI_STATUSES_IGNORE);
   if (!flag) return true;
@@ -238,10 +247,14 @@ static bool group_done(const Comm *c, uint64_t ticket) {
 }
 
 /* --reduce=fast: MPI's own all-reduce, which counts as an op whose messages have come. */
-static void sum_by_mpi(Op *op, MPI_Comm data, int nrank) {
+static bool sum_by_mpi(Group *g, Op *op) {
   MPI_Datatype type = op->what.type == JOIN_F64 ? MPI_DOUBLE : MPI_FLOAT;
-  op->came = nrank - 1, op->joined = true, op->results = 1; /* the result stands in its place already */
-  MPI_Iallreduce(MPI_IN_PLACE, op->what.out, (int)op->what.count, type, MPI_SUM, data, &op->got[0]);
+  op->came = g->base.nrank - 1, op->joined = op->whole = true;
+  if (!(op->result = room_for(op->count * join_bytes(op->what.type))))
+    return breaks(g, g->base.rank, "out of memory for a message");
+  coll_take(&op->what, 0, 0, op->count, op->result);
+  MPI_Iallreduce(MPI_IN_PLACE, op->result, (int)op->count, type, MPI_SUM, g->data, &op->got[0]);
+  return true;
 }
 
 static uint64_t group_start(Comm *c, const Coll *what) {
@@ -250,7 +263,9 @@ static uint64_t group_start(Comm *c, const Coll *what) {
   while (g->nop - g->oldest >= QUEUE)
     if (!comm_wait(c, g->oldest + 1, &f)) return c->last;
   Op *op = &g->op[g->nop % QUEUE];
-  op->what = *what, op->done = op->joined = false, op->came = op->results = 0;
+  coll_keep(&op->what, what, op->piece);
+  op->count = coll_count(what, c->nrank);
+  op->done = op->joined = op->placed = op->whole = false, op->came = 0;
   for (int r = 0; r < c->nrank; r++) {
     op->sent[r] = op->told[r] = op->got[r] = MPI_REQUEST_NULL;
     op->block[r] = what->kind == COLL_GATHER ? what->block[r] : 0;
@@ -261,7 +276,7 @@ static uint64_t group_start(Comm *c, const Coll *what) {
   g->nop++;
   pthread_mutex_lock(&g->lock);
   if (comm_sums_fast(c, what))
-    sum_by_mpi(op, g->data, c->nrank);
+    sum_by_mpi(g, op);
   else
     send_first(g, op);
   pthread_mutex_unlock(&g->lock);

@@ -27,15 +27,16 @@ static float node_value(int lo, int hi, int64_t i) {
   return node_value(lo, mid, i) + node_value(mid, hi, i);
 }
 
-static Coll join_of(Comm *c, const char *name, int64_t n, float *in, float *out) {
-  Coll what = {.kind = COLL_JOIN, .name = name, .type = JOIN_F32, .count = n, .out = out};
+/* A sum of one piece; the rank's nodes lie one after another. */
+static Coll join_of(Comm *c, const char *name, int64_t n, float *in, float *out, CollPiece *piece) {
   ShardNode node[TG_MAX_NODES];
   int k = comm_nodes(c, comm_rank(c), node);
+  *piece = (CollPiece){.count = n, .out = out};
   for (int j = 0; j < k; j++) {
-    what.node[j] = in + j * n;
+    piece->node[j] = in + j * n;
     for (int64_t i = 0; i < n; i++) in[j * n + i] = node_value(node[j].lo, node[j].hi, i);
   }
-  return what;
+  return (Coll){.kind = COLL_JOIN, .name = name, .type = JOIN_F32, .npiece = 1, .piece = piece};
 }
 static float *room(int64_t n) { return malloc(sizeof(float) * (size_t)(n + 1)); }
 
@@ -47,7 +48,8 @@ static void joins(Comm *c) {
   CommFault f;
   for (int k = 0; k < N; k++) {
     in[k] = room(size[k] * TG_MAX_NODES), out[k] = room(size[k]);
-    Coll what = join_of(c, "w", size[k], in[k], out[k]);
+    CollPiece piece;
+    Coll what = join_of(c, "w", size[k], in[k], out[k], &piece);
     ticket[k] = comm_start(c, &what);
   }
   for (int k = N - 1; k >= 0; k--) {
@@ -85,7 +87,8 @@ static void counted(Comm *c) {
   float *in = room(N * TG_MAX_NODES), *out = room(N);
   int64_t before = comm_stats(c).bytes;
   CommFault f;
-  Coll what = join_of(c, "w", N, in, out);
+  CollPiece piece;
+  Coll what = join_of(c, "w", N, in, out, &piece);
   if (!comm_wait(c, comm_start(c, &what), &f)) bad(f.msg);
   int n = comm_size(c);
   double want = 2.0 * (n - 1) / n * sizeof(float) * N, got = (double)(comm_stats(c).bytes - before);
@@ -103,7 +106,8 @@ static int faulty(Comm *c, const char *how) {
       _exit(1);
     }
     if (culprit && !strcmp(how, "stop")) kill(getpid(), SIGSTOP);
-    Coll what = join_of(c, culprit && !strcmp(how, "differ") ? "conv.w" : "dense.w", 8, in, out);
+    CollPiece piece;
+    Coll what = join_of(c, culprit && !strcmp(how, "differ") ? "conv.w" : "dense.w", 8, in, out, &piece);
     if (comm_wait(c, comm_start(c, &what), &f)) continue;
     fprintf(stderr, "rank %d: %s\n", comm_rank(c), f.msg);
     usleep(300000); /* the others say theirs */
@@ -125,7 +129,8 @@ static void timed(Comm *c) {
     float *in = room(n * TG_MAX_NODES), *out = room(n);
     double ours[RUNS], mpis[RUNS];
     CommFault f;
-    Coll what = join_of(c, "w", n, in, out);
+    CollPiece piece;
+    Coll what = join_of(c, "w", n, in, out, &piece);
     for (int run = -2; run < RUNS; run++) {
       MPI_Barrier(MPI_COMM_WORLD);
       double t0 = MPI_Wtime();

@@ -103,8 +103,10 @@ static void fill_nodes(const Comm *c, int64_t n, float *in) {
 /* A sum of the rank's nodes, which lie one after another. Valid until the next call. */
 static const Coll *join_of(const char *name, int64_t count, const float *in, float *out) {
   static _Thread_local Coll what;
-  what = (Coll){.kind = COLL_JOIN, .name = name, .type = JOIN_F32, .count = count, .out = out};
-  for (int k = 0; k < TG_MAX_NODES; k++) what.node[k] = in + k * count;
+  static _Thread_local CollPiece piece;
+  what = (Coll){.kind = COLL_JOIN, .name = name, .type = JOIN_F32, .npiece = 1, .piece = &piece};
+  piece = (CollPiece){.count = count, .out = out};
+  for (int k = 0; k < TG_MAX_NODES; k++) piece.node[k] = in + k * count;
   return &what;
 }
 
