@@ -1,7 +1,8 @@
 /* `tg bench scale`: training on several ranks of this host beside one. Strong scaling keeps the global batch, weak
  * scaling a rank's share of it. The two networks are trained on made-up data by `fit`, as a user's program is; what is
  * compiled is left out. A line each: samples a second, its ratio to the first number of ranks (weak: times ranks), the
- * part of the time that ranks waited for others ("exposed"), and what a rank sends in a step. */
+ * part of the time that ranks waited for others ("exposed"), and of a step: what a rank sends, the collectives, the
+ * buckets of sums among them, the sums in those, and the bytes of a bucket. */
 #include "repl/bench_scale.h"
 #include "repl/ranks.h"
 #include <stdlib.h>
@@ -30,8 +31,8 @@ enum { NETS = sizeof nets / sizeof *nets };
 
 /* One run, seen from rank 0; shared with the process that does it. */
 typedef struct Outcome {
-  double seconds, waited;
-  int64_t bytes, collectives;
+  double seconds;
+  CommStats did;
 } Outcome;
 typedef struct Job {
   const char *text;
@@ -46,10 +47,7 @@ static int train(const HostOptions *o, void *ctx) {
   h->nh.progress = NULL;
   int code = host_unit(h, "scale", j->text, strlen(j->text), UNIT_SCRIPT);
   Comm *c = o->comm;
-  if (!code && (!c || comm_rank(c) == 0)) {
-    CommStats s = c ? comm_stats(c) : (CommStats){0};
-    *j->out = (Outcome){h->times.run, s.waited, s.bytes, s.collectives};
-  }
+  if (!code && (!c || comm_rank(c) == 0)) *j->out = (Outcome){h->times.run, c ? comm_stats(c) : (CommStats){0}};
   host_free(h);
   return code;
 }
@@ -76,8 +74,10 @@ static int measure(const HostOptions *o, const Net *net, int ranks, int batch, O
     free(text);
     if (!code && shared->seconds < of[run % 2].seconds) of[run % 2] = *shared;
   }
-  *best = (Outcome){of[1].seconds - of[0].seconds, of[1].waited - of[0].waited, of[1].bytes - of[0].bytes,
-                    of[1].collectives - of[0].collectives};
+  CommStats a = of[0].did, b = of[1].did;
+  *best = (Outcome){of[1].seconds - of[0].seconds,
+                    {b.collectives - a.collectives, b.bytes - a.bytes, b.buckets - a.buckets, b.sums - a.sums,
+                     b.held - a.held, b.waited - a.waited}};
   munmap(shared, sizeof *shared);
   return code;
 }
@@ -85,8 +85,9 @@ static int measure(const HostOptions *o, const Net *net, int ranks, int batch, O
 static int scale(const HostOptions *o, const Net *net, bool weak, int n, const int *ranks) {
   double first = 0;
   fprintf(o->out ? o->out : stdout,
-          "%s, %s scaling, %s %d\nranks   samples/s   ratio  exposed   KB a step  collectives\n", net->name,
-          weak ? "weak" : "strong", weak ? "a rank's share of the batch" : "batch", net->batch);
+          "%s, %s scaling, %s %d\nranks   samples/s   ratio  exposed   KB a step  collectives  buckets   sums  KB a "
+          "bucket\n",
+          net->name, weak ? "weak" : "strong", weak ? "a rank's share of the batch" : "batch", net->batch);
   for (int k = 0; k < n; k++) {
     Outcome b;
     int batch = weak ? net->batch * ranks[k] : net->batch;
@@ -94,9 +95,10 @@ static int scale(const HostOptions *o, const Net *net, bool weak, int n, const i
     if (code) return code;
     double rate = b.seconds > 0 ? STEPS * (double)batch / b.seconds : 0;
     if (!k) first = rate / (weak ? ranks[k] : 1);
-    fprintf(o->out ? o->out : stdout, "%5d %11.0f  %5.2fx  %5.1f %%  %10.1f  %11.1f\n", ranks[k], rate,
-            rate / (weak ? first * ranks[k] : first), b.seconds > 0 ? 100 * b.waited / b.seconds : 0,
-            (double)b.bytes / STEPS / 1e3, (double)b.collectives / STEPS);
+    fprintf(o->out ? o->out : stdout, "%5d %11.0f  %5.2fx  %5.1f %%  %10.1f  %11.1f  %7.1f  %5.1f  %11.1f\n", ranks[k],
+            rate, rate / (weak ? first * ranks[k] : first), b.seconds > 0 ? 100 * b.did.waited / b.seconds : 0,
+            (double)b.did.bytes / STEPS / 1e3, (double)b.did.collectives / STEPS, (double)b.did.buckets / STEPS,
+            (double)b.did.sums / STEPS, b.did.buckets ? (double)b.did.held / (double)b.did.buckets / 1e3 : 0);
     fflush(o->out ? o->out : stdout);
   }
   return EXIT_OK;

@@ -142,9 +142,10 @@ static bool end_trace(Host *h, CommFault *f) {
 }
 
 typedef struct RankTimes {
-  double seconds, waited;
-  int64_t bytes, collectives;
+  double seconds;
+  CommStats did;
 } RankTimes;
+static double worked(const RankTimes *t) { return t->seconds - t->did.waited; }
 static int shards_of(const Comm *c, int r) {
   return shard_of_rank(r + 1, comm_size(c)) - shard_of_rank(r, comm_size(c));
 }
@@ -155,7 +156,7 @@ static void warn_of_slow(const Comm *c, const RankTimes *t) {
   double least = 0, most = 0;
   for (int r = 0; r < comm_size(c); r++) {
     if (!shards_of(c, r)) continue;
-    double work = (t[r].seconds - t[r].waited) / shards_of(c, r);
+    double work = worked(&t[r]) / shards_of(c, r);
     if (r == 0 || work < least) least = work, fast = r;
     if (r == 0 || work > most) most = work, slow = r;
   }
@@ -163,21 +164,24 @@ static void warn_of_slow(const Comm *c, const RankTimes *t) {
     fprintf(stderr,
             "tg: warning: rank %d worked %.1f s for a share for which rank %d worked %.1f s; the others wait for the "
             "slowest\n",
-            slow, (t[slow].seconds - t[slow].waited), fast,
-            (t[fast].seconds - t[fast].waited) * shards_of(c, slow) / shards_of(c, fast));
+            slow, worked(&t[slow]), fast, worked(&t[fast]) * shards_of(c, slow) / shards_of(c, fast));
 }
 
 static bool end_times(Host *h, CommFault *f) {
   Comm *c = h->o.comm;
-  CommStats s = comm_stats(c);
-  RankTimes own = {h->times.run, s.waited, s.bytes, s.collectives};
+  RankTimes own = {h->times.run, comm_stats(c)};
   int64_t size[64];
   RankTimes *t = (RankTimes *)(void *)gather(c, "the times", &own, sizeof own, size, f);
   if (!t) return false;
   if (comm_rank(c) == 0) warn_of_slow(c, t);
-  for (int r = 0; h->o.stats && comm_rank(c) == 0 && r < comm_size(c); r++)
-    fprintf(stderr, "rank %d: %lld collectives over %s, %lld bytes to others, waited %.3f of %.3f s\n", r,
-            (long long)t[r].collectives, comm_kind(c), (long long)t[r].bytes, t[r].waited, t[r].seconds);
+  for (int r = 0; h->o.stats && comm_rank(c) == 0 && r < comm_size(c); r++) {
+    const CommStats *s = &t[r].did;
+    fprintf(stderr,
+            "rank %d: %lld collectives over %s, %lld bytes to others, waited %.3f of %.3f s; %lld buckets with %lld "
+            "sums of %lld bytes\n",
+            r, (long long)s->collectives, comm_kind(c), (long long)s->bytes, s->waited, t[r].seconds,
+            (long long)s->buckets, (long long)s->sums, (long long)s->held);
+  }
   free(t);
   return true;
 }

@@ -1,7 +1,8 @@
 /* The messages of dist/mpi/, started by mpirun: `group joins` compares joins, gatherings and their bytes with what they
  * must be; `group differ` starts a collective under another name on the last rank; `group fail` fails on rank 1 and
- * `group stop` stops there; the others must name it. `group time` prints the seconds of joins beside MPI_Allreduce's.
- */
+ * `group stop` stops there; the others must name it. `group time` prints the microseconds of joins by what ranks of one
+ * host use (shared memory), of MPI_Allreduce, and of joins by messages. */
+#include "dist/mpi.h"
 #include "dist/mpi/group.h"
 #include <math.h>
 #include <signal.h>
@@ -9,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+MpiOpen tg_mpi_open; /* dist/mpi/module.c */
+MpiClose tg_mpi_close;
 
 static int bad(const char *what) {
   printf("wrong: %s\n", what);
@@ -57,6 +61,29 @@ static void joins(Comm *c) {
     for (int64_t i = 0; i < size[k]; i++) {
       float want = node_value(0, TG_SHARDS, i);
       if (memcmp(&want, &out[k][i], sizeof want)) bad("a join's bits");
+    }
+    free(in[k]), free(out[k]);
+  }
+}
+
+/* A bucket of ragged pieces. */
+static void bucket(Comm *c) {
+  enum { N = COLL_PIECES };
+  CollPiece piece[N];
+  float *in[N], *out[N];
+  int64_t count[N];
+  CommFault f;
+  for (int k = 0; k < N; k++) {
+    count[k] = k % 7 == 3 ? 0 : k == 20 ? 70001 : 1 + k * k % 97;
+    in[k] = room(count[k] * TG_MAX_NODES), out[k] = room(count[k]);
+    join_of(c, "", count[k], in[k], out[k], &piece[k]);
+  }
+  Coll what = {.kind = COLL_JOIN, .name = "bucket", .type = JOIN_F32, .npiece = N, .piece = piece};
+  if (!comm_wait(c, comm_start(c, &what), &f)) bad(f.msg);
+  for (int k = 0; k < N; k++) {
+    for (int64_t i = 0; i < count[k]; i++) {
+      float want = node_value(0, TG_SHARDS, i);
+      if (memcmp(&want, &out[k][i], sizeof want)) bad("a bucket's bits");
     }
     free(in[k]), free(out[k]);
   }
@@ -116,49 +143,75 @@ static int faulty(Comm *c, const char *how) {
   return 0;
 }
 
-/* A median of joins of n floats, and of MPI_Allreduce of as many, one after the other in turn. */
+/* ---- times ------------------------------------------------------------------------------------------------------- */
+
 static int by_value(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
 }
-static void timed(Comm *c) {
+static double median(double *t, int n) {
+  qsort(t, (size_t)n, sizeof *t, by_value);
+  return t[n / 2];
+}
+static double seconds_of_join(Comm *c, const Coll *what, int times) {
+  CommFault f;
+  MPI_Barrier(MPI_COMM_WORLD);
+  double t = MPI_Wtime();
+  for (int k = 0; k < times; k++)
+    if (!comm_wait(c, comm_start(c, what), &f)) bad(f.msg);
+  return (MPI_Wtime() - t) / times;
+}
+static double seconds_of_mpi(const float *in, float *out, int64_t n, int times) {
+  MPI_Barrier(MPI_COMM_WORLD);
+  double t = MPI_Wtime();
+  for (int k = 0; k < times; k++) MPI_Allreduce(in, out, (int)n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+  return (MPI_Wtime() - t) / times;
+}
+/* Medians of joins of n floats by what ranks of one host use and by messages, and of MPI_Allreduce of as many, in turn.
+ */
+static void timed(Comm *here, Comm *messages) {
   static const int64_t bytes[] = {4 << 10, 256 << 10, 4 << 20, 64 << 20};
-  enum { RUNS = 21 };
+  enum { RUNS = 21, MOST = 4 << 20 };
   for (int k = 0; k < 4; k++) {
     int64_t n = bytes[k] / 4;
+    int times = bytes[k] >= MOST ? 1 : bytes[k] * 200 <= MOST ? 200 : (int)(MOST / bytes[k]);
     float *in = room(n * TG_MAX_NODES), *out = room(n);
-    double ours[RUNS], mpis[RUNS];
-    CommFault f;
+    double t[3][RUNS];
     CollPiece piece;
-    Coll what = join_of(c, "w", n, in, out, &piece);
+    Coll what = join_of(here, "w", n, in, out, &piece);
     for (int run = -2; run < RUNS; run++) {
-      MPI_Barrier(MPI_COMM_WORLD);
-      double t0 = MPI_Wtime();
-      if (!comm_wait(c, comm_start(c, &what), &f)) bad(f.msg);
-      MPI_Barrier(MPI_COMM_WORLD);
-      double t1 = MPI_Wtime();
-      MPI_Allreduce(in, out, (int)n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
-      MPI_Barrier(MPI_COMM_WORLD);
-      if (run >= 0) ours[run] = t1 - t0, mpis[run] = MPI_Wtime() - t1;
+      double of[3] = {seconds_of_join(here, &what, times), seconds_of_mpi(in, out, n, times),
+                      seconds_of_join(messages, &what, times)};
+      for (int j = 0; j < 3 && run >= 0; j++) t[j][run] = of[j];
     }
-    qsort(ours, RUNS, sizeof *ours, by_value), qsort(mpis, RUNS, sizeof *mpis, by_value);
-    if (comm_rank(c) == 0)
-      printf("%8lld bytes: %s %.1f us, MPI_Allreduce %.1f us, ratio %.2f\n", (long long)bytes[k], comm_kind(c),
-             1e6 * ours[RUNS / 2], 1e6 * mpis[RUNS / 2], ours[RUNS / 2] / mpis[RUNS / 2]);
+    if (comm_rank(here) == 0)
+      printf("%8lld bytes: %s %.1f us, MPI_Allreduce %.1f us, messages %.1f us\n", (long long)bytes[k], comm_kind(here),
+             1e6 * median(t[0], RUNS), 1e6 * median(t[1], RUNS), 1e6 * median(t[2], RUNS));
     free(in), free(out);
   }
+}
+static int time_all(void) {
+  char why[256];
+  Comm *here = tg_mpi_open(why, sizeof why);
+  if (!here) bad(why);
+  Comm *messages = mpi_messages(MPI_COMM_WORLD);
+  if (!messages) bad("no group");
+  timed(here, messages);
+  MPI_Barrier(MPI_COMM_WORLD);
+  comm_free(messages);
+  tg_mpi_close(here, true);
+  return 0;
 }
 
 int main(int argc, char **argv) {
   const char *what = argc > 1 ? argv[1] : "joins";
   int got;
+  if (!strcmp(what, "time")) return time_all();
   MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &got);
   Comm *c = mpi_messages(MPI_COMM_WORLD);
   if (!c) bad("no group");
   if (!strcmp(what, "joins")) {
-    joins(c), gathers(c), counted(c), joins(c);
-  } else if (!strcmp(what, "time")) {
-    timed(c);
+    joins(c), bucket(c), gathers(c), counted(c), joins(c);
   } else {
     return faulty(c, what);
   }

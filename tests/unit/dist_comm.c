@@ -145,6 +145,75 @@ Test(dist, joins_have_the_trees_bits) {
   comm_free(alone);
 }
 
+/* A bucket: pieces of all sizes in memory of their own, over several chunks of the group; none longer than `longest`.
+ */
+typedef struct Pieces {
+  int n;
+  CollPiece piece[COLL_PIECES];
+  float *in[COLL_PIECES], *out[COLL_PIECES];
+} Pieces;
+static int64_t piece_count(int k) {
+  static const int64_t ragged[] = {3, 0, 17, 1, 1000, 16, 70001, 5, 64, 130000, 1, 0};
+  return ragged[k * 5 % 12] / (k < 12 ? 1 : 100);
+}
+static void make_pieces(Comm *c, Pieces *p) {
+  p->n = COLL_PIECES;
+  for (int k = 0; k < p->n; k++) {
+    int64_t count = piece_count(k);
+    p->in[k] = malloc(sizeof(float) * (size_t)(count + 1) * TG_MAX_NODES);
+    p->out[k] = malloc(sizeof(float) * (size_t)(count + 1));
+    fill_nodes(c, count, p->in[k]);
+    p->piece[k] = (CollPiece){.count = count, .out = p->out[k]};
+    for (int j = 0; j < TG_MAX_NODES; j++) p->piece[k].node[j] = p->in[k] + j * count;
+  }
+}
+static void free_pieces(Pieces *p) {
+  for (int k = 0; k < p->n; k++) free(p->in[k]), free(p->out[k]);
+}
+static void bucket(Comm *c, void *ctx) {
+  const bool *fast = ctx;
+  Pieces p;
+  CommFault f;
+  make_pieces(c, &p);
+  Coll what = {.kind = COLL_JOIN, .name = "b", .type = JOIN_F32, .npiece = p.n, .piece = p.piece};
+  comm_choose(c, &(CommChoices){.fast = *fast});
+  uint64_t ticket = comm_start(c, &what);
+  memset(p.piece, 0, sizeof p.piece); /* they are copied */
+  cr_assert(comm_wait(c, ticket, &f), "%s", f.msg);
+  int64_t held = 0;
+  for (int k = 0; k < p.n; k++) {
+    int64_t count = piece_count(k);
+    held += 4 * count;
+    for (int64_t i = 0; i < count; i++) {
+      float want = tree(i);
+      bool well = *fast ? fabsf(p.out[k][i] - want) <= 1e-2f : memcmp(&want, &p.out[k][i], 4) == 0;
+      cr_assert(well, "%d ranks, piece %d, element %lld", comm_size(c), k, (long long)i);
+    }
+  }
+  CommStats s = comm_stats(c);
+  cr_assert(s.buckets == 1 && s.sums == p.n && s.held == held);
+  free_pieces(&p);
+}
+Test(dist, buckets_have_the_trees_bits) {
+  for (int k = 0; k < NSIZES; k++) group(sizes[k], bucket, &(bool){false});
+  group(3, bucket, &(bool){true});
+  Comm *alone = comm_alone();
+  bucket(alone, &(bool){false});
+  comm_free(alone);
+}
+
+/* As many elements, cut into other pieces: not the same bucket. */
+static void cut_apart(Comm *c, void *ctx) {
+  float in[TG_MAX_NODES * 8] = {0}, out[8];
+  int64_t first = comm_rank(c) == 1 ? 3 : 5;
+  CollPiece piece[2] = {{.count = first, .out = out}, {.count = 8 - first, .out = out + first}};
+  for (int k = 0; k < TG_MAX_NODES; k++) piece[0].node[k] = in + 8 * k, piece[1].node[k] = in + 8 * k + first;
+  CommFault f = {0};
+  comm_start(c, &(Coll){.kind = COLL_JOIN, .name = "b", .type = JOIN_F32, .npiece = 2, .piece = piece});
+  cr_assert(!comm_wait_all(c, &f));
+}
+Test(dist, buckets_of_other_pieces_differ) { group(2, cut_apart, NULL); }
+
 static void gather_blocks(Comm *c, void *ctx) {
   int n = comm_size(c), me = comm_rank(c);
   int64_t block[16], total = 0, at = 0;

@@ -499,6 +499,12 @@ Test(shard, what_is_gathered_is_said) {
   free(notes), arena_free(a);
 }
 
+static int count_of(const char *text, const char *what) {
+  int n = 0;
+  for (; (text = strstr(text, what)); text++) n++;
+  return n;
+}
+
 /* Rank 7 of 8 has none of the 13 samples, so it needs few results; what arrives must have its place all the same. */
 Test(shard, every_start_has_its_wait) {
   for (int rank = 0; rank < 8; rank++) {
@@ -506,12 +512,62 @@ Test(shard, every_start_has_its_wait) {
     Graph *g;
     Region r;
     char *notes;
-    int starts = 0, waits = 0;
     part(a, whole_mean, rank, 8, &g, &r, &notes);
     const char *text = graph_print(g, a, &r);
-    for (const char *s = text; (s = strstr(s, "call \"coll_start\"")); s++) starts++;
-    for (const char *s = text; (s = strstr(s, "call \"coll_wait\"")); s++) waits++;
-    cr_assert(starts == 3 && waits == starts, "%s", text);
+    cr_assert(count_of(text, "call \"coll_start\"") == 3 && count_of(text, "call \"coll_wait\"") == 3, "%s", text);
     free(notes), arena_free(a);
+  }
+}
+
+/* `n` sums f32[3] over a batch of 13 in every step of a loop; each needs the one before it, or none does. */
+static char *many_sums(int n, bool chain) {
+  char *text;
+  size_t size;
+  FILE *f = open_memstream(&text, &size);
+  fprintf(f, "%%0 = input f32[3] \"w\" slot 0\n%%1 = param f32[3] \"w\"\n%%2 = param i64[] \"t\" in 0..2\n"
+             "%%3 = call \"data_next\" effect attrs (7, 13) (%%2) -> (f32[13, 3], i64[13], bool[], i64[])\n"
+             "%%4 = get f32[13, 3] %%3 0\n");
+  for (int k = 0; k < n; k++) {
+    fprintf(f, "%%%d = comp f32[3] for i0 3 sum i1 13: (tanh (mul %%4[i1, i0] ", 5 + k);
+    if (chain)
+      fprintf(f, "%%%d[i0]))\n", k ? 4 + k : 1);
+    else
+      fprintf(f, "%d:f32))\n", k + 1);
+  }
+  for (int k = 0; k < n; k++)
+    fprintf(f, "%%%d = comp f32[3] for i0 3: (tanh (sub %%%d[i0] %%%d[i0]))\n", 5 + n + k, 5 + k, k ? 4 + n + k : 1);
+  fprintf(f,
+          "%%%d = loop states (%%1 = %%0) counter %%2 trip 3 next (%%%d) stack () effects (%%3)\n"
+          "%%%d = get f32[3] %%%d 0\nreturn (%%%d)\n",
+          5 + 2 * n, 4 + 2 * n, 6 + 2 * n, 5 + 2 * n, 6 + 2 * n);
+  fclose(f);
+  return text;
+}
+
+/* As many collectives as there must be: 4 parts, or more where a bucket is full; one each where they need each other.
+ * All ranks alike, also those without samples; and the bits of one rank. */
+Test(shard, tiny_sums_travel_in_buckets, .timeout = 120) {
+  static const struct {
+    int n;
+    bool chain;
+    int starts;
+  } cases[] = {{40, false, 4}, {300, false, 5}, {3, false, 1}, {12, true, 12}};
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+    char *text = many_sums(cases[k].n, cases[k].chain), *notes;
+    for (int rank = 0; rank < 11; rank += 5) {
+      Arena *a = arena_new();
+      Graph *g;
+      Region r;
+      part(a, text, rank, 11, &g, &r, &notes);
+      const char *graph = graph_print(g, a, &r);
+      cr_assert_eq(count_of(graph, "call \"coll_start\""), cases[k].starts, "%s", graph);
+      cr_assert_eq(count_of(graph, "call \"coll_wait\""), cases[k].n, "%s", graph);
+      free(notes), arena_free(a);
+    }
+    Tensor in;
+    tensor_alloc(&in, DT_F32, 1, (int64_t[]){3});
+    prog_fill(&in, 9);
+    cr_assert_eq(compare_ranks(text, 1, &in, INFINITY, 4, (int[]){2, 3, 8, 11}, "many sums"), 0);
+    tensor_drop(&in), free(text);
   }
 }
