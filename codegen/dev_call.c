@@ -1,6 +1,7 @@
 /* Natives of a plan on a device.
  *
- * Arguments come to pinned memory, unless the host has their bytes; results go from there to the device while the host
+ * One that can work on the device's own memory (collectives, with NCCL) is queued there. Of the others
+ * arguments come to pinned memory, unless the host has their bytes; results go from there to the device while the host
  * goes on.
  *
  * A native that can look ahead (Native.ahead: the next batch of a data set) does so when the host is about to wait for
@@ -209,10 +210,22 @@ static bool run(Plan *p, CallMemory *m, void *native_ctx, Fault *fault) {
   return ok || dev_failed(v, fault);
 }
 
+/* Where the device's memory will do (Native.on_device): the host need not wait. */
+static bool call_there(Plan *p, CallStep *c, void *native_ctx, bool *there, Fault *fault) {
+  *there = false;
+  if (!c->fn->on_device) return true;
+  for (int i = 0; i < c->narg + c->nres; i++) c->tensor[i].data = p->addr[c->value[i]];
+  *there = c->fn->on_device(native_ctx, c->nattr, c->attr, c->narg, c->tensor, c->nres, c->tensor + c->narg, fault);
+  for (int i = c->narg; i < c->narg + c->nres && *there; i++) p->dev->host[c->value[i]] = NULL;
+  return *there || fault->id == E_NONE;
+}
+
 bool dev_call(Plan *p, CallStep *c, void *native_ctx, Fault *fault) {
   DevPlan *v = p->dev;
-  bool idle, held = false, fetched;
+  bool idle, held = false, fetched, there;
   v->native_ctx = native_ctx;
+  if (!call_there(p, c, native_ctx, &there, fault)) return false;
+  if (there) return true;
   if (!is_idle(p, c, native_ctx, &idle, fault)) return false;
   if (idle) return true;
   CallMemory *m = call_memory(v, c);

@@ -9,7 +9,7 @@ enum { RECORD_AT = 3, MIN_RECORDED = 2 };
 static const Span NO_SPAN = {0, 0, 0};
 
 bool dev_failed(DevPlan *v, Fault *fault) {
-  fault_set(fault, R_DEVICE, NO_SPAN, "%s", v->d->why);
+  fault_set(fault, v->d->watch.given_up ? R_RANK : R_DEVICE, NO_SPAN, "%s", v->d->why);
   return false;
 }
 static bool done(DevPlan *v, bool ok, Fault *fault) { return ok || dev_failed(v, fault); }

@@ -1,5 +1,6 @@
 /* What all communicators share: waiting, faults, helpers; and the group of one. */
 #include "dist/comm.h"
+#include "dist/nccl.h"
 #include "codegen/rt/clock.h"
 #include "codegen/rt/trace.h"
 #include <sched.h>
@@ -160,14 +161,13 @@ bool comm_wait(Comm *c, uint64_t ticket, CommFault *f) {
     if (idle == 0 && began == 0) began = rt_seconds();
     if (idle++ < SPIN) continue;
     sched_yield();
+    if (c->nccl) nccl_progress(c->nccl);
     double now = rt_seconds();
     if (ask_at == 0) ask_at = now + COMM_ASK;
     if (now < ask_at) continue;
     ask_at = now + COMM_ASK;
-    if (!c->ops->check(c, &c->fault)) {
-      c->broken = true;
-      c->ops->fail(c, c->fault.msg);
-    }
+    CommFault why = {.rank = -1};
+    if (!c->ops->check(c, &why)) comm_give_up(c, &why);
   }
   if (c->ntraced) trace_done(c);
   if (began > 0) c->stats.waited += rt_seconds() - began;
@@ -175,6 +175,11 @@ bool comm_wait(Comm *c, uint64_t ticket, CommFault *f) {
   return !c->broken;
 }
 bool comm_wait_all(Comm *c, CommFault *f) { return comm_wait(c, c->last, f); }
+void comm_give_up(Comm *c, const CommFault *f) {
+  c->fault = *f;
+  c->broken = true;
+  c->ops->fail(c, c->fault.msg);
+}
 void comm_fail(Comm *c, const char *msg) {
   if (!c->broken) c->ops->fail(c, msg);
   c->broken = true;

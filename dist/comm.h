@@ -91,6 +91,8 @@ bool comm_done(Comm *c, uint64_t ticket);
 bool comm_wait(Comm *c, uint64_t ticket, CommFault *f);
 bool comm_wait_all(Comm *c, CommFault *f);
 CommStats comm_stats(const Comm *c);
+/* Breaks the group: another rank is at fault. */
+void comm_give_up(Comm *c, const CommFault *f);
 /* Tells the others why this rank gives up. */
 void comm_fail(Comm *c, const char *msg);
 /* The same, for a fault that every rank may have met at the same place of the program: true when rank 0 fails with the
@@ -156,5 +158,7 @@ struct Comm {
   bool broken;
   CommFault fault;
   CommStats stats;
+  struct Nccl *nccl; /* does the collectives of tensors on GPUs (nccl.h); NULL: they go through the host's memory */
+  bool beside;       /* for `check`: more is under way than this communicator knows, so all ranks are needed */
 };
 #endif

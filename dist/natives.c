@@ -1,5 +1,6 @@
 /* Collectives as natives. */
 #include "dist/natives.h"
+#include "dist/nccl.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,9 +37,10 @@ static bool join_type(DType t, JoinType *out) {
   }
 }
 
-static bool run_start(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
-                      Fault *f) {
-  Comm *c = comm_of(ctx);
+/* With a GPU the tensors lie there (Native.on_device), the ticket unwritten: nccl_wait knows collectives by their
+ * buffers. */
+static bool start(Comm *c, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Nccl *gpu,
+                  Fault *f) {
   ShardNode node[TG_MAX_NODES];
   CollPiece piece[COLL_PIECES];
   int nnode = c ? comm_nodes(c, comm_rank(c), node) : 0, npiece = nout - 1;
@@ -56,8 +58,19 @@ static bool run_start(void *ctx, int nattr, const Attr *attr, int nin, const Ten
       piece[i].node[k] = from[k].data;
     }
   }
+  CommFault why;
+  if (gpu) return status(nccl_start(gpu, &what, &why), &why, f);
   *(int64_t *)out[0].data = (int64_t)comm_start(c, &what);
   return true;
+}
+static bool run_start(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                      Fault *f) {
+  return start(comm_of(ctx), nattr, attr, nin, in, nout, out, NULL, f);
+}
+static bool start_there(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                        Fault *f) {
+  Comm *c = comm_of(ctx);
+  return c && c->nccl && start(c, nattr, attr, nin, in, nout, out, c->nccl, f);
 }
 
 static bool run_wait(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
@@ -71,11 +84,19 @@ static bool run_wait(void *ctx, int nattr, const Attr *attr, int nin, const Tens
   if (ok && bytes && out[0].data != in[1].data) memcpy(out[0].data, in[1].data, bytes);
   return status(ok, &why, f);
 }
+static bool wait_there(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                       Fault *f) {
+  (void)nattr, (void)attr;
+  Comm *c = comm_of(ctx);
+  CommFault why;
+  if (!c || !c->nccl) return false;
+  if (nin < 2 || nout != 1 || tensor_bytes(&in[1]) != tensor_bytes(&out[0])) return wrong(f, "coll_wait");
+  return status(nccl_wait(c->nccl, in[1].data, out[0].data, tensor_bytes(&out[0]), &why), &why, f);
+}
 
 /* As bytes: any type can be gathered. */
-static bool run_gather(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
-                       Fault *f) {
-  Comm *c = comm_of(ctx);
+static bool gather(Comm *c, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Nccl *gpu,
+                   Fault *f) {
   if (!c || nattr != 1 + comm_size(c) || nin != 1 || nout != 1 || !attr[0].s) return wrong(f, "coll_gather");
   int64_t *block = calloc((size_t)comm_size(c), sizeof *block), total = 0, bytes = (int64_t)dt_bytes(out[0].dtype);
   if (!block) return fault_set(f, R_MEMORY, (Span){0}, "out of memory"), false;
@@ -84,9 +105,23 @@ static bool run_gather(void *ctx, int nattr, const Attr *attr, int nin, const Te
   Coll what = {
       .kind = COLL_GATHER, .name = attr[0].s, .type = JOIN_U8, .block = block, .in = in[0].data, .out = out[0].data};
   CommFault why;
-  ok = ok ? status(comm_wait(c, comm_start(c, &what), &why), &why, f) : wrong(f, "coll_gather");
+  if (!ok)
+    wrong(f, "coll_gather");
+  else if (gpu)
+    ok = status(nccl_start(gpu, &what, &why) && nccl_wait(gpu, out[0].data, out[0].data, 0, &why), &why, f);
+  else
+    ok = status(comm_wait(c, comm_start(c, &what), &why), &why, f);
   free(block);
   return ok;
+}
+static bool run_gather(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                       Fault *f) {
+  return gather(comm_of(ctx), nattr, attr, nin, in, nout, out, NULL, f);
+}
+static bool gather_there(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                         Fault *f) {
+  Comm *c = comm_of(ctx);
+  return c && c->nccl && gather(c, nattr, attr, nin, in, nout, out, c->nccl, f);
 }
 
 static bool broadcast(void *self, const char *name, void *data, size_t bytes, Fault *f) {
@@ -95,6 +130,6 @@ static bool broadcast(void *self, const char *name, void *data, size_t bytes, Fa
 }
 NativeRanks ranks_of_comm(Comm *c) { return (NativeRanks){comm_rank(c), comm_size(c), c, broadcast}; }
 
-const Native native_coll_start = {.name = "coll_start", .effect = true, .run = run_start};
-const Native native_coll_wait = {.name = "coll_wait", .late = true, .run = run_wait};
-const Native native_coll_gather = {.name = "coll_gather", .effect = true, .run = run_gather};
+const Native native_coll_start = {.name = "coll_start", .effect = true, .run = run_start, .on_device = start_there};
+const Native native_coll_wait = {.name = "coll_wait", .late = true, .run = run_wait, .on_device = wait_there};
+const Native native_coll_gather = {.name = "coll_gather", .effect = true, .run = run_gather, .on_device = gather_there};

@@ -340,7 +340,8 @@ static bool rank_well(Shared *s, int r, CommFault *f) {
   int state = atomic_load(&b->state), pid = atomic_load(&b->pid);
   f->rank = r;
   double watched = 1e-3 * (double)(clock_ms() - atomic_load(&s->awake));
-  bool all_done = atomic_load(&b->collected.n) >= s->next_chunk; /* it had done all that this rank began */
+  /* it had done all that this rank began */
+  bool all_done = !s->base.beside && atomic_load(&b->collected.n) >= s->next_chunk;
   if (state == RANK_FAILED && !all_done)
     snprintf(f->msg, sizeof f->msg, "rank %d: %s", r, b->why);
   else if (state == RANK_LEFT) {

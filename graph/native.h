@@ -58,6 +58,8 @@ typedef struct Native {
   bool (*run)(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *fault);
   /* Would run, by its first argument, look at no other and do nothing? Then a device keeps them. It has no results. NULL: never */
   bool (*idle)(void *ctx, int nattr, const Attr *attr, const Tensor *first);
+  /* The same on a device: tensors have its addresses, work is queued. False without a fault: not now, `run` does it. NULL: never */
+  bool (*on_device)(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *fault);
   /* Looks ahead: writes the first results of the next call with the same arguments, and says how many; 0: it can't. To the program
    * nothing happens. `claim` makes that call, for the results beyond those; false without a fault: it is another one. */
   int (*ahead)(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out);

@@ -175,6 +175,7 @@ static void print_stats(const Host *h) {
   CodegenStats s = codegen_stats(h->codegen);
   fprintf(stderr, "kernels: %d in the plan; compiled %lld, from memory %lld, from disk %lld; arena %zu bytes, scratch %zu\n", h->last.kernels,
           (long long)s.kernels_compiled, (long long)s.kernels_from_memory, (long long)s.kernels_from_disk, h->last.arena_bytes, h->last.scratch_bytes);
+  ranks_gpu_stats(h);
 }
 
 typedef struct Unit { const char *name, *text; size_t len; UnitKind kind; } Unit;

@@ -6,6 +6,7 @@
 #include "codegen/session.h"
 #include "autodiff/autodiff.h"
 #include "deferred.h"
+#include "dist/nccl.h"
 #include "dist/shard.h"
 #include "nonfinite.h"
 #include "ranks.h"
@@ -166,6 +167,7 @@ void host_free(Host *h) {
   data_table_free(h->nh.data);
   rt_trace_free(h->trace);
   progress_free(h->nh.progress);
+  nccl_close(h->nccl);
   if (h->codegen) codegen_free(h->codegen);
   arena_free(h->arena);
 }
@@ -205,7 +207,10 @@ static bool stop_after(Host *h, Graph *g, const Region *r, PassId p) {
 /* With --device cuda a device that can't be had is an error, with auto none. */
 static bool open_device(Host *h, Cuda **cuda, Fault *fault) {
   char why[1024];
-  *cuda = h->o.cuda ? cuda_open(0, h->o.threads, host_cache_dir(h), why, sizeof why) : NULL;
+  int index = 0;
+  *cuda = NULL;
+  if (h->o.cuda && !ranks_gpu(h, &index, fault)) return false;
+  if (h->o.cuda) *cuda = cuda_open(index, h->o.threads, host_cache_dir(h), why, sizeof why);
   if (*cuda || !h->o.cuda || h->o.fall_back) return true;
   fault_set(fault, R_DEVICE, (Span){0, 0, 0}, "no CUDA device: %s", why);
   return false;
@@ -220,6 +225,7 @@ static Plan *make_plan(Host *h, Graph *g, const Region *r, Fault *fault) {
     h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads, .cache_dir = host_cache_dir(h), .interrupt = &host_interrupt,
                                                 .profile = h->o.profile, .tf32 = h->o.tf32, .cuda = cuda,
                                                 .between = h->o.comm ? go_on : NULL, .between_ctx = h->o.comm, .trace = h->trace});
+  if (!h->gpus_met && h->o.cuda && !ranks_meet_gpus(h, cuda, fault)) return NULL;
   return codegen_plan(h->codegen, g, r, fault);
 }
 /* Sums over samples, and the rank's part of the graph where there are several. */

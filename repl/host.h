@@ -49,6 +49,9 @@ typedef struct Host {
   struct RtTrace *trace;    /* --trace: what ran when */
   NativeRanks ranks;        /* what nh.base.ranks points to where there are several */
   Codegen *codegen;         /* made with the first region that needs it */
+  struct Nccl *nccl;        /* between the ranks' GPUs; NULL: there is none, or no need */
+  bool gpus_met;            /* the ranks have agreed on it */
+  char no_nccl[320];        /* why the GPUs' collectives go through the host's memory */
   Session *session;
   VEC(Tensor) slot;         /* session tensors: INPUT slot i is slot.at[i] */
   PlanStats last;           /* of the last plan */

@@ -1,5 +1,7 @@
 /* See session.h. */
 #include "codegen/cuda/session.h"
+#include "codegen/cuda/emit.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,6 +119,16 @@ const void *cuda_image(const CudaCode *code, int i, size_t *bytes) {
   bool from_disk;
   const char *why;
   return cuda_build_wait(code->job[i], bytes, &from_disk, &why);
+}
+
+const void *cuda_image_of(Cuda *c, const char *source, const char **why) {
+  char *text = NULL;
+  size_t bytes;
+  bool from_disk;
+  CudaJob *job = asprintf(&text, "%s%s", cuda_prelude, source) < 0 ? NULL : cuda_build_start(c->build[0], text);
+  free(text);
+  *why = "out of memory";
+  return job ? cuda_build_wait(job, &bytes, &from_disk, why) : NULL;
 }
 
 void cuda_code_free(Cuda *c, CudaCode *code) {

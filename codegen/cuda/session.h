@@ -38,5 +38,7 @@ CudaCode *cuda_compile(Cuda *c, Graph *g, const Kernel *k, bool tf32, const char
 bool cuda_ready(Cuda *c, CudaCode *code, bool *from_disk, const char **why);
 /* The image for cuda_target[i], after cuda_ready; it lives as long as the code. */
 const void *cuda_image(const CudaCode *code, int i, size_t *bytes);
+/* The image of a source of one's own, behind the prelude, for the device; it lives as long as the session. NULL with *why. */
+const void *cuda_image_of(Cuda *c, const char *source, const char **why);
 void cuda_code_free(Cuda *c, CudaCode *code);
 #endif

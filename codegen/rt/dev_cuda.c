@@ -3,9 +3,12 @@
 #include "codegen/rt/device.h"
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MAX_STREAMS = 4, PAGEABLE_AT_ONCE = 64 << 10 /* bytes that the driver takes without waiting for the stream */ };
 
 typedef struct Cuda {
   RtDevice dev;
@@ -14,7 +17,9 @@ typedef struct Cuda {
   int id;
   bool retained, entered;
   pthread_t by; /* the thread that entered */
-  void *ctx, *stream, *side; /* side: of put_ahead; NULL until it is needed */
+  void *ctx;
+  void *stream, *first, *side; /* where work goes now; where it goes by itself; of put_ahead, NULL until it is needed */
+  void *other[MAX_STREAMS];    /* that were asked for */
 } Cuda;
 
 /* ---- The library ------------------------------------------------------------------------------------------------- */
@@ -83,6 +88,46 @@ static bool done(RtDevice *d, CuResult r, const char *what) {
   return false;
 }
 
+/* ---- Waiting ----------------------------------------------------------------------------------------------------- */
+/* What is waited for has not come yet. False: it comes to nothing. */
+static bool go_on_waiting(RtDevice *d, int *tries) {
+  RtWatch *w = &d->watch;
+  if (!w->look(w->ctx, d->why, sizeof d->why)) {
+    w->given_up = true;
+    return false;
+  }
+  if (++*tries > 100) sched_yield();
+  return true;
+}
+static bool stream_settled(RtDevice *d, void *stream, const char *what) {
+  Cuda *c = of(d);
+  int tries = 0;
+  if (!d->watch.look) return done(d, c->cu.cuStreamSynchronize(stream), what);
+  while (!d->watch.given_up) {
+    CuResult r = c->cu.cuStreamQuery(stream);
+    if (r != CU_NOT_READY) return done(d, r, what);
+    if (!go_on_waiting(d, &tries)) break;
+  }
+  c->cu.cuStreamSynchronize(stream); /* the reason is known */
+  return false;
+}
+static bool event_settled(RtDevice *d, void *event, const char *what) {
+  Cuda *c = of(d);
+  int tries = 0;
+  if (!d->watch.look) return done(d, c->cu.cuEventSynchronize(event), what);
+  while (!d->watch.given_up) {
+    CuResult r = c->cu.cuEventQuery(event);
+    if (r != CU_NOT_READY) return done(d, r, what);
+    if (!go_on_waiting(d, &tries)) break;
+  }
+  c->cu.cuEventSynchronize(event);
+  return false;
+}
+/* The driver may wait inside a copy from or to pageable memory, where nobody could watch: so before it. */
+static bool settled_before_copy(RtDevice *d, size_t bytes) {
+  return !d->watch.look || !bytes || stream_settled(d, of(d)->stream, "a kernel");
+}
+
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
 static CuPtr ptr(const void *p) { return (CuPtr)(uintptr_t)p; }
 
@@ -107,13 +152,15 @@ static void cuda_unpin(RtDevice *d, void *p) {
 }
 /* The driver has taken pageable bytes when it returns. */
 static bool cuda_put(RtDevice *d, void *dst, const void *src, size_t bytes) {
+  if (bytes > PAGEABLE_AT_ONCE && !settled_before_copy(d, bytes)) return false;
   return !bytes || done(d, of(d)->cu.cuMemcpyHtoDAsync_v2(ptr(dst), src, bytes, of(d)->stream), "copying to the device");
 }
 static bool cuda_get_async(RtDevice *d, void *dst, const void *src, size_t bytes) {
+  if (!settled_before_copy(d, bytes)) return false;
   return !bytes || done(d, of(d)->cu.cuMemcpyDtoHAsync_v2(dst, ptr(src), bytes, of(d)->stream), "copying from the device");
 }
 static bool cuda_get(RtDevice *d, void *dst, const void *src, size_t bytes) {
-  return cuda_get_async(d, dst, src, bytes) && done(d, of(d)->cu.cuStreamSynchronize(of(d)->stream), "a kernel");
+  return cuda_get_async(d, dst, src, bytes) && stream_settled(d, of(d)->stream, "a kernel");
 }
 static bool cuda_copy(RtDevice *d, void *dst, const void *src, size_t bytes) {
   return !bytes || done(d, of(d)->cu.cuMemcpyDtoDAsync_v2(ptr(dst), ptr(src), bytes, of(d)->stream), "copying on the device");
@@ -142,11 +189,14 @@ static bool cuda_launch(RtDevice *d, RtFunction *f, uint32_t grid, uint32_t bloc
   void *param[1] = {(void *)(uintptr_t)args};
   return done(d, of(d)->cu.cuLaunchKernel(f, grid, 1, 1, block, 1, 1, 0, of(d)->stream, param, NULL), "launching a kernel");
 }
-/* Both streams: after it nothing is queued. */
+/* All streams: after it nothing is queued. */
 static bool cuda_wait(RtDevice *d) {
   Cuda *c = of(d);
-  bool ok = done(d, c->cu.cuStreamSynchronize(c->stream), "a kernel");
-  return (!c->side || done(d, c->cu.cuStreamSynchronize(c->side), "copying to the device")) && ok;
+  bool ok = stream_settled(d, c->first, "a kernel");
+  if (c->side) ok = stream_settled(d, c->side, "copying to the device") && ok;
+  for (int i = 0; i < MAX_STREAMS; i++)
+    if (c->other[i]) ok = stream_settled(d, c->other[i], "work on another stream") && ok;
+  return ok;
 }
 
 /* ---- Marks and recorded work ------------------------------------------------------------------------------------- */
@@ -167,7 +217,12 @@ static bool cuda_mark_ahead(RtDevice *d, RtMark **m) { return mark_in(d, of(d)->
 static bool cuda_join(RtDevice *d, RtMark *m) {
   return done(d, of(d)->cu.cuStreamWaitEvent(of(d)->stream, m, 0), "waiting for another stream");
 }
-static bool cuda_wait_mark(RtDevice *d, RtMark *m) { return done(d, of(d)->cu.cuEventSynchronize(m), "a kernel"); }
+static bool cuda_wait_mark(RtDevice *d, RtMark *m) { return event_settled(d, m, "a kernel"); }
+static bool cuda_reached(RtDevice *d, RtMark *m, bool *yes) {
+  CuResult r = of(d)->cu.cuEventQuery(m);
+  *yes = r == 0;
+  return r == CU_NOT_READY || done(d, r, "a kernel");
+}
 static void cuda_drop_mark(RtDevice *d, RtMark *m) {
   if (m) of(d)->cu.cuEventDestroy_v2(m);
 }
@@ -202,10 +257,35 @@ static void cuda_leave(RtDevice *d) {
   of(d)->entered = false;
 }
 
+static bool cuda_stream(RtDevice *d, RtStream **s) {
+  Cuda *c = of(d);
+  int i = 0;
+  void *made = NULL;
+  *s = NULL;
+  while (i < MAX_STREAMS && c->other[i]) i++;
+  if (i == MAX_STREAMS) {
+    snprintf(d->why, sizeof d->why, "more than %d further streams", MAX_STREAMS);
+    return false;
+  }
+  if (!done(d, c->cu.cuStreamCreate(&made, CU_STREAM_NON_BLOCKING), "making a stream")) return false;
+  *s = c->other[i] = made;
+  return true;
+}
+static void cuda_to(RtDevice *d, RtStream *s) { of(d)->stream = s ? (void *)s : of(d)->first; }
+static void cuda_drop_stream(RtDevice *d, RtStream *s) {
+  Cuda *c = of(d);
+  for (int i = 0; s && i < MAX_STREAMS; i++) {
+    if (c->other[i] != (void *)s) continue;
+    c->cu.cuStreamDestroy_v2(s);
+    c->other[i] = NULL;
+  }
+}
+
 static void cuda_close(RtDevice *d) {
   Cuda *c = of(d);
+  for (int i = 0; i < MAX_STREAMS; i++) cuda_drop_stream(d, c->other[i]);
   if (c->side) c->cu.cuStreamDestroy_v2(c->side);
-  if (c->stream) c->cu.cuStreamDestroy_v2(c->stream);
+  if (c->first) c->cu.cuStreamDestroy_v2(c->first);
   cuda_leave(d);
   if (c->retained) c->cu.cuDevicePrimaryCtxRelease_v2(c->id);
   if (c->lib) dlclose(c->lib);
@@ -237,25 +317,37 @@ static const RtDeviceOps ops = {
     .wait = cuda_wait,
     .mark = cuda_mark,
     .wait_mark = cuda_wait_mark,
+    .reached = cuda_reached,
     .drop_mark = cuda_drop_mark,
     .record = cuda_record,
     .recorded = cuda_recorded,
     .replay = cuda_replay,
     .drop_tape = cuda_drop_tape,
+    .stream = cuda_stream,
+    .to = cuda_to,
+    .drop_stream = cuda_drop_stream,
 };
+
+static uint64_t number_of(const CuUuid *u) { /* FNV-1a */
+  uint64_t h = 0xcbf29ce484222325u;
+  for (size_t i = 0; i < sizeof u->byte; i++) h = (h ^ u->byte[i]) * 0x100000001b3u;
+  return h;
+}
 
 static bool start(Cuda *c, int index) {
   RtDevice *d = &c->dev;
   int major = 0, minor = 0;
+  CuUuid uuid = {{0}};
   return done(d, c->cu.cuDeviceGet(&c->id, index), "opening the device") &&
          done(d, c->cu.cuDeviceGetName(d->name, sizeof d->name, c->id), "asking for the device's name") &&
          done(d, c->cu.cuDeviceGetAttribute(&major, CU_MAJOR, c->id), "asking for the device's architecture") &&
          done(d, c->cu.cuDeviceGetAttribute(&minor, CU_MINOR, c->id), "asking for the device's architecture") &&
          done(d, c->cu.cuDeviceTotalMem_v2(&d->memory, c->id), "asking for the device's memory") &&
          done(d, c->cu.cuDriverGetVersion(&d->driver), "asking for the driver's version") && (d->arch = 10 * major + minor, true) &&
+         done(d, c->cu.cuDeviceGetUuid_v2(&uuid, c->id), "asking for the device's identity") && (d->unit = number_of(&uuid), true) &&
          (c->retained = done(d, c->cu.cuDevicePrimaryCtxRetain(&c->ctx, c->id), "starting a context")) &&
          cuda_enter(d) &&
-         done(d, c->cu.cuStreamCreate(&c->stream, CU_STREAM_NON_BLOCKING), "making a stream");
+         done(d, c->cu.cuStreamCreate(&c->first, CU_STREAM_NON_BLOCKING), "making a stream") && (c->stream = c->first, true);
 }
 
 static RtDevice *cuda_open(int index, char *why, size_t nwhy) {

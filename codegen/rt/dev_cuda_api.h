@@ -7,7 +7,8 @@
 typedef int CuResult; /* 0: success */
 typedef unsigned long long CuPtr;
 
-enum { CU_MAJOR = 75, CU_MINOR = 76, CU_STREAM_NON_BLOCKING = 1, CU_EVENT_DISABLE_TIMING = 2, CU_CAPTURE_THREAD_LOCAL = 1 };
+enum { CU_MAJOR = 75, CU_MINOR = 76, CU_STREAM_NON_BLOCKING = 1, CU_EVENT_DISABLE_TIMING = 2, CU_CAPTURE_THREAD_LOCAL = 1, CU_NOT_READY = 600 };
+typedef struct CuUuid { unsigned char byte[16]; } CuUuid;
 
 #define CUDA_DRIVER(X) \
   X(cuInit, (unsigned flags)) \
@@ -17,6 +18,7 @@ enum { CU_MAJOR = 75, CU_MINOR = 76, CU_STREAM_NON_BLOCKING = 1, CU_EVENT_DISABL
   X(cuDeviceGetName, (char *name, int n, int dev)) \
   X(cuDeviceGetAttribute, (int *value, int what, int dev)) \
   X(cuDeviceTotalMem_v2, (size_t *bytes, int dev)) \
+  X(cuDeviceGetUuid_v2, (CuUuid *uuid, int dev)) \
   X(cuDevicePrimaryCtxRetain, (void **ctx, int dev)) \
   X(cuDevicePrimaryCtxRelease_v2, (int dev)) \
   X(cuCtxPushCurrent_v2, (void *ctx)) \
@@ -32,6 +34,7 @@ enum { CU_MAJOR = 75, CU_MINOR = 76, CU_STREAM_NON_BLOCKING = 1, CU_EVENT_DISABL
   X(cuStreamCreate, (void **stream, unsigned flags)) \
   X(cuStreamDestroy_v2, (void *stream)) \
   X(cuStreamSynchronize, (void *stream)) \
+  X(cuStreamQuery, (void *stream)) \
   X(cuModuleLoadData, (void **module, const void *image)) \
   X(cuModuleUnload, (void *module)) \
   X(cuModuleGetFunction, (void **f, void *module, const char *name)) \
@@ -40,6 +43,7 @@ enum { CU_MAJOR = 75, CU_MINOR = 76, CU_STREAM_NON_BLOCKING = 1, CU_EVENT_DISABL
   X(cuEventCreate, (void **event, unsigned flags)) \
   X(cuEventRecord, (void *event, void *stream)) \
   X(cuEventSynchronize, (void *event)) \
+  X(cuEventQuery, (void *event)) \
   X(cuEventDestroy_v2, (void *event)) \
   X(cuStreamWaitEvent, (void *stream, void *event, unsigned flags)) \
   X(cuStreamBeginCapture_v2, (void *stream, int mode)) \

@@ -1,6 +1,6 @@
 /* Devices beside the host: memory, code, streams of work. A device is a table of functions; the plan executor knows no more.
  *
- * All work goes to one stream, in order, but for put_ahead. Functions marked async return when the work is queued: host memory that they
+ * All work goes to one stream, in order, but for put_ahead and between `to`. Functions marked async return when the work is queued: host memory that they
  * read must stay as it is until rt_device_wait or a mark behind them, except `put`, which has taken its bytes on return.
  * A function that gives false has left its reason in RtDevice.why; after that the device may be lost, and further calls fail
  * too, but everything may still be freed. Device memory is named by address and never read or written by the host.
@@ -17,6 +17,7 @@ typedef struct RtModule RtModule;     /* loaded code */
 typedef struct RtFunction RtFunction; /* of a module; lives as long as that */
 typedef struct RtMark RtMark;         /* a place in the stream */
 typedef struct RtTape RtTape;         /* recorded work */
+typedef struct RtStream RtStream;     /* another stream of work; of CUDA its own handle */
 
 typedef struct RtDeviceOps {
   const char *kind; /* "cuda" */
@@ -46,6 +47,7 @@ typedef struct RtDeviceOps {
   bool (*wait)(RtDevice *d);
   bool (*mark)(RtDevice *d, RtMark **m); /* *m NULL: made; else set anew */
   bool (*wait_mark)(RtDevice *d, RtMark *m);
+  bool (*reached)(RtDevice *d, RtMark *m, bool *yes); /* does not wait */
   void (*drop_mark)(RtDevice *d, RtMark *m);
   /* Between record and recorded, copy, zero and launch are recorded instead of queued. On failure nothing is recorded, and
    * recording has ended. */
@@ -53,7 +55,20 @@ typedef struct RtDeviceOps {
   bool (*recorded)(RtDevice *d, RtTape **t);
   bool (*replay)(RtDevice *d, RtTape *t); /* async */
   void (*drop_tape)(RtDevice *d, RtTape *t);
+  /* Another stream, which `wait` waits for, too. After `to` work, marks and joins are that stream's; NULL: the first one's again. */
+  bool (*stream)(RtDevice *d, RtStream **s);
+  void (*to)(RtDevice *d, RtStream *s);
+  void (*drop_stream)(RtDevice *d, RtStream *s); /* nothing is queued there */
 } RtDeviceOps;
+
+/* Work may wait for other processes (dist/nccl.h). While the host waits for the device it asks `look` again and again; false, with
+ * `why` for RtDevice.why: it comes to nothing. Then `look` has seen to it that what is queued ends, every wait fails from
+ * there on, and `given_up` is set. */
+typedef struct RtWatch {
+  bool (*look)(void *ctx, char *why, size_t nwhy);
+  void *ctx;
+  bool given_up;
+} RtWatch;
 
 struct RtDevice {
   const RtDeviceOps *op;
@@ -61,6 +76,8 @@ struct RtDevice {
   int arch;        /* CUDA: 10 * major + minor of the compute capability */
   int driver;      /* CUDA: 1000 * major + 10 * minor of the newest CUDA that the driver knows */
   size_t memory;   /* bytes */
+  uint64_t unit;   /* tells the devices of a host apart, whatever their index */
+  RtWatch watch;   /* look NULL: nobody watches */
   char why[320];
 };
 

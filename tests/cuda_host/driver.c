@@ -13,9 +13,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { OUT_OF_MEMORY = 2, INVALID = 1, NOT_FOUND = 500, BAD_IMAGE = 200, UNSUPPORTED_IN_CAPTURE = 900, BAD_CONTEXT = 201 };
+enum { OUT_OF_MEMORY = 2, INVALID = 1, NOT_FOUND = 500, BAD_IMAGE = 200, UNSUPPORTED_IN_CAPTURE = 900, BAD_CONTEXT = 201, OTHER_QUEUE = 999 };
 
-typedef enum { OP_COPY, OP_ZERO, OP_LAUNCH, OP_JOIN } OpKind;
+typedef enum { OP_COPY, OP_ZERO, OP_LAUNCH, OP_JOIN, OP_WORK } OpKind;
 typedef struct Module { void *lib; struct TgShim **shim; size_t args; bool waits, racing; int cut; } Module;
 typedef struct Function { struct Function *next; Module *of; void (*fn)(const void *); } Function;
 typedef struct Op {
@@ -29,6 +29,7 @@ typedef struct Op {
   uint32_t grid, block;
   struct Stream *of; /* JOIN: as many ops of that stream come before */
   long count;
+  FakeWork work;
 } Op;
 typedef struct Ops { Op *first, **last; } Ops;
 typedef struct Stream { struct Stream *next; Ops ops; long queued, done; } Stream;
@@ -161,6 +162,7 @@ static bool in_use(const Piece *x) {
       const char *at[] = {op->kind == OP_JOIN ? NULL : op->dst, op->kind == OP_COPY && op->src != op->held ? op->src : NULL};
       for (int k = 0; k < 2; k++)
         if (at[k] >= x->at && at[k] < x->at + x->n) return true;
+      if (op->kind == OP_WORK && op->work.touches(op->work.ctx, x->at, x->at + x->n)) return true;
       for (size_t k = 0; op->kind == OP_LAUNCH && k + sizeof(char *) <= op->n; k += sizeof(char *)) {
         const char *arg;
         memcpy(&arg, (char *)op->held + k, sizeof arg);
@@ -191,6 +193,7 @@ static void ops_add(Ops *q, Op *op) {
   op->next = NULL;
 }
 static void op_free(Op *op) {
+  if (op->kind == OP_WORK) op->work.drop(op->work.ctx);
   free(op->held);
   free(op);
 }
@@ -215,18 +218,21 @@ static int op_run(const Op *op) {
   const Module *m = op->f->of;
   return fibers_run(&(Launch){op->f->fn, op->held, m->shim, m->waits, m->racing, m->cut, op->grid, op->block, order()});
 }
+/* FAKE_NOT_YET: something before `count` waits for another process. */
 static int run_until(Stream *s, long count) {
   int r = 0;
   while (s->done < count && s->ops.first) {
     Op *op = s->ops.first;
+    if (!r) r = op->kind == OP_JOIN ? run_until(op->of, op->count) : op->kind == OP_WORK ? op->work.step(op->work.ctx) : op_run(op);
+    if (r == FAKE_NOT_YET) return r;
     s->ops.first = op->next;
     s->done++;
-    if (!r) r = op->kind == OP_JOIN ? run_until(op->of, op->count) : op_run(op);
     op_free(op);
   }
   return r;
 }
-static int flush(Stream *s, long count) {
+/* A query does what can be done now. */
+static int flush(Stream *s, long count, bool waits) {
   if (fake.capture) {
     fake.bad_capture = true;
     return UNSUPPORTED_IN_CAPTURE;
@@ -234,7 +240,13 @@ static int flush(Stream *s, long count) {
   if (s->done >= count) return fake.lost;
   open_memory(PROT_READ | PROT_WRITE);
   int r = run_until(s, count);
+  while (waits && r == FAKE_NOT_YET) {
+    usleep(50);
+    r = run_until(s, count);
+  }
+  if (r == FAKE_NOT_YET) fake.flushes--; /* not one of those that are seen closed */
   open_memory(PROT_NONE);
+  if (r == FAKE_NOT_YET) return CU_NOT_READY;
   if (r) fake.lost = r;
   return r;
 }
@@ -244,6 +256,16 @@ static int queue(void *stream, Op op) {
   ops_add(fake.capture ? fake.capture : &s->ops, o);
   if (!fake.capture) s->queued++;
   return 0;
+}
+
+int fake_queue(void *stream, const FakeWork *w) {
+  HOLD;
+  if (fake.capture) return w->drop(w->ctx), fake.bad_capture = true, UNSUPPORTED_IN_CAPTURE;
+  if (fake.lost) return w->drop(w->ctx), fake.lost;
+  for (Stream *s = fake.stream; s; s = s->next)
+    if (s == stream) return queue(stream, (Op){.kind = OP_WORK, .work = *w});
+  fake_misuse("work for a stream of another driver");
+  return w->drop(w->ctx), OTHER_QUEUE;
 }
 
 /* ---- Entry points ------------------------------------------------------------------------------------------------ */
@@ -265,6 +287,7 @@ CuResult cuDeviceGetAttribute(int *value, int what, int dev) {
   return 0;
 }
 CuResult cuDeviceTotalMem_v2(size_t *bytes, int dev) { CALL(cuDeviceTotalMem_v2); *bytes = (size_t)8 << 30; return 0; }
+CuResult cuDeviceGetUuid_v2(CuUuid *uuid, int dev) { CALL(cuDeviceGetUuid_v2); *uuid = (CuUuid){{(unsigned char)(dev + 1)}}; return 0; }
 CuResult cuDevicePrimaryCtxRetain(void **ctx, int dev) { CALL(cuDevicePrimaryCtxRetain); *ctx = &fake; fake.contexts++; return 0; }
 CuResult cuDevicePrimaryCtxRelease_v2(int dev) { CALL_FREE(cuDevicePrimaryCtxRelease_v2, fake.contexts--); return 0; }
 CuResult cuCtxPushCurrent_v2(void *ctx) {
@@ -345,7 +368,7 @@ CuResult cuStreamCreate(void **stream, unsigned flags) {
 }
 static void stream_free(Stream *s) {
   Stream **at = &fake.stream;
-  if (!fake.lost) flush(s, s->queued);
+  if (!fake.lost) flush(s, s->queued, true);
   for (Op *op = s->ops.first, *next; op; op = next) {
     next = op->next;
     op_free(op);
@@ -356,7 +379,8 @@ static void stream_free(Stream *s) {
   fake.streams--;
 }
 CuResult cuStreamDestroy_v2(void *stream) { CALL_FREE(cuStreamDestroy_v2, stream_free(stream)); return 0; }
-CuResult cuStreamSynchronize(void *stream) { CALL_IN(cuStreamSynchronize); return flush(stream, ((Stream *)stream)->queued); }
+CuResult cuStreamSynchronize(void *stream) { CALL_IN(cuStreamSynchronize); return flush(stream, ((Stream *)stream)->queued, true); }
+CuResult cuStreamQuery(void *stream) { CALL_IN(cuStreamQuery); return flush(stream, ((Stream *)stream)->queued, false); }
 CuResult cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
   CALL_IN(cuStreamWaitEvent);
   const Event *e = event;
@@ -428,7 +452,8 @@ CuResult cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned
 
 CuResult cuEventCreate(void **event, unsigned flags) { CALL_IN(cuEventCreate); *event = calloc(1, sizeof(Event)); fake.events++; return 0; }
 CuResult cuEventRecord(void *event, void *stream) { CALL_IN(cuEventRecord); *(Event *)event = (Event){stream, ((Stream *)stream)->queued}; return 0; }
-CuResult cuEventSynchronize(void *event) { CALL_IN(cuEventSynchronize); const Event *e = event; return flush(e->of, e->count); }
+CuResult cuEventSynchronize(void *event) { CALL_IN(cuEventSynchronize); const Event *e = event; return flush(e->of, e->count, true); }
+CuResult cuEventQuery(void *event) { CALL_IN(cuEventQuery); const Event *e = event; return e->of ? flush(e->of, e->count, false) : 0; }
 CuResult cuEventDestroy_v2(void *event) { CALL_FREE(cuEventDestroy_v2, free(event), fake.events--); return 0; }
 
 CuResult cuStreamBeginCapture_v2(void *stream, int mode) {

@@ -12,6 +12,7 @@
  *   TG_FAKE_CC="COMMAND"                    the C compiler (default: tcc)
  *   TG_FAKE_ARCH=80                         compute capability
  *   TG_FAKE_MEMORY=BYTES                    of the device
+ *   TG_FAKE_DEVICES=1                       how many there are
  * At its end it says on standard error what was not freed. */
 #ifndef TG_TESTS_CUDA_HOST_FAKE_H
 #define TG_TESTS_CUDA_HOST_FAKE_H
@@ -38,6 +39,18 @@ void race_block(void);
 void race_barrier(void);
 void race_touch(int thread, const void *at, unsigned bytes, bool write);
 const char *race_found(void);
+
+/* For a fake NCCL (tests/fake_nccl/): work that waits for other processes. `step` does what it can: 0 all, FAKE_NOT_YET it is asked
+ * again, else a CUDA result. `touches`: reads or writes a byte of [lo, hi). `drop` frees it. */
+enum { FAKE_NOT_YET = -1 };
+typedef struct FakeWork {
+  int (*step)(void *ctx);
+  bool (*touches)(const void *ctx, const char *lo, const char *hi);
+  void (*drop)(void *ctx);
+  void *ctx;
+} FakeWork;
+typedef int FakeQueue(void *stream, const FakeWork *w); /* exported as fake_queue */
+typedef bool FakeOnDevice(const void *at);              /* exported as fake_on_device */
 
 /* driver.c */
 bool fake_on_device(const void *at);     /* device memory, not shared memory */
