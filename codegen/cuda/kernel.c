@@ -98,7 +98,7 @@ void cu_open(Cu *c, int64_t grid, int block) {
   *l = (CuLaunch){arena_printf(c->a, "k%d", o->nlaunch), grid > 0 ? grid : 1, block};
   o->nlaunch++;
   c->t = &c->body;
-  text_line(c->t, "TG_KERNEL(%s, %d) {", l->name, block);
+  text_line(c->t, "%s(%s, %d) {", c->sched == SCHED_TILE ? "TG_TILES" : "TG_KERNEL", l->name, block);
   text_line(c->t, "/* %s */", schedule_name[c->sched]);
   for (int i = 0; i < c->k->nbuf; i++) {
     const KBuf *b = &c->k->buf[i];

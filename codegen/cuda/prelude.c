@@ -34,6 +34,8 @@ const char cuda_prelude[] =
     "typedef unsigned long long u64;\n"
     "#ifdef __CUDACC__\n"
     "#define TG_KERNEL(name, threads) extern \"C\" __global__ void __launch_bounds__(threads) name(const TgArgs A)\n"
+    "/* One block a multiprocessor is enough: unless told so, ptxas spills to fit in as many as shared memory would allow */\n"
+    "#define TG_TILES(name, threads) extern \"C\" __global__ void __launch_bounds__(threads, 1) name(const TgArgs A)\n"
     "#define TG_FN static __device__ __forceinline__\n"
     "#define tg_bits_f(x) __float_as_int(x)\n"
     "#define tg_bits_d(x) __double_as_longlong(x)\n"

@@ -32,6 +32,7 @@ TG_UNSEEN void __tsan_func_exit(void) {}
 #define __noinline__ TG_UNSEEN
 #define TG_FN static
 #define TG_KERNEL(name, threads) void name(const TgArgs *A_)
+#define TG_TILES TG_KERNEL
 #define A (*A_)
 #define tg_down(x, by) (*(__typeof__(x) *)tg_shim->down(&(__typeof__(x)){x}, sizeof(x), by))
 #define tg_to_f16(x) tg_shim->to_f16(x)
