@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Seconds between two looks at the others; that another rank's failure may still be this one's, too, before it is told.
@@ -26,15 +27,15 @@ bool nccl_ok(Nccl *n, int result, const char *call) {
   char msg[320];
   if (result == NCCL_SUCCESS || result == NCCL_IN_PROGRESS) return true;
   const char *more = n->lib.ncclGetLastError(n->comm);
-  snprintf(msg, sizeof msg, "rank %d: %s failed: %.80s%s%.120s; TG_NCCL=none sends through the host's memory",
-           n->c->rank, call, n->lib.ncclGetErrorString(result), more && *more ? ": " : "", more ? more : "");
+  snprintf(msg, sizeof msg, "%s failed on rank %d: %.80s%s%.120s; TG_NCCL=none sends through the host's memory", call,
+           n->c->rank, n->lib.ncclGetErrorString(result), more && *more ? ": " : "", more ? more : "");
   return fails(n, n->c->rank, msg);
 }
 
 bool nccl_device_ok(Nccl *n, bool ok) {
   char msg[320];
   if (ok || n->failed) return ok && !n->failed;
-  snprintf(msg, sizeof msg, "rank %d: NCCL's part of the device: %.250s", n->c->rank, n->d->why);
+  snprintf(msg, sizeof msg, "collectives on the GPU of rank %d: %.250s", n->c->rank, n->d->why);
   return fails(n, n->c->rank, msg);
 }
 
@@ -81,7 +82,10 @@ bool nccl_settled(Nccl *n, const char *call) {
     if (!nccl_ok(n, r, "ncclCommGetAsyncError") || !nccl_ok(n, state, call)) break;
     if (state == NCCL_SUCCESS) return true;
     if (!others_live(n)) break;
-    if (tries > 100) sched_yield();
+    if (tries > 1000)
+      nanosleep(&(struct timespec){0, 20000}, NULL);
+    else if (tries > 100)
+      sched_yield();
   }
   nccl_abort(n);
   return false;
@@ -238,10 +242,8 @@ void nccl_close(Nccl *n) {
   if (!well) nccl_abort(n); /* else what is queued may wait for those that are gone */
   well = n->d->op->wait(n->d) && well;
   if (well && n->comm && nccl_ok(n, n->lib.ncclCommFinalize(n->comm), "ncclCommFinalize") &&
-      nccl_settled(n, "ncclCommFinalize")) {
-    n->lib.ncclCommDestroy(n->comm);
+      nccl_settled(n, "ncclCommFinalize") && nccl_ok(n, n->lib.ncclCommDestroy(n->comm), "ncclCommDestroy"))
     n->comm = NULL;
-  }
   if (n->failed && well) fprintf(stderr, "tg: %s\n", n->fault.msg);
   nccl_free(n);
 }

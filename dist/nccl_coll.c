@@ -28,9 +28,10 @@ void nccl_progress(Nccl *n) {
 
 static bool begin(Nccl *n, const Coll *what, NcclOp **op) {
   const RtDeviceOps *d = n->d->op;
-  if (n->next - n->first == NCCL_UNDER_WAY) {
+  while (n->next - n->first == NCCL_UNDER_WAY) {
     if (!nccl_device_ok(n, d->wait_mark(n->d, n->op[n->first % NCCL_UNDER_WAY].mark))) return false;
-    retire(n);
+    nccl_progress(n); /* as the wait itself may have done */
+    if (n->failed) return false;
   }
   *op = &n->op[n->next % NCCL_UNDER_WAY];
   RtMark *mark = (*op)->mark;

@@ -49,7 +49,7 @@ struct Nccl {
   NcclStats stats;
 };
 
-/* A call's result: false with the fault "rank R: CALL failed: ..", which stays. */
+/* A call's result: false with the fault "CALL failed on rank R: ..", which stays. */
 bool nccl_ok(Nccl *n, int result, const char *call);
 bool nccl_device_ok(Nccl *n, bool ok); /* the same for the device */
 /* Waits until the communicator is no longer in progress with `call`. */

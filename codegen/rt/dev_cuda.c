@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { MAX_STREAMS = 4, PAGEABLE_AT_ONCE = 64 << 10 /* bytes that the driver takes without waiting for the stream */ };
 
@@ -96,7 +97,10 @@ static bool go_on_waiting(RtDevice *d, int *tries) {
     w->given_up = true;
     return false;
   }
-  if (++*tries > 100) sched_yield();
+  if (++*tries > 1000)
+    nanosleep(&(struct timespec){0, 20000}, NULL); /* those that it waits for may need this core */
+  else if (*tries > 100)
+    sched_yield();
   return true;
 }
 static bool stream_settled(RtDevice *d, void *stream, const char *what) {
