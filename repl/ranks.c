@@ -150,7 +150,8 @@ static int shards_of(const Comm *c, int r) {
   return shard_of_rank(r + 1, comm_size(c)) - shard_of_rank(r, comm_size(c));
 }
 
-/* Work that one rank does for a shard beside what another does; what it waited is not work. */
+/* Work that one rank does for a shard beside what another does; what it waited is not work. Said where the others lost
+ * a tenth of the run by it. */
 static void warn_of_slow(const Comm *c, const RankTimes *t) {
   int slow = 0, fast = 0;
   double least = 0, most = 0;
@@ -160,7 +161,8 @@ static void warn_of_slow(const Comm *c, const RankTimes *t) {
     if (r == 0 || work < least) least = work, fast = r;
     if (r == 0 || work > most) most = work, slow = r;
   }
-  if (t[0].seconds > 5 && most > 1.3 * least)
+  double lost = (most - least) * shards_of(c, slow);
+  if (t[0].seconds > 5 && most > 1.3 * least && lost > 0.1 * t[0].seconds)
     fprintf(stderr,
             "tg: warning: rank %d worked %.1f s for a share for which rank %d worked %.1f s; the others wait for the "
             "slowest\n",

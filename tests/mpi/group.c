@@ -1,7 +1,9 @@
 /* The messages of dist/mpi/, started by mpirun: `group joins` compares joins, gatherings and their bytes with what they
  * must be; `group differ` starts a collective under another name on the last rank; `group fail` fails on rank 1 and
- * `group stop` stops there; the others must name it. `group time` prints the microseconds of joins by what ranks of one
+ * `group stop` stops there; the others must name it and
+ * say after how long. `group time` prints the microseconds of joins by what ranks of one
  * host use (shared memory), of MPI_Allreduce, and of joins by messages. */
+#include "codegen/rt/clock.h"
 #include "dist/mpi.h"
 #include "dist/mpi/group.h"
 #include <math.h>
@@ -126,6 +128,7 @@ static void counted(Comm *c) {
 static int faulty(Comm *c, const char *how) {
   float *in = room(8 * TG_MAX_NODES), *out = room(8);
   CommFault f;
+  double well = rt_seconds();
   for (int step = 0; step < 1000; step++) {
     bool culprit = comm_rank(c) == 1 && step == 20;
     if (culprit && !strcmp(how, "fail")) {
@@ -135,8 +138,11 @@ static int faulty(Comm *c, const char *how) {
     if (culprit && !strcmp(how, "stop")) kill(getpid(), SIGSTOP);
     CollPiece piece;
     Coll what = join_of(c, culprit && !strcmp(how, "differ") ? "conv.w" : "dense.w", 8, in, out, &piece);
-    if (comm_wait(c, comm_start(c, &what), &f)) continue;
-    fprintf(stderr, "rank %d: %s\n", comm_rank(c), f.msg);
+    if (comm_wait(c, comm_start(c, &what), &f)) {
+      well = rt_seconds();
+      continue;
+    }
+    fprintf(stderr, "rank %d: %s (%.1f s after all was well)\n", comm_rank(c), f.msg, rt_seconds() - well);
     usleep(300000); /* the others say theirs */
     _exit(1);
   }
