@@ -150,14 +150,20 @@ static int cuda_create(LibContext *c) {
   return status;
 }
 
+static void empty_device(LibContext *c) {
+  struct LibCuda *v = c->device;
+  v->d->op->wait(v->d); /* a call that failed may have left work */
+  for (int i = 0; i < c->lib->device->nmodule; i++) v->d->op->unload(v->d, v->module[i]);
+  v->d->op->release(v->d, v->base);
+}
+
 static void cuda_destroy(LibContext *c) {
   struct LibCuda *v = c->device;
   if (!v) return;
   if (v->d) {
-    int inside = v->d->op->enter(v->d); /* if not, what lies in the context goes with it */
-    if (inside) v->d->op->wait(v->d); /* a call that failed may have left work */
-    for (int i = 0; inside && i < c->lib->device->nmodule; i++) v->d->op->unload(v->d, v->module[i]);
-    if (inside) v->d->op->release(v->d, v->base);
+    /* A refusal may be of the moment: memory of the host was short. Refused again, nobody gets into the context any more, so
+     * nobody can free what lies in it; it goes with the context, of which `close` gives up our hold. */
+    if (v->d->op->enter(v->d) || v->d->op->enter(v->d)) empty_device(c);
     v->d->op->close(v->d);
   }
   c->o.release(c->o.user, v, v->bytes);

@@ -16,7 +16,7 @@
 enum { OUT_OF_MEMORY = 2, INVALID = 1, NOT_FOUND = 500, BAD_IMAGE = 200, UNSUPPORTED_IN_CAPTURE = 900, BAD_CONTEXT = 201, OTHER_QUEUE = 999 };
 
 typedef enum { OP_COPY, OP_ZERO, OP_LAUNCH, OP_JOIN, OP_WORK } OpKind;
-typedef struct Module { void *lib; struct TgShim **shim; size_t args; bool waits, racing; int cut; } Module;
+typedef struct Module { struct Module *next; void *lib; struct TgShim **shim; size_t args; bool waits, racing; int cut; } Module;
 typedef struct Function { struct Function *next; Module *of; void (*fn)(const void *); } Function;
 typedef struct Op {
   struct Op *next;
@@ -43,9 +43,11 @@ static struct Fake {
   const char *name[MAX_CALLS];
   int ncall;
   int lost; /* the result of all calls from now on */
+  bool closed; /* the context was not let in last time */
   int contexts, streams, modules, events, graphs, execs;
   Piece *pieces;
   Function *functions;
+  Module *module;
   Stream *stream;
   Ops *capture;
   Graph *capturing;
@@ -70,8 +72,11 @@ int fake_fails(const char *call) {
   if (fake.lost) return fake.lost;
   const char *want = getenv("TG_FAKE_FAIL");
   size_t n = strlen(call);
-  if (!want || strncmp(want, call, n) || want[n] != ':' || atoi(want + n + 1) != fake.calls[i]) return 0;
-  const char *result = strchr(want + n + 1, ':');
+  if (!want || strncmp(want, call, n) || want[n] != ':') return 0;
+  char *more;
+  long number = strtol(want + n + 1, &more, 10);
+  if (*more == '+' ? fake.calls[i] < number : fake.calls[i] != number) return 0;
+  const char *result = strchr(more, ':');
   int r = result ? atoi(result + 1) : OUT_OF_MEMORY;
   if (r >= 700 && r < 900) fake.lost = r;
   return r;
@@ -268,6 +273,29 @@ int fake_queue(void *stream, const FakeWork *w) {
   return w->drop(w->ctx), OTHER_QUEUE;
 }
 
+/* ---- The context ------------------------------------------------------------------------------------------------- */
+static void module_free(Module *m) {
+  for (Function **at = &fake.functions, *f; (f = *at);) {
+    if (f->of != m) {
+      at = &f->next;
+      continue;
+    }
+    *at = f->next;
+    free(f);
+  }
+  Module **at = &fake.module;
+  while (*at != m) at = &(*at)->next;
+  *at = m->next;
+  dlclose(m->lib);
+  free(m);
+  fake.modules--;
+}
+/* The last hold on a context takes memory and code along. Nobody may count on that who can still enter it. */
+static void context_free(void) {
+  while (fake.pieces) piece_free(fake.pieces->at, fake.pieces->host);
+  while (fake.module) module_free(fake.module);
+}
+
 /* ---- Entry points ------------------------------------------------------------------------------------------------ */
 CuResult cuInit(unsigned flags) { CALL(cuInit); return 0; }
 CuResult cuDriverGetVersion(int *version) { CALL(cuDriverGetVersion); *version = 12040; return 0; }
@@ -289,9 +317,15 @@ CuResult cuDeviceGetAttribute(int *value, int what, int dev) {
 CuResult cuDeviceTotalMem_v2(size_t *bytes, int dev) { CALL(cuDeviceTotalMem_v2); *bytes = (size_t)8 << 30; return 0; }
 CuResult cuDeviceGetUuid_v2(CuUuid *uuid, int dev) { CALL(cuDeviceGetUuid_v2); *uuid = (CuUuid){{(unsigned char)(dev + 1)}}; return 0; }
 CuResult cuDevicePrimaryCtxRetain(void **ctx, int dev) { CALL(cuDevicePrimaryCtxRetain); *ctx = &fake; fake.contexts++; return 0; }
-CuResult cuDevicePrimaryCtxRelease_v2(int dev) { CALL_FREE(cuDevicePrimaryCtxRelease_v2, fake.contexts--); return 0; }
+CuResult cuDevicePrimaryCtxRelease_v2(int dev) {
+  CALL_FREE(cuDevicePrimaryCtxRelease_v2, if (!--fake.contexts && fake.closed) context_free());
+  return 0;
+}
 CuResult cuCtxPushCurrent_v2(void *ctx) {
-  CALL(cuCtxPushCurrent_v2);
+  HOLD;
+  int r = fake_fails("cuCtxPushCurrent_v2");
+  fake.closed = r != 0;
+  if (r) return r;
   if (ctx != &fake) return BAD_CONTEXT;
   entered++;
   return 0;
@@ -409,27 +443,17 @@ CuResult cuModuleLoadData(void **module, const void *image) {
   m->racing = about[2];
   const char *cut = getenv("TG_FAKE_CUT"), *line = cut ? strchr(cut, ':') : NULL;
   if (line && strtoull(cut, NULL, 16) == about[3]) m->cut = atoi(line + 1);
+  m->next = fake.module;
   fake.modules++;
-  *module = m;
+  *module = fake.module = m;
   return 0;
 }
 CuResult cuModuleUnload(void *module) {
   HOLD;
-  Module *m = module;
   for (Stream *t = fake.stream; t && !fake.lost; t = t->next)
     for (Op *op = t->ops.first; op; op = op->next)
-      if (op->kind == OP_LAUNCH && op->f->of == m) fake_misuse("a module is unloaded while its work is queued");
-  for (Function **at = &fake.functions, *f; (f = *at);) {
-    if (f->of != m) {
-      at = &f->next;
-      continue;
-    }
-    *at = f->next;
-    free(f);
-  }
-  dlclose(m->lib);
-  free(m);
-  fake.modules--;
+      if (op->kind == OP_LAUNCH && op->f->of == module) fake_misuse("a module is unloaded while its work is queued");
+  module_free(module);
   return fake_fails("cuModuleUnload");
 }
 CuResult cuModuleGetFunction(void **f, void *module, const char *name) {

@@ -4,6 +4,7 @@
  * host in between. Environment:
  *   TG_FAKE_ORDER=forward|reverse|shuffle   order of blocks, of threads and of the turns they take (default forward)
  *   TG_FAKE_FAIL=CALL:N[:RESULT]            the N-th call of CALL fails; RESULT 700 and up: everything does from then on
+ *   TG_FAKE_FAIL=CALL:N+[:RESULT]           and so does every later one of CALL
  *   TG_FAKE_COUNT=FILE                      appends how often each call was made, at the end
  *   TG_FAKE_KEEP=FOLDER                     keeps the sources that were compiled
  *   TG_FAKE_CUT=NAME:LINE                   the barrier in this line of that kept source (without its .cu) holds nobody up

@@ -3,6 +3,7 @@
  *
  *   all       self-test, batch sizes, strides, DLPack, bad arguments, allocations
  *   threads   contexts in two threads at once, and one context in two threads
+ *   refused   a context of a device that may fail at any point
  *   run N     classify on N images made here, to standard output as raw floats; `images N` prints the images */
 #include "net.h"
 #include <dirent.h>
@@ -332,11 +333,26 @@ static void threads(void) {
   free(x);
 }
 
+/* Whatever the device says to creating, calling and destroying: the host's memory comes back. */
+static void refused(void) {
+  Count n = {0, 0, 0};
+  net_options o = {.size = sizeof o, .alloc = take, .release = give, .user = &n};
+  net_context *c = NULL;
+  float *x = images(3), y[10 * 3];
+  int made = net_create(&o, &c) == NET_OK;
+  CHECK(made == (c != NULL));
+  for (int k = 0; k < 4 && c; k++) net_classify(c, 3, x, y);
+  net_destroy(c);
+  CHECK(n.live == 0);
+  free(x);
+}
+
 int main(int argc, char **argv) {
   const char *mode = argc > 1 ? argv[1] : "all";
   int n = argc > 2 ? atoi(argv[2]) : 1;
   if (!strcmp(mode, "all")) all();
   if (!strcmp(mode, "threads")) threads();
+  if (!strcmp(mode, "refused")) refused();
   if (!strcmp(mode, "images") || !strcmp(mode, "run")) {
     float *x = images(n), *y = malloc(sizeof *y * (size_t)n * 10);
     net_context *c;
