@@ -1,8 +1,9 @@
 /* The memory plan: values to slots, slots to offsets in one arena.
  *
  * Every value starts with a slot of its own. Walking the steps in order, a slot changes hands instead when its value
- * dies where another of the same size is born: in-place kernels, a loop's initial state, a loop's state, a branch's
- * results. `heir` of a slot is the value that holds it at the time of the walk. What is left gets offsets (offsets.c). */
+ * dies where another of the same size is born: in-place kernels and calls, a loop's initial state, a loop's state, a
+ * branch's results. `heir` of a slot is the value that holds it at the time of the walk. What is left gets offsets
+ * (offsets.c). */
 #include "codegen/plan.h"
 #include <stdlib.h>
 #include <string.h>
@@ -145,6 +146,15 @@ static void kernel_in_place(Memory *m, Step *step) {
   }
 }
 
+static void call_in_place(Memory *m, const Step *step) {
+  Planner *p = m->p;
+  const CallStep *c = &step->call;
+  if (!c->fn->over) return;
+  int x = c->value[c->fn->over - 1], v = c->value[c->narg], s = slot_of(p, x), t = slot_of(p, v);
+  if (s == t || p->slot.at[t].ring != t || p->slot.at[s].bytes != p->slot.at[t].bytes) return;
+  if (dies(m, x, step->time)) slot_merge(m, s, t, v);
+}
+
 /* ---- Loops ------------------------------------------------------------------------------------------------------- */
 static void loop_start(Memory *m, LoopStep *l, int time) {
   Planner *p = m->p;
@@ -285,6 +295,7 @@ void plan_memory(Planner *p) {
   for (int i = 0; i < p->event.n; i++) {
     const Event *e = &p->event.at[i];
     if (e->kind == EV_KERNEL) kernel_in_place(&m, e->step);
+    if (e->kind == EV_CALL) call_in_place(&m, e->step);
     if (e->kind == EV_LOOP) loop_start(&m, &e->step->loop, e->start);
     if (e->kind == EV_LOOP_END) loop_end(&m, e);
     if (e->kind == EV_COND_END) cond_end(&m, e);

@@ -167,6 +167,7 @@ static void plan_call(Planner *p, Block *b, FNode *x) {
     if (i >= c->narg) p->value.at[c->value[i]].fresh = true;
     set_tensor(p, &c->tensor[i], &p->value.at[c->value[i]]);
   }
+  event(p, EV_CALL, s, p->time, NULL);
   if (!c->fn->commit) return;
   Node **given;
   c->node = n;

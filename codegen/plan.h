@@ -147,7 +147,7 @@ struct Plan {
 typedef struct DevPlan DevPlan;
 
 /* ---- While planning: plan.c makes steps and values, memory.c slots ----------------------------------------------- */
-typedef enum { EV_KERNEL, EV_LOOP, EV_LOOP_END, EV_COND_END } EventKind;
+typedef enum { EV_KERNEL, EV_CALL, EV_LOOP, EV_LOOP_END, EV_COND_END } EventKind;
 typedef struct Event { uint8_t kind; int time, start; Step *step; FNode *of; } Event;
 typedef struct OpenLoop { const Place *test; VEC(int) captured; } OpenLoop;
 

@@ -42,6 +42,14 @@ void coll_take(const Coll *w, int node, int64_t lo, int64_t n, void *to) {
              (size_t)(m * bytes));
   }
 }
+const void *coll_at(const Coll *w, int node, int64_t lo, int64_t n, void *room) {
+  int64_t at = 0;
+  int k = 0;
+  while (k + 1 < w->npiece && at + w->piece[k].count <= lo) at += w->piece[k++].count;
+  if (lo + n <= at + w->piece[k].count) return (const char *)w->piece[k].node[node] + (lo - at) * join_bytes(w->type);
+  coll_take(w, node, lo, n, room);
+  return room;
+}
 void coll_put(const Coll *w, int64_t lo, int64_t n, const void *data) {
   int64_t at = 0, from, bytes = join_bytes(w->type);
   for (int k = 0; k < w->npiece && at < lo + n; at += w->piece[k++].count) {

@@ -44,6 +44,8 @@ int64_t coll_count(const Coll *what, int nrank); /* elements of the result */
 /* For communicators: elements [lo, lo + n) of a JOIN's pieces in a row. */
 void coll_take(const Coll *what, int node, int64_t lo, int64_t n, void *to);
 void coll_put(const Coll *what, int64_t lo, int64_t n, const void *from);
+/* The same elements where they lie, or, when they lie in several pieces, copied into `room`. */
+const void *coll_at(const Coll *what, int node, int64_t lo, int64_t n, void *room);
 /* *to is *what; its pieces are copied into `room`, of COLL_PIECES. */
 void coll_keep(Coll *to, const Coll *what, CollPiece *room);
 

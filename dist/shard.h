@@ -18,7 +18,7 @@
  * partial results of the rank's nodes (shard_nodes, ascending; none for a rank without shards), each of the result's
  * type. Out: 0 the ticket, i64; then a buffer for the result of each sum, filled later. Types: f32, f64, i64 and bool;
  * the pass casts others before and after. coll_wait    no effect, one for each sum of a bucket. In: ticket, the sum's
- * buffer and partial results again (they must live until here). Out: the result. coll_gather  effect. Attributes: 0.s a
+ * buffer and partial results again (they must live until here). Out: the result, which may lie in the buffer. coll_gather  effect. Attributes: 0.s a
  * name, then one .i a rank: the elements that it gives. In: own block, the samples' axis first: [own * unit, ...]. Out:
  * [B * unit, ...], all blocks in rank order.
  *

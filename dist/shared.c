@@ -1,12 +1,16 @@
 /* The communicator of one host: threads or processes over one piece of shared memory.
  *
  * A collective is cut into chunks, numbered through the life of the group; chunk q uses slot q % SLOTS of every rank.
- * For each chunk a rank takes three steps, each published by a counter that only it writes: stage    copies its nodes
- * (or its block) into its slot reduce   joins its share of the chunk, once all have staged it, by the tree of shards,
- * into its slot's result collect  copies everybody's results out, once all have reduced it A slot is free again when
- * all have collected what was in it. Counters only grow, have one writer and one cache line each: no locks, and a step
- * never waits: comm_progress takes what steps can be taken and returns. The join happens once, at the owner of the
- * share; so a rank reads 2 (N - 1) / N of the data from others, the least there is.
+ * For each chunk a rank takes three steps, each published by a counter that only it writes:
+ *
+ *   stage    copies its nodes of the others' shares (or its block) into its slot
+ *   reduce   joins its share of the chunk, once all have staged it, by the tree of shards, into its slot's result and
+ *            its own result
+ *   collect  copies the others' results out, once all have reduced it
+ *
+ * A slot is free again when all have collected what was in it. Counters only grow, have one writer and one cache line
+ * each: no locks, and a step never waits: comm_progress takes what steps can be taken and returns. The join happens
+ * once, at the owner of the share; so a rank reads 2 (N - 1) / N of the data from others, the least there is.
  *
  * Signs of life: a thread a rank stamps the segment (a stopped process stops it too); processes that ended are seen by
  * kill(2) or marked by the launcher. */
@@ -23,6 +27,8 @@
 #include <unistd.h>
 
 enum { SLOTS = 4, CHUNK = 256 << 10, LINE = 64, QUEUE = 64, MAX_RANKS = 64, BEAT_MS = 100 };
+/* Bytes of each node that are joined at a time: the tree's intermediate values stay in the first cache. */
+enum { BLOCK = 2048 };
 typedef enum { RANK_ABSENT, RANK_RUNS, RANK_LEFT, RANK_FAILED } RankState;
 
 typedef struct Counter {
@@ -67,8 +73,8 @@ typedef struct Shared {
   uint64_t next_chunk; /* of the next collective */
   int nnode[MAX_RANKS];
   ShardNode node[TG_SHARDS];
-  int first_node[MAX_RANKS], total_node;
-  char *scratch;
+  int total_node;
+  char *scratch, *room; /* room: blocks of own nodes whose elements lie in several pieces */
   pthread_t heart;
   bool has_heart;
   sem_t stop;            /* posted when the heart is to end */
@@ -179,6 +185,9 @@ static int64_t part_of(const Op *op, uint64_t k, int64_t count, int64_t *lo) {
   int64_t n = count - *lo;
   return n < 0 ? 0 : n > op->per_chunk ? op->per_chunk : n;
 }
+static int nodes_of(const Shared *s, const Op *op, int r) {
+  return comm_sums_fast(&s->base, &op->what) ? 1 : s->nnode[r];
+}
 static void stage(Shared *s, const Op *op, uint64_t q) {
   int bytes = join_bytes(op->what.type), me = s->base.rank;
   int64_t lo, n;
@@ -190,11 +199,12 @@ static void stage(Shared *s, const Op *op, uint64_t q) {
     return;
   }
   n = part_of(op, q - op->first, op->count, &lo);
-  int64_t own = shard_share(n, me + 1, s->base.nrank, bytes) - shard_share(n, me, s->base.nrank, bytes);
-  int nodes = comm_sums_fast(&s->base, &op->what) ? 1 : s->nnode[me];
-  for (int k = 0; k < nodes; k++) {
-    coll_take(&op->what, k, lo, n, staged_node(s->seg, me, q, k));
-    s->base.stats.bytes += (n - own) * bytes;
+  int64_t a = shard_share(n, me, s->base.nrank, bytes), b = shard_share(n, me + 1, s->base.nrank, bytes);
+  for (int k = 0; k < nodes_of(s, op, me); k++) { /* own share is joined where it lies */
+    char *to = staged_node(s->seg, me, q, k);
+    coll_take(&op->what, k, lo, a, to);
+    coll_take(&op->what, k, lo + b, n - b, to + b * bytes);
+    s->base.stats.bytes += (n - (b - a)) * bytes;
   }
 }
 
@@ -210,11 +220,25 @@ static bool labels_agree(Shared *s, const Op *op, uint64_t q) {
   return true;
 }
 
-/* Elements [at, at + n bytes..) of chunk q: one node a rank, in rank order. */
-static void sum_ranks(Shared *s, const Op *op, uint64_t q, int64_t at, int64_t n) {
-  char *to = result_of(s->seg, s->base.rank, q) + at;
-  memcpy(to, staged_node(s->seg, 0, q, 0) + at, (size_t)(n * join_bytes(op->what.type)));
-  for (int r = 1; r < s->base.nrank; r++) join(JOIN_SUM, op->what.type, n, to, staged_node(s->seg, r, q, 0) + at, to);
+static void sum_ranks(JoinType type, int64_t n, int nrank, const void *const *part, void *to) {
+  memcpy(to, part[0], (size_t)(n * join_bytes(type)));
+  for (int r = 1; r < nrank; r++) join(JOIN_SUM, type, n, to, part[r], to);
+}
+
+/* Joins elements [at, at + n) of chunk q, which begins at element `off` of the op, for all ranks. */
+static void join_block(Shared *s, const Op *op, uint64_t q, int64_t off, int64_t at, int64_t n) {
+  const void *part[MAX_RANKS]; /* more than there are shards */
+  int bytes = join_bytes(op->what.type), me = s->base.rank, npart = 0;
+  char *to = result_of(s->seg, me, q) + at * bytes;
+  for (int r = 0; r < s->base.nrank; r++)
+    for (int k = 0; k < nodes_of(s, op, r); k++)
+      part[npart++] =
+          r == me ? coll_at(&op->what, k, off + at, n, s->room + k * BLOCK) : staged_node(s->seg, r, q, k) + at * bytes;
+  if (comm_sums_fast(&s->base, &op->what))
+    sum_ranks(op->what.type, n, s->base.nrank, part, to);
+  else
+    join_tree(op->what.op, op->what.type, n, s->total_node, s->node, part, to, s->scratch);
+  coll_put(&op->what, off + at, n, to);
 }
 
 static bool reduce(Shared *s, const Op *op, uint64_t q) {
@@ -223,20 +247,8 @@ static bool reduce(Shared *s, const Op *op, uint64_t q) {
   int bytes = join_bytes(op->what.type), me = s->base.rank;
   int64_t off, n = part_of(op, q - op->first, op->count, &off);
   int64_t lo = shard_share(n, me, s->base.nrank, bytes), hi = shard_share(n, me + 1, s->base.nrank, bytes);
-  bool fast = comm_sums_fast(&s->base, &op->what);
-  enum { BLOCK = 2048 }; /* bytes of each node at a time: the tree's intermediate values stay in the first cache */
-  const void *part[TG_SHARDS];
-  for (int64_t i = lo; i < hi; i += BLOCK / bytes) {
-    int64_t m = hi - i < BLOCK / bytes ? hi - i : BLOCK / bytes;
-    if (fast) {
-      sum_ranks(s, op, q, i * bytes, m);
-      continue;
-    }
-    for (int r = 0; r < s->base.nrank; r++)
-      for (int k = 0; k < s->nnode[r]; k++) part[s->first_node[r] + k] = staged_node(s->seg, r, q, k) + i * bytes;
-    join_tree(op->what.op, op->what.type, m, s->total_node, s->node, part, result_of(s->seg, me, q) + i * bytes,
-              s->scratch);
-  }
+  for (int64_t i = lo; i < hi; i += BLOCK / bytes)
+    join_block(s, op, q, off, i, hi - i < BLOCK / bytes ? hi - i : BLOCK / bytes);
   s->base.stats.bytes += (hi - lo) * bytes * (s->base.nrank - 1);
   return true;
 }
@@ -256,7 +268,7 @@ static void collect(Shared *s, const Op *op, uint64_t q) {
   n = part_of(op, q - op->first, op->count, &lo);
   for (int r = 0; r < s->base.nrank; r++) {
     int64_t a = shard_share(n, r, s->base.nrank, bytes), b = shard_share(n, r + 1, s->base.nrank, bytes);
-    if (b > a) coll_put(&op->what, lo + a, b - a, result_of(s->seg, r, q) + a * bytes);
+    if (b > a && r != s->base.rank) coll_put(&op->what, lo + a, b - a, result_of(s->seg, r, q) + a * bytes);
   }
 }
 
@@ -409,7 +421,8 @@ Comm *comm_shared(CommSegment *seg, int rank) {
   s->base = (Comm){.ops = &ops, .rank = rank, .nrank = seg->nrank};
   s->seg = seg;
   sem_init(&s->stop, 0, 0);
-  s->scratch = malloc(TG_SHARD_DEPTH * 2048);
+  s->scratch = malloc((TG_SHARD_DEPTH + TG_MAX_NODES) * BLOCK);
+  s->room = s->scratch ? s->scratch + TG_SHARD_DEPTH * BLOCK : NULL;
   bool ok = s->scratch != NULL;
   for (int k = 0; k < QUEUE; k++) {
     int64_t *both = calloc(2 * (size_t)seg->nrank, sizeof *both);
@@ -417,7 +430,6 @@ Comm *comm_shared(CommSegment *seg, int rank) {
     ok &= both != NULL;
   }
   for (int r = 0; r < seg->nrank; r++) {
-    s->first_node[r] = s->total_node;
     s->nnode[r] = comm_nodes(&s->base, r, s->node + s->total_node);
     s->total_node += s->nnode[r];
   }

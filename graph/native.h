@@ -54,6 +54,7 @@ typedef struct Native {
   int own;             /* last axes of the first argument that the routine works on; it loops over those before, which all
                           arguments and results have alike. 0: no such promise */
   bool late;           /* waits for what others do: does not run before its result is needed */
+  int over;            /* 1 + an argument as large as the only result, which may then lie where that argument does; 0: none */
   /* in: arguments; out: results, already allocated. Returns false with *fault set. `ctx` is the host's (printing, ...) */
   bool (*run)(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *fault);
   /* Would run, by its first argument, look at no other and do nothing? Then a device keeps them. It has no results. NULL: never */
