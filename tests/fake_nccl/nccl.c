@@ -48,7 +48,7 @@ static int use(NcclComm c, const char *call) {
   if (!at || c->aborted) return nccl_misuse("%s of no communicator", call), INVALID_ARGUMENT;
   if (c->error) return nccl_misuse("%s of a communicator that has failed", call), INVALID_USAGE;
   if (c->busy) return nccl_misuse("%s of a communicator that is in progress", call), INVALID_USAGE;
-  return c->error = fails(call, INTERNAL_ERROR);
+  return c->error = fails(call, SYSTEM_ERROR);
 }
 
 __attribute__((constructor)) static void at_start(void) {
@@ -184,7 +184,7 @@ int ncclCommInitRankConfig(NcclComm *comm, int nrank, NcclId id, int rank, NcclC
   c->rank = rank, c->nrank = nrank, c->next = fake.comms;
   fake.comms = c;
   *comm = c;
-  c->error = fails("ncclCommInitRankConfig", INTERNAL_ERROR);
+  c->error = fails("ncclCommInitRankConfig", SYSTEM_ERROR);
   if (c->error) return c->error;
   return rank_arrives(c, "here") ? in_progress(c) : SYSTEM_ERROR;
 }
@@ -221,7 +221,7 @@ int ncclCommAbort(NcclComm c) {
   NcclComm at = fake.comms;
   while (at && at != c) at = at->next;
   if (!at || c->aborted) return nccl_misuse("ncclCommAbort of no communicator"), INVALID_ARGUMENT;
-  int r = fails("ncclCommAbort", INTERNAL_ERROR);
+  int r = fails("ncclCommAbort", SYSTEM_ERROR);
   if (c->waiting) {
     c->users++;
     drop(c->waiting);
@@ -242,13 +242,13 @@ static int usable(const void *at, size_t count, int type, const char *call) {
   return INVALID_ARGUMENT;
 }
 int ncclGroupStart(void) {
-  int r = fails("ncclGroupStart", INTERNAL_ERROR);
+  int r = fails("ncclGroupStart", SYSTEM_ERROR);
   if (!r) fake.depth++;
   return r;
 }
 int ncclGroupEnd(void) {
   if (!fake.depth) return nccl_misuse("ncclGroupEnd without a start"), INVALID_USAGE;
-  int r = fails("ncclGroupEnd", INTERNAL_ERROR);
+  int r = fails("ncclGroupEnd", SYSTEM_ERROR);
   Exchange *e = fake.group;
   NcclComm c = fake.group_comm;
   fake.depth--;
@@ -260,7 +260,7 @@ int ncclGroupEnd(void) {
 }
 static int message(bool sends, const void *at, size_t count, int type, int peer, NcclComm c, void *stream,
                    const char *call) {
-  int r = fake.group && fake.group_comm == c ? (c->error = fails(call, INTERNAL_ERROR)) : use(c, call);
+  int r = fake.group && fake.group_comm == c ? (c->error = fails(call, SYSTEM_ERROR)) : use(c, call);
   if (!r) r = usable(at, count, type, call);
   if (!r && (peer < 0 || peer >= c->nrank || peer == c->rank)) r = INVALID_ARGUMENT;
   if (!r && !fake.depth) nccl_misuse("%s outside of a group: two that send to each other would wait for ever", call);
