@@ -14,15 +14,17 @@
  *
  *   data_next    attributes 2.i = lo, 3.i = hi are added; its fields have hi - lo rows. It reads on over the other rows
  *                of the batch; its last two results are those of the whole batch.
- *   coll_start   effect: a bucket of sums. Attributes: 0.s a name for people, 1.i a JoinOp. In: sum after sum the
- * partial results of the rank's nodes (shard_nodes, ascending; none for a rank without shards), each of the result's
- * type. Out: 0 the ticket, i64; then a buffer for the result of each sum, filled later. Types: f32, f64, i64 and bool;
- * the pass casts others before and after. coll_wait    no effect, one for each sum of a bucket. In: ticket, the sum's
- * buffer and partial results again (they must live until here). Out: the result, which may lie in the buffer. coll_gather  effect. Attributes: 0.s a
- * name, then one .i a rank: the elements that it gives. In: own block, the samples' axis first: [own * unit, ...]. Out:
- * [B * unit, ...], all blocks in rank order.
+ *   coll_start   effect: a bucket of sums. Attributes: 0.s a name for people, 1.i a JoinOp. In: of each sum the partial
+ *                results of the rank's nodes (shard_nodes, ascending; none for a rank without shards), each of the
+ *                result's type. Out: 0 the ticket, i64; then a buffer for each sum's result, filled later.
+ *                Types: f32, f64, i64 and bool; the pass casts others before and after.
+ *   coll_wait    no effect; one a sum. In: ticket, the sum's buffer, its partial results again (they must live until
+ *                here). Out: the result, which may lie in the buffer.
+ *   coll_gather  effect. Attributes: 0.s a name, then one .i a rank: the elements that it gives. In: own block, the
+ *                samples' axis first: [own * unit, ...]. Out: [B * unit, ...], all blocks in rank order.
  *
  * Small sums that do not need each other travel in a bucket, in the order in which they are ready (shard_order.c).
+ *
  * Collectives are effects of the region where their operand is evaluated. Their order follows from the unsharded graph
  * alone, so all ranks start the same ones in the same order; a start stands as early as its operands allow, before the
  * first effect that needs the result. */

@@ -1,6 +1,8 @@
 """One network of `train` in PyTorch: python torch_train.py NAME THREADS STEPS [DEVICE]. Prints seconds and processor seconds of the fastest of
-three runs of STEPS steps, in each of the ways to run it; run by `train`."""
+three runs of STEPS steps, in each of the ways to run it; run by `train` and `ranks`. With RANK and WORLD_SIZE in the environment it is one
+of several processes: DistributedDataParallel over gloo, each with its share of every batch."""
 import math
+import os
 import sys
 import time
 
@@ -12,6 +14,9 @@ name, threads, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 torch.set_num_threads(threads)
 device = sys.argv[4] if len(sys.argv) > 4 else "cpu"
 torch.manual_seed(0)
+rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+if ranks > 1:
+    torch.distributed.init_process_group("gloo")
 
 
 class Chars(nn.Module):
@@ -76,7 +81,7 @@ x, y = (t.to(device) for t in make_data())
 def train(m, opt, n, layout):
     p = torch.randperm(len(x), device=device)
     for s in range(n):
-        j = p[s * batch % len(x):][:batch]
+        j = p[s * batch % len(x):][:batch][rank::ranks]
         xb = x[j]
         if layout:
             xb = xb.to(memory_format=torch.channels_last)
@@ -94,6 +99,8 @@ for fused in (False, True):
         m = make().to(device)
         if layout:
             m = m.to(memory_format=torch.channels_last)
+        if ranks > 1:
+            m = nn.parallel.DistributedDataParallel(m)
         opt = optimiser(m.parameters(), lr=1e-3, fused=fused)
         train(m, opt, 3, layout)
         for _ in range(3):
@@ -101,3 +108,5 @@ for fused in (False, True):
             train(m, opt, steps, layout)
             best = min(best[0], time.perf_counter() - w), min(best[1], time.process_time() - c)
 print("%.6f %.6f" % (best[0] / steps, best[1] / steps))
+if ranks > 1:
+    torch.distributed.destroy_process_group()
