@@ -189,14 +189,14 @@ class Forms:
 
     def sorted(self, s, d):
         a = self.tensor(s, d)
-        return self.r.choice([f"sort({a})", f"sort({a}, axis = 0)", f"topk({a}, {s[-1]})[0]", f"({a})[argsort(({a}).reshape({s[0]}, -1)[:, 0])]"])
+        return self.r.choice([f"sort({a})", f"sort({a}, axis = 0)", f"topk({a}, {s[-1]})[0]", f"({a})[argsort(({a}).reshape({s[0]}, -1)[:, 0] + [{self.dtype}(j * 0.00137) for j in 0..{s[0]}])]"])
 
     def position(self, s, d):
         n = self.size()
         a, (i, _, fixed), k = self.bound(s + (n,), d), self.ranges(s), self.index()
         e = f"{a}[{', '.join(i + [k])}]"
-        form = self.r.choice([f"[argmax({e} for {k}) for {fixed}] * 0.5", f"argmin({a}, axis = -1)", f"[sum({e} > 0 for {k}) for {fixed}] * 0.25",
-                              f"[any({e} > 0.5 for {k}) for {fixed}]", f"where(all({a} > -1.5, axis = -1), 0.5, 1)"])
+        form = self.r.choice([f"[argmax({e} + {self.dtype}({k} * 0.00137) for {k}) for {fixed}] * 0.5", f"[argmin({e} - {self.dtype}({k} * 0.00137) for {k}) for {fixed}]", f"[sum({e} > 0.0137 for {k}) for {fixed}] * 0.25",
+                              f"[any({e} > 0.5137 for {k}) for {fixed}]", f"where(all({a} > -1.4863, axis = -1), 0.5, 1)"])
         return f"{self.dtype}({form})"
 
     def running(self, s, d):
@@ -242,7 +242,7 @@ class Integers:
         forms = [f"{a} + {b}", f"{a} - {b}", f"{a} * {b}", f"{a} // ({b} * {b} % 5 + 1)", f"{a} % ({b} * {b} % 7 + 1)", f"max({a}, {b})", f"min({a}, {b})", f"where({a} > {b}, {a}, {b})", f"-{a}",
                  f"abs({a})" if self.dtype != "u8" else f"{a}", f"{cast}(sum({big}, axis = -1))", f"{cast}([sum({big}[{at}, {k}] for {k} if {big}[{at}, {k}] % 2 == 0) for {rng}])",
                  f"[{a}[{at}] * {i[0]} for {rng}] |> {cast}", f"{a}[::-1]", f"concat({a}, {b})[{s[0]}:]", f"sort({a})", f"{cast}(argsort({a}, axis = 0))", f"{cast}({a} == {b}) + {cast}(not ({a} < {b}))",
-                 f"{cast}(cumsum({a}, axis = 0))", f"{cast}([sum(1 for {k} in 0..{s[0]} if {a}.reshape({s[0]}, -1)[{k}, 0] % 3 == {i[0]} % 3) for {rng}])", f"(fold s = {a} for t in 0..3 {{ s * 3 + t }})",
+                 f"{cast}(cumsum({a}, axis = 0))", f"{cast}([sum(1 for {k} in 0..{s[0]} if {a}.reshape({s[0]}, -1)[{k}, 0] % 3 == {i[0]} % 3) for {rng}])", f"{cast}(fold s = {a} for t in 0..3 {{ s * 3 + t }})",
                  f"{a} ^ 2", f"{a}.at[0].set({b}[0])", f"{a}.at[argsort({a}.reshape({s[0]}, -1)[:, 0])].add({b})", f"{cast}(f64({a}) * 0.5)", f"clip({a}, 1, 9)", f"roll({a}, 1, axis = 0)",
                  f"{cast}(({a} > 3 and {b} < 5) or {a} == 1)", f"{a} if {a}[{', '.join('0' for _ in s)}] > 2 else {b}"]
         if n > 0:
