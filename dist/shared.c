@@ -28,7 +28,7 @@
 
 enum { SLOTS = 4, CHUNK = 256 << 10, LINE = 64, QUEUE = 64, MAX_RANKS = 64, BEAT_MS = 100 };
 /* Bytes of each node that are joined at a time: the tree's intermediate values stay in the first cache. */
-enum { BLOCK = 2048 };
+enum { BLOCK = 4096 };
 typedef enum { RANK_ABSENT, RANK_RUNS, RANK_LEFT, RANK_FAILED } RankState;
 
 typedef struct Counter {
