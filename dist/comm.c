@@ -125,8 +125,7 @@ static void sum_own(const Comm *c, JoinType type, CollPiece *p) {
   for (int k = 1; k < n; k++) join(JOIN_SUM, type, p->count, p->out, p->node[k], p->out);
   p->node[0] = p->out;
 }
-static void count(Comm *c, const Coll *w) {
-  c->stats.collectives++;
+void comm_count(Comm *c, const Coll *w) {
   if (w->kind != COLL_JOIN) return;
   c->stats.buckets++, c->stats.sums += w->npiece;
   c->stats.held += coll_count(w, c->nrank) * join_bytes(w->type);
@@ -139,7 +138,8 @@ uint64_t comm_start(Comm *c, const Coll *what) {
   coll_keep(&w, what, piece);
   double start = c->how.trace ? rt_seconds() : 0;
   for (int k = 0; comm_sums_fast(c, &w) && k < w.npiece; k++) sum_own(c, w.type, &piece[k]);
-  count(c, &w);
+  c->stats.collectives++;
+  comm_count(c, &w);
   c->last = c->ops->start(c, &w);
   trace_start(c, &w, start);
   if (c->how.no_overlap) {

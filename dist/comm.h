@@ -128,6 +128,7 @@ bool comm_segment_stalled(const CommSegment *s, int rank, double watched);
 /* Seconds since the rank's last sign of life (since comm_segment_init when it has given none). */
 double comm_segment_silence(const CommSegment *s, int rank);
 
+void comm_count(Comm *c, const Coll *what); /* in the statistics of buckets, whoever joins them */
 /* Is this a sum in any order? Then each piece has one node, node[0]. */
 bool comm_sums_fast(const Comm *c, const Coll *what);
 

@@ -43,6 +43,7 @@ static bool begin(Nccl *n, const Coll *what, NcclOp **op) {
   if (!nccl_device_ok(n, d->mark(n->d, &n->ready))) return false;
   d->to(n->d, n->stream);
   n->stats.collectives++;
+  comm_count(n->c, what);
   return nccl_device_ok(n, d->join(n->d, n->ready));
 }
 static bool end(Nccl *n, NcclOp *op, bool ok) {

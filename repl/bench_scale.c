@@ -5,6 +5,7 @@
  * buckets of sums among them, the sums in those, and the bytes of a bucket. */
 #include "repl/bench_scale.h"
 #include "repl/ranks.h"
+#include "dist/nccl.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -47,7 +48,9 @@ static int train(const HostOptions *o, void *ctx) {
   h->nh.progress = NULL;
   int code = host_unit(h, "scale", j->text, strlen(j->text), UNIT_SCRIPT);
   Comm *c = o->comm;
-  if (!code && (!c || comm_rank(c) == 0)) *j->out = (Outcome){h->times.run, c ? comm_stats(c) : (CommStats){0}};
+  CommStats s = c ? comm_stats(c) : (CommStats){0};
+  if (h->nccl) s.bytes += nccl_stats(h->nccl).bytes, s.collectives += nccl_stats(h->nccl).collectives;
+  if (!code && (!c || comm_rank(c) == 0)) *j->out = (Outcome){h->times.run, s};
   host_free(h);
   return code;
 }

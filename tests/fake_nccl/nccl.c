@@ -37,7 +37,7 @@ static int fails(const char *call, int result) {
   while (i < fake.ncall && strcmp(fake.name[i], call)) i++;
   if (i == fake.ncall) fake.name[fake.ncall++] = call;
   fake.calls[i]++;
-  if (meant("TG_FAKE_NCCL_DIE", call, fake.calls[i], &rest)) raise(SIGKILL);
+  if (meant("TG_FAKE_NCCL_DIE", call, fake.calls[i], &rest)) raise(rest ? atoi(rest + 1) : SIGKILL);
   if (!meant("TG_FAKE_NCCL_FAIL", call, fake.calls[i], &rest)) return OK;
   return rest ? atoi(rest + 1) : result;
 }
