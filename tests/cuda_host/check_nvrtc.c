@@ -1,6 +1,6 @@
-/* Compiles CUDA sources by the real NVRTC for sm_75, sm_80 and sm_90, and reads the compiler's log: a contraction in tiles that spills
- * registers has failed. Usage: check_nvrtc LIST, a file that names the sources, one a line. Closing line: N passed, N failed; or
- * `skipped: REASON` where there is no NVRTC. */
+/* Compiles CUDA sources by the real NVRTC and reads the compiler's log: a contraction in tiles that spills registers has failed. Usage:
+ * check_nvrtc LIST, a file of lines `ARCH PATH`: 75, 80 or 90 and a source. Closing line: N passed, N failed; or `skipped: REASON`
+ * where there is no NVRTC. */
 #include "codegen/cuda/nvrtc.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,17 +46,29 @@ static void check(Tally *t, int arch, const char *name, const char *source, Cuda
   cuda_build_release(j);
 }
 
+typedef struct Source { int arch; const char *name; char *text; CudaJob *job; } Source;
+
+/* The sources of the list; it is taken apart. */
+static int read_list(char *list, Source *to) {
+  int n = 0;
+  for (char *s = strtok(list, "\n"); s; s = strtok(NULL, "\n")) {
+    char *name = strchr(s, ' ');
+    if (name && (to[n].text = read_file(name + 1))) {
+      to[n].arch = atoi(s);
+      to[n++].name = name + 1;
+    }
+  }
+  return n;
+}
+
 int main(int argc, char **argv) {
   static const int arch[] = {75, 80, 90};
   char *list = argc == 2 ? read_file(argv[1]) : NULL, why[1024];
   if (!list) return 2;
-  int n = 0;
-  for (const char *s = list; *s; s++) n += *s == '\n';
-  char **name = calloc((size_t)n + 1, sizeof *name), **source = calloc((size_t)n + 1, sizeof *source);
-  CudaJob **job = calloc((size_t)n + 1, sizeof *job);
-  n = 0;
-  for (char *s = strtok(list, "\n"); s; s = strtok(NULL, "\n"))
-    if ((source[n] = read_file(s))) name[n++] = s;
+  size_t lines = 1;
+  for (const char *s = list; *s; s++) lines += *s == '\n';
+  Source *source = calloc(lines, sizeof *source);
+  int n = read_list(list, source);
   Tally t = {0};
   for (int a = 0; a < 3; a++) {
     CudaBuild *b = cuda_build_new(arch[a], (int)sysconf(_SC_NPROCESSORS_ONLN), NULL, why, sizeof why);
@@ -64,12 +76,14 @@ int main(int argc, char **argv) {
       printf("skipped: %s\n", why);
       return 0;
     }
-    for (int i = 0; i < n; i++) job[i] = cuda_build_start(b, source[i]);
-    for (int i = 0; i < n; i++) check(&t, arch[a], name[i], source[i], job[i]);
+    for (Source *x = source; x < source + n; x++)
+      if (x->arch == arch[a]) x->job = cuda_build_start(b, x->text);
+    for (Source *x = source; x < source + n; x++)
+      if (x->arch == arch[a]) check(&t, x->arch, x->name, x->text, x->job);
     cuda_build_free(b);
   }
-  for (int i = 0; i < n; i++) free(source[i]);
-  free(name), free(source), free(job), free(list);
+  for (int i = 0; i < n; i++) free(source[i].text);
+  free(source), free(list);
   printf("most registers %d; functions that spill %d\n%d passed, %d failed\n", t.most_registers, t.spills, t.passed, t.failed);
   return t.failed != 0 || !t.passed;
 }
