@@ -31,17 +31,19 @@ def run_tg(build, name, epochs, *options):
     return t, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def time_tg(build, name, *options):
-    """Seconds and processor seconds of a step: a long run less a short one, so compiling is left out."""
-    _, per_epoch, short, long, _ = cases[name]
+def time_tg(build, name, *options, batch=None):
+    """Seconds and processor seconds of a step: a long run less a short one, so compiling is left out. batch: of mlp and cnn, another one."""
+    usual, per_epoch, short, long, _ = cases[name]
+    if batch:
+        per_epoch, options = per_epoch * usual / batch, (*options, "--batch", str(batch))
     a, b = run_tg(build, name, short, *options), run_tg(build, name, long, *options)
     return tuple((y - x) / (long - short) / per_epoch for x, y in zip(a, b))
 
 
-def time_torch(python, name, threads, ranks=1):
+def time_torch(python, name, threads, ranks=1, batch=None):
     """The same of PyTorch; ranks > 1: DistributedDataParallel over gloo, as many processes, the batch shared out; the slowest counts."""
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), ATEN_CPU_CAPABILITY="avx512")
-    words = [python, os.path.join(here, "torch_train.py"), name, str(threads), str(cases[name][4])]
+    words = [python, os.path.join(here, "torch_train.py"), name, str(threads), str(cases[name][4])] + (["cpu", str(batch)] if batch else [])
     if ranks > 1:
         env.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(20000 + os.getpid() % 20000), WORLD_SIZE=str(ranks), GLOO_SOCKET_IFNAME="lo")
     running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=dict(env, RANK=str(r)) if ranks > 1 else env) for r in range(ranks)]

@@ -1,4 +1,4 @@
-"""One network of `train` in PyTorch: python torch_train.py NAME THREADS STEPS [DEVICE]. Prints seconds and processor seconds of the fastest of
+"""One network of `train` in PyTorch: python torch_train.py NAME THREADS STEPS [DEVICE [BATCH]]. Prints seconds and processor seconds of the fastest of
 three runs of STEPS steps, in each of the ways to run it; run by `train` and `ranks`. With RANK and WORLD_SIZE in the environment it is one
 of several processes: DistributedDataParallel over gloo, each with its share of every batch."""
 import math
@@ -75,6 +75,7 @@ nets = {
     "gpt": (Gpt, lambda: text(320, 128), 16, torch.optim.AdamW),
 }
 make, make_data, batch, optimiser = nets[name]
+batch = int(sys.argv[5]) if len(sys.argv) > 5 else batch
 x, y = (t.to(device) for t in make_data())
 
 
