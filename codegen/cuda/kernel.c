@@ -89,7 +89,8 @@ static void declare_inner(Cu *c, const char *storage) {
 }
 
 /* ---- Functions --------------------------------------------------------------------------------------------------- */
-static const char *const schedule_name[] = {"a thread a point", "a block a point", "a stage a launch", "tiles", "scatter"};
+static const char *const schedule_name[] = {"a thread a point", "a block a point", "a stage a launch", "tiles",
+                                            "scatter"};
 
 void cu_open(Cu *c, int64_t grid, int block) {
   CuKernel *o = c->out;
@@ -107,7 +108,8 @@ void cu_open(Cu *c, int64_t grid, int block) {
     if (b->space == SP_GLOBAL)
       text_line(c->t, "%s%s *const b%d = (%s%s *)A.p%d;", con, t, i, con, t, b->arg);
     else if (x->scratch && x->per_block)
-      text_line(c->t, "%s *const b%d = (%s *)(A.scratch + %zull) + (i64)blockIdx.x * %" PRId64 "ll;", t, i, t, x->offset, x->per_block);
+      text_line(c->t, "%s *const b%d = (%s *)(A.scratch + %zull) + (i64)blockIdx.x * %" PRId64 "ll;", t, i, t,
+                x->offset, x->per_block);
     else if (x->scratch)
       text_line(c->t, "%s *const b%d = (%s *)(A.scratch + %zull);", t, i, t, x->offset);
   }

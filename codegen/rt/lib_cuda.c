@@ -161,8 +161,8 @@ static void cuda_destroy(LibContext *c) {
   struct LibCuda *v = c->device;
   if (!v) return;
   if (v->d) {
-    /* A refusal may be of the moment: memory of the host was short. Refused again, nobody gets into the context any more, so
-     * nobody can free what lies in it; it goes with the context, of which `close` gives up our hold. */
+    /* A refusal may be of the moment: memory of the host was short. Refused again, nobody gets into the context any
+     * more, so nobody can free what lies in it; it goes with the context, of which `close` gives up our hold. */
     if (v->d->op->enter(v->d) || v->d->op->enter(v->d)) empty_device(c);
     v->d->op->close(v->d);
   }

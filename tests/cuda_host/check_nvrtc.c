@@ -1,6 +1,6 @@
-/* Compiles CUDA sources by the real NVRTC and reads the compiler's log: a contraction in tiles that spills registers has failed. Usage:
- * check_nvrtc LIST, a file of lines `ARCH PATH`: 75, 80 or 90 and a source. Closing line: N passed, N failed; or `skipped: REASON`
- * where there is no NVRTC. */
+/* Compiles CUDA sources by the real NVRTC and reads the compiler's log: a contraction in tiles that spills registers
+ * has failed. Usage: check_nvrtc LIST, a file of lines `ARCH PATH`: 75, 80 or 90 and a source. Closing line: N passed,
+ * N failed; or `skipped: REASON` where there is no NVRTC. */
 #include "codegen/cuda/nvrtc.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,9 @@ static char *read_file(const char *path) {
   return s;
 }
 
-typedef struct Tally { int passed, failed, most_registers, spills; } Tally;
+typedef struct Tally {
+  int passed, failed, most_registers, spills;
+} Tally;
 
 /* ptxas: "N bytes spill stores" and "Used N registers" for each function. */
 static bool log_is_good(Tally *t, const char *log, bool tiled) {
@@ -46,7 +48,12 @@ static void check(Tally *t, int arch, const char *name, const char *source, Cuda
   cuda_build_release(j);
 }
 
-typedef struct Source { int arch; const char *name; char *text; CudaJob *job; } Source;
+typedef struct Source {
+  int arch;
+  const char *name;
+  char *text;
+  CudaJob *job;
+} Source;
 
 /* The sources of the list; it is taken apart. */
 static int read_list(char *list, Source *to) {
@@ -84,6 +91,7 @@ int main(int argc, char **argv) {
   }
   for (int i = 0; i < n; i++) free(source[i].text);
   free(source), free(list);
-  printf("most registers %d; functions that spill %d\n%d passed, %d failed\n", t.most_registers, t.spills, t.passed, t.failed);
+  printf("most registers %d; functions that spill %d\n%d passed, %d failed\n", t.most_registers, t.spills, t.passed,
+         t.failed);
   return t.failed != 0 || !t.passed;
 }
