@@ -16,7 +16,7 @@ static bool try_library(NcclLib *n, const char *path, char *why, size_t nwhy) {
       NCCL(ENTRY)
 #undef ENTRY
   };
-  void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE); /* it may leave threads behind */
   if (!lib) return false;
   bool ok = true;
   for (size_t i = 0; ok && i < sizeof entry / sizeof *entry; i++) {

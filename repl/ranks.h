@@ -21,7 +21,7 @@ void ranks_agree(Host *h, Fault *f);
 bool ranks_repeat(Host *h);
 
 /* ---- GPUs (ranks_gpu.c); both are collectives ---- */
-/* The number of this rank's GPU on its host. False with *fault when the group is broken. */
+/* This rank's GPU, as cuda_open counts them. False with *fault when the group is broken. */
 bool ranks_gpu(Host *h, int *index, Fault *fault);
 /* Starts NCCL where all ranks can use it; Host.no_nccl has the reason where not. False with *fault: it failed. cuda: the
  * rank's device, or NULL. */

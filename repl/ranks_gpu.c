@@ -13,13 +13,11 @@ static bool broken(const CommFault *f, Fault *fault) {
 /* Where a rank sees one GPU only (CUDA_VISIBLE_DEVICES), that one. */
 bool ranks_gpu(Host *h, int *index, Fault *fault) {
   int local = 0;
-  char why[1024];
   CommFault f;
   *index = 0;
   if (!several(h)) return true;
   if (!nccl_local_rank(h->o.comm, &local, &f)) return broken(&f, fault);
-  int n = rt_cuda.count(why, sizeof why);
-  if (n > 0) *index = local % n;
+  *index = -1 - local; /* more ranks than GPUs share them */
   return true;
 }
 

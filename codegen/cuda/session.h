@@ -25,7 +25,7 @@ typedef struct CudaCode {
   RtFunction *fn[CU_MAX_LAUNCH];
 } CudaCode;
 
-/* Device number `index`. NULL with what is missing in why: a driver, a device, NVRTC. */
+/* Device number `index`, as RtDeviceKind.open has it. NULL with what is missing in why: a driver, a device, NVRTC. */
 Cuda *cuda_open(int index, int threads, const char *cache_dir, char *why, size_t nwhy);
 /* For libraries, without a device: needs NVRTC alone. */
 Cuda *cuda_open_collect(int threads, const char *cache_dir, char *why, size_t nwhy);

@@ -363,6 +363,7 @@ static RtDevice *cuda_open(int index, char *why, size_t nwhy) {
   c->dev.op = &ops;
   c->lib = driver_open(&c->cu, why, nwhy);
   int n = c->lib ? device_count(&c->cu, why, nwhy) : -1;
+  if (index < 0) index = n > 0 ? (-1 - index) % n : 0;
   bool ok = n > index;
   if (n >= 0 && !ok)
     snprintf(why, nwhy, n ? "there is no CUDA device %d: the driver shows %d" : "the CUDA driver shows no device", index, n);

@@ -84,7 +84,7 @@ struct RtDevice {
 /* The kinds of devices that this program was built with, and how to open one. */
 typedef struct RtDeviceKind {
   const char *name;
-  /* Device number `index`. NULL with a reason in why, such as a library that is missing. */
+  /* Device number `index`; of -1 - n number n, counted round and round. NULL with a reason in why, such as a library that is missing. */
   RtDevice *(*open)(int index, char *why, size_t nwhy);
   /* How many there are; -1 with a reason. */
   int (*count)(char *why, size_t nwhy);

@@ -54,6 +54,7 @@ static struct Fake {
   bool bad_capture;
   bool misused;
   int flushes;
+  void (*at_end)(void);
 } fake;
 
 /* One call at a time, whatever the threads: each entry point holds this to its end. */
@@ -317,8 +318,9 @@ CuResult cuDeviceGetAttribute(int *value, int what, int dev) {
 CuResult cuDeviceTotalMem_v2(size_t *bytes, int dev) { CALL(cuDeviceTotalMem_v2); *bytes = (size_t)8 << 30; return 0; }
 CuResult cuDeviceGetUuid_v2(CuUuid *uuid, int dev) { CALL(cuDeviceGetUuid_v2); *uuid = (CuUuid){{(unsigned char)(dev + 1)}}; return 0; }
 CuResult cuDevicePrimaryCtxRetain(void **ctx, int dev) { CALL(cuDevicePrimaryCtxRetain); *ctx = &fake; fake.contexts++; return 0; }
+void fake_at_end(void (*fn)(void)) { fake.at_end = fn; }
 CuResult cuDevicePrimaryCtxRelease_v2(int dev) {
-  CALL_FREE(cuDevicePrimaryCtxRelease_v2, if (!--fake.contexts && fake.closed) context_free());
+  CALL_FREE(cuDevicePrimaryCtxRelease_v2, if (!--fake.contexts && fake.closed) context_free(); if (fake.at_end) fake.at_end());
   return 0;
 }
 CuResult cuCtxPushCurrent_v2(void *ctx) {

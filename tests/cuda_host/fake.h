@@ -52,6 +52,7 @@ typedef struct FakeWork {
 } FakeWork;
 typedef int FakeQueue(void *stream, const FakeWork *w); /* exported as fake_queue */
 typedef bool FakeOnDevice(const void *at);              /* exported as fake_on_device */
+typedef void FakeAtEnd(void (*fn)(void));               /* exported as fake_at_end: fn is called when the context ends */
 
 /* driver.c */
 bool fake_on_device(const void *at);     /* device memory, not shared memory */

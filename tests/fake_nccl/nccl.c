@@ -14,7 +14,6 @@ static struct {
   int calls[MAX_CALLS], ncall;
   int rank; /* -1: no communicator yet */
   NcclComm comms;
-  void *driver;
   FakeQueue *queue;
   FakeOnDevice *on_device;
   int depth; /* of groups */
@@ -51,14 +50,8 @@ static int use(NcclComm c, const char *call) {
   return c->error = fails(call, SYSTEM_ERROR);
 }
 
-__attribute__((constructor)) static void at_start(void) {
-  const char *path = getenv("TG_CUDA_DRIVER");
-  fake.driver = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-  if (!fake.driver) return;
-  fake.queue = (FakeQueue *)dlsym(fake.driver, "fake_queue");
-  fake.on_device = (FakeOnDevice *)dlsym(fake.driver, "fake_on_device");
-}
-__attribute__((destructor)) static void at_end(void) {
+/* When the device's context ends: tg keeps the library. */
+static void at_end(void) {
   int left = 0;
   for (NcclComm c = fake.comms; c; c = c->next) left++;
   if (left) nccl_misuse("not freed: %d communicators", left);
@@ -67,7 +60,17 @@ __attribute__((destructor)) static void at_end(void) {
   FILE *f = path && fake.rank >= 0 ? fopen(path, "a") : NULL;
   for (int i = 0; f && i < fake.ncall; i++) fprintf(f, "%d %s %d\n", fake.rank, fake.name[i], fake.calls[i]);
   if (f) fclose(f);
-  if (fake.driver) dlclose(fake.driver);
+}
+/* The driver that tg has open, for as long as that. */
+static void find_driver(void) {
+  const char *path = getenv("TG_CUDA_DRIVER");
+  void *driver = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD) : NULL;
+  if (!driver) return;
+  fake.queue = (FakeQueue *)dlsym(driver, "fake_queue");
+  fake.on_device = (FakeOnDevice *)dlsym(driver, "fake_on_device");
+  FakeAtEnd *at_context_end = (FakeAtEnd *)dlsym(driver, "fake_at_end");
+  if (at_context_end) at_context_end(at_end);
+  dlclose(driver);
 }
 
 /* ---- exchanges --------------------------------------------------------------------------------------------------- */
@@ -176,6 +179,7 @@ int ncclGetUniqueId(NcclId *id) {
 int ncclCommInitRankConfig(NcclComm *comm, int nrank, NcclId id, int rank, NcclConfig *config) {
   *comm = NULL;
   fake.rank = rank;
+  if (!fake.queue) find_driver();
   if (!fake.queue || nrank < 1 || nrank > MAX_RANKS || rank < 0 || rank >= nrank ||
       config->magic != (unsigned)NCCL_MAGIC || config->blocking)
     return INVALID_ARGUMENT;
