@@ -109,7 +109,8 @@ static void trace_done(Comm *c) {
 
 /* ---- life of a collective ---- */
 
-#define COMM_ASK 0.02 /* seconds of waiting between two questions whether the others are well */
+#define COMM_ASK 0.02  /* seconds of waiting between two questions whether the others are well */
+#define COMM_DOZE 1e-3 /* seconds of waiting in vain after which a rank leaves its core to others for good */
 
 bool comm_sums_fast(const Comm *c, const Coll *w) {
   return c->how.fast && c->nrank > 1 && w->kind == COLL_JOIN && w->op == JOIN_SUM &&
@@ -156,21 +157,33 @@ bool comm_done(Comm *c, uint64_t ticket) {
   return c->broken || c->ops->done(c, ticket);
 }
 
-/* Spins, then yields: the others may share this core. The group's health is asked for by the clock, and never on the
- * fast path: where processes queue for a core, one turn of this loop takes as long as the queue. */
+/* A rank that has waited so long gives up its core: to who is runnable, later for a 32nd of what it has waited. Many
+ * ranks on few cores, all yielding, take most of the time from the one that works. */
+static void rest(double waited) {
+  if (waited < COMM_DOZE) {
+    sched_yield();
+    return;
+  }
+  double nap = waited / 32 < 5e-4 ? waited / 32 : 5e-4;
+  nanosleep(&(struct timespec){0, (long)(1e9 * nap)}, NULL);
+}
+
+/* Spins, then rests. The group's health is asked for by the clock, and never on the fast path: where processes queue
+ * for a core, one turn of this loop takes as long as the queue. */
 bool comm_wait(Comm *c, uint64_t ticket, CommFault *f) {
   enum { SPIN = 200 };
-  double began = 0, ask_at = 0;
+  double began = 0, quiet = 0, ask_at = 0; /* when waiting began, when something last advanced, when to ask */
   for (int64_t idle = 0; !c->broken && !c->ops->done(c, ticket);) {
     if (c->ops->progress(c)) {
       idle = 0;
       continue;
     }
-    if (idle == 0 && began == 0) began = rt_seconds();
+    if (idle == 0) quiet = rt_seconds();
+    if (began == 0) began = quiet;
     if (idle++ < SPIN) continue;
-    sched_yield();
-    if (c->nccl) nccl_progress(c->nccl);
     double now = rt_seconds();
+    rest(now - quiet);
+    if (c->nccl) nccl_progress(c->nccl);
     if (ask_at == 0) ask_at = now + COMM_ASK;
     if (now < ask_at) continue;
     ask_at = now + COMM_ASK;

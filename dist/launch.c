@@ -94,6 +94,11 @@ static void watch_silence(Launch *l) {
     failed(l, r, 1, how);
   }
 }
+/* Once the end has come, a rank that does not answer gets no time to end by itself. */
+static void kill_stalled(Launch *l) {
+  for (int r = 0; r < l->nrank && l->first >= 0; r++)
+    if (!l->rank[r].ended && comm_segment_stalled(l->seg, r, rt_seconds() - l->awake)) kill(l->rank[r].pid, SIGKILL);
+}
 static void kill_rest(Launch *l) {
   for (int r = 0; r < l->nrank; r++)
     if (!l->rank[r].ended) kill(l->rank[r].pid, SIGKILL);
@@ -123,6 +128,7 @@ static void watch(Launch *l) {
         if (!l->rank[r].ended) kill(l->rank[r].pid, SIGINT);
     }
     watch_silence(l);
+    kill_stalled(l);
     if (l->give_up > 0 && rt_seconds() > l->give_up) kill_rest(l);
   }
   for (int r = 0; r < l->nrank; r++)
