@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const int64_t block_rows[NBLOCK] = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 24, 32, 64, 256};
+static const int64_t block_rows[NBLOCK] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 32, 64, 256};
 enum { PROBE_A = 61, PROBE_B = 67, GOLDEN_ROWS = 5, MOST_ROWS = 1 << 20, STAND_IN_SLOT = EXPORT_SLOT / 2 };
 
 static void insert_rows(int *n, int64_t *rows, int64_t x) {

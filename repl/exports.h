@@ -30,7 +30,7 @@ typedef struct Made {
   Shot *shot;
 } Made;
 
-enum { NBLOCK = 16, MORE_BLOCKS = 16 };
+enum { NBLOCK = 20, MORE_BLOCKS = 16 };
 
 typedef struct Exports {
   Host *h;
