@@ -4,6 +4,7 @@
 #include "codegen/cuda/session.h"
 #include "codegen/dev_tensors.h"
 #include "codegen/interp.h"
+#include "codegen/rt/hash.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,11 +88,7 @@ CudaCode *code_device(const CodeEntry *e) { return e->cuda; }
 const Code *code_of(const CodeEntry *e) { return &e->code; }
 const char *code_text(const CodeEntry *e) { return e->text; }
 
-static uint64_t hash_text(const char *s) { /* FNV-1a */
-  uint64_t h = 0xcbf29ce484222325u;
-  for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
-  return h;
-}
+static uint64_t hash_text(const char *s) { return rt_hash(RT_HASH, s, strlen(s)); }
 
 static CodeEntry **find(CodeEntry **table, int cap, const char *text, uint64_t hash) {
   int i = (int)(hash & (uint64_t)(cap - 1));

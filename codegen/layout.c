@@ -161,13 +161,8 @@ static bool form_of(Graph *g, Expr *e, int niter, Form *f) {
 
 /* A condition on one subscript alone: a bound of what is read. */
 static bool take_bound(Graph *g, const Window *w, int n, int niter, Expr *c) {
-  Form x, y;
-  if (c->kind != EX_OP || c->op < OP_LT || c->op > OP_GE || c->arg[0]->dtype != DT_I64) return false;
-  if (!form_of(g, c->arg[0], niter, &x) || !form_of(g, c->arg[1], niter, &y)) return false;
-  bool less = c->op == OP_LT || c->op == OP_LE, strict = c->op == OP_LT || c->op == OP_GT;
   Form up; /* the condition is up >= 0 */
-  up.c = (less ? y.c - x.c : x.c - y.c) - strict;
-  for (int k = 0; k < niter; k++) up.coef[k] = less ? y.coef[k] - x.coef[k] : x.coef[k] - y.coef[k];
+  if (ex_affine_cond(g, c, niter, up.coef, &up.c) != OP_GE) return false;
   for (int d = 0; d < n; d++) {
     const Form *s = &w->at[d];
     bool same = true, opposite = true, any = false;

@@ -2,6 +2,7 @@
 #include "dist/comm.h"
 #include "dist/nccl.h"
 #include "codegen/rt/clock.h"
+#include "codegen/rt/hash.h"
 #include "codegen/rt/trace.h"
 #include <sched.h>
 #include <stdio.h>
@@ -66,21 +67,16 @@ void coll_keep(Coll *to, const Coll *what, CollPiece *room) {
   to->piece = room;
 }
 
-static uint64_t fnv(uint64_t h, const void *data, size_t n) {
-  const unsigned char *p = data;
-  for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
-  return h;
-}
 CollLabel coll_label(const Coll *w, int nrank) {
   static const char *const type[JOIN_TYPES] = {"f32", "f64", "i64", "u8"};
   static const char *const join[JOIN_COUNT] = {"sum", "max", "min", "or"};
   CollLabel l;
   int64_t size = coll_count(w, nrank);
   int fact[] = {(int)w->kind, (int)w->type, w->kind == COLL_JOIN ? (int)w->op : 0};
-  l.hash = fnv(0xcbf29ce484222325u, w->name, strlen(w->name));
-  l.hash = fnv(fnv(l.hash, fact, sizeof fact), &size, sizeof size);
-  if (w->kind == COLL_GATHER) l.hash = fnv(l.hash, w->block, sizeof *w->block * (size_t)nrank);
-  for (int k = 0; k < w->npiece; k++) l.hash = fnv(l.hash, &w->piece[k].count, sizeof w->piece[k].count);
+  l.hash = rt_hash(RT_HASH, w->name, strlen(w->name));
+  l.hash = rt_hash(rt_hash(l.hash, fact, sizeof fact), &size, sizeof size);
+  if (w->kind == COLL_GATHER) l.hash = rt_hash(l.hash, w->block, sizeof *w->block * (size_t)nrank);
+  for (int k = 0; k < w->npiece; k++) l.hash = rt_hash(l.hash, &w->piece[k].count, sizeof w->piece[k].count);
   snprintf(l.text, sizeof l.text, "%s of %.48s %s[%lld]", w->kind == COLL_JOIN ? join[w->op] : "gathering", w->name,
            type[w->type], (long long)size);
   return l;

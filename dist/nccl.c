@@ -1,13 +1,12 @@
 /* An Nccl's life: agreeing on it, starting it, its errors, its end. */
 #include "dist/nccl_rank.h"
 #include "codegen/rt/clock.h"
+#include "codegen/rt/hash.h"
 #include <dlfcn.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Seconds between two looks at the others; that another rank's failure may still be this one's, too, before it is told.
@@ -77,15 +76,13 @@ static bool nccl_look(void *ctx, char *why, size_t nwhy) {
 
 bool nccl_settled(Nccl *n, const char *call) {
   int state = NCCL_IN_PROGRESS;
-  for (int tries = 0; n->comm; tries++) {
+  int tries = 0;
+  while (n->comm) {
     int r = n->lib.ncclCommGetAsyncError(n->comm, &state);
     if (!nccl_ok(n, r, "ncclCommGetAsyncError") || !nccl_ok(n, state, call)) break;
     if (state == NCCL_SUCCESS) return true;
     if (!others_live(n)) break;
-    if (tries > 1000)
-      nanosleep(&(struct timespec){0, 20000}, NULL);
-    else if (tries > 100)
-      sched_yield();
+    rt_wait_longer(&tries);
   }
   nccl_abort(n);
   return false;
@@ -108,9 +105,7 @@ static uint64_t number_of_host(void) {
   FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r"); /* names need not differ */
   if (f) n += fread(text + n, 1, sizeof text - 1 - n, f);
   if (f) fclose(f);
-  uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-  for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)text[i]) * 0x100000001b3u;
-  return h;
+  return rt_hash(RT_HASH, text, n);
 }
 
 static bool tell_all(Comm *c, const char *name, const void *own, int64_t bytes, void *all, CommFault *f) {

@@ -1,7 +1,7 @@
 /* Finding NCCL. */
 #include "dist/nccl_api.h"
+#include "codegen/rt/search.h"
 #include <dlfcn.h>
-#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,27 +36,19 @@ static bool try_library(NcclLib *n, const char *path, char *why, size_t nwhy) {
   return ok;
 }
 
-/* Those of Python's packages, the user's and the system's and of a virtual environment. */
-static bool try_folders(NcclLib *n, char *why, size_t nwhy) {
-  const char *home = getenv("HOME"), *venv = getenv("VIRTUAL_ENV"), *conda = getenv("CONDA_PREFIX");
-  char local[512], pattern[1024];
-  snprintf(local, sizeof local, "%s/.local", home ? home : "");
-  const char *root[] = {venv, conda, home ? local : NULL, "/usr/local", "/usr"};
-  bool found = false;
-  for (size_t i = 0; !found && i < sizeof root / sizeof *root; i++) {
-    glob_t g;
-    if (!root[i]) continue;
-    snprintf(pattern, sizeof pattern, "%s/lib/python3*/site-packages/nvidia/nccl/lib/libnccl.so.2", root[i]);
-    if (glob(pattern, 0, NULL, &g)) continue;
-    for (size_t k = g.gl_pathc; k-- > 0 && !found;) found = try_library(n, g.gl_pathv[k], why, nwhy);
-    globfree(&g);
-  }
-  return found;
+typedef struct Search {
+  NcclLib *n;
+  char *why;
+  size_t nwhy;
+} Search;
+static bool take(void *ctx, const char *path) {
+  Search *s = ctx;
+  return try_library(s->n, path, s->why, s->nwhy);
 }
 
 bool nccl_find(NcclLib *n, char *why, size_t nwhy) {
-  static const char *const names[] = {"libnccl.so.2", "/usr/local/cuda/lib64/libnccl.so.2",
-                                      "/usr/lib/x86_64-linux-gnu/libnccl.so.2"};
+  static const char *const folders[] = {"%s/lib/python3*/site-packages/nvidia/nccl/lib/libnccl.so.2",
+                                        "/usr/local/cuda/lib64/libnccl.so.2", "/usr/lib/x86_64-linux-gnu/libnccl.so.2"};
   const char *given = getenv("TG_NCCL");
   *why = 0;
   if (given && !strcmp(given, "none")) {
@@ -69,9 +61,8 @@ bool nccl_find(NcclLib *n, char *why, size_t nwhy) {
     if (!*why) snprintf(why, nwhy, "TG_NCCL does not name NCCL: %s", text ? text : given);
     return false;
   }
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (try_library(n, names[i], why, nwhy)) return true;
-  if (try_folders(n, why, nwhy)) return true;
+  Search s = {n, why, nwhy};
+  if (take(&s, "libnccl.so.2") || rt_search(sizeof folders / sizeof *folders, folders, take, &s)) return true;
   if (!*why)
     snprintf(why, nwhy,
              "libnccl.so.2 was not found in CUDA's and Python's folders; install it (pip install nvidia-nccl-cu12) or "

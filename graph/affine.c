@@ -555,3 +555,17 @@ bool ex_affine(Graph *g, Expr *e, int niter, int64_t *coef, int64_t *c, Expr **r
   *rest = r;
   return false;
 }
+
+ScalarOp ex_affine_cond(Graph *g, Expr *cond, int niter, int64_t *coef, int64_t *c) {
+  int64_t sub;
+  Expr *rest;
+  if (cond->kind != EX_OP || cond->op < OP_EQ || cond->op > OP_GE || cond->arg[0]->dtype != DT_I64) return OP_COUNT;
+  bool less = cond->op == OP_LT || cond->op == OP_LE, strict = cond->op == OP_LT || cond->op == OP_GT;
+  Expr *from = cond->arg[less], *take = cond->arg[!less]; /* the condition is from - take - strict against 0 */
+  int64_t *with = arena_array(g->arena, int64_t, niter ? niter : 1);
+  if (!ex_affine(g, from, niter, coef, c, &rest) || !ex_affine(g, take, niter, with, &sub, &rest)) return OP_COUNT;
+  bool over = __builtin_sub_overflow(*c, sub, c) || __builtin_sub_overflow(*c, (int64_t)strict, c);
+  for (int k = 0; k < niter; k++) over |= __builtin_sub_overflow(coef[k], with[k], &coef[k]);
+  if (over) return OP_COUNT;
+  return cond->op == OP_EQ || cond->op == OP_NE ? cond->op : OP_GE;
+}

@@ -22,4 +22,7 @@ Expr *ex_reduce(Graph *g, Expr *e, const Box *b, Expr *guard);
 /* e as c + sum a[k] * ITER k + (other atoms). Fills coef[0..niter); returns false when an atom besides the iterators
  * remains, then *rest holds those atoms' sum (without c), else NULL. */
 bool ex_affine(Graph *g, Expr *e, int niter, int64_t *coef, int64_t *c, Expr **rest);
+/* A comparison of integers that is one of such a form with 0: OP_GE, OP_EQ or OP_NE, the form in coef[0..niter) and c;
+ * OP_COUNT where cond is something else. */
+ScalarOp ex_affine_cond(Graph *g, Expr *cond, int niter, int64_t *coef, int64_t *c);
 #endif

@@ -157,19 +157,13 @@ static void merge_axes(Graph *g, Operand *o, int *n, int *axis) {
 static bool add_cond(Graph *g, Operand *o, Expr *c) {
   if (c->kind != EX_OP) return false;
   if (c->op == OP_AND) return add_cond(g, o, c->arg[0]) && add_cond(g, o, c->arg[1]);
-  if (c->op < OP_EQ || c->op > OP_GE || c->arg[0]->dtype != DT_I64 || o->ncond == PACK_MAX_COND) return false;
-  Lin x = {0}, y = {0};
-  Expr *rest;
-  if (!ex_affine(g, c->arg[0], o->niter, x.coef, &x.c, &rest) ||
-      !ex_affine(g, c->arg[1], o->niter, y.coef, &y.c, &rest))
-    return false;
-  bool flip = c->op == OP_LT || c->op == OP_LE; /* y - x instead of x - y */
-  Cond *to = &o->cond[o->ncond++];
+  if (o->ncond == PACK_MAX_COND) return false;
+  Cond *to = &o->cond[o->ncond];
   memset(to, 0, sizeof *to);
-  int64_t s = flip ? -1 : 1;
-  to->l.c = s * (x.c - y.c) - (c->op == OP_LT || c->op == OP_GT);
-  for (int k = 0; k < o->niter; k++) to->l.coef[k] = s * (x.coef[k] - y.coef[k]);
-  to->is = c->op == OP_EQ ? COND_EQ : c->op == OP_NE ? COND_NE : COND_GE;
+  ScalarOp is = ex_affine_cond(g, c, o->niter, to->l.coef, &to->l.c);
+  if (is == OP_COUNT) return false;
+  to->is = is == OP_EQ ? COND_EQ : is == OP_NE ? COND_NE : COND_GE;
+  o->ncond++;
   return true;
 }
 

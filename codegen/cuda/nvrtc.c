@@ -1,8 +1,8 @@
 /* See nvrtc.h. */
 #include "codegen/cuda/nvrtc.h"
 #include "codegen/cpu/cache.h"
+#include "codegen/rt/search.h"
 #include <dlfcn.h>
-#include <glob.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +70,8 @@ static bool entries(Nvrtc *rt, void *lib) {
   return true;
 }
 
-static bool try_library(CudaBuild *b, const char *path) {
+static bool try_library(void *ctx, const char *path) {
+  CudaBuild *b = ctx;
   void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!lib) return false;
   if (entries(&b->rt, lib) && !b->rt.nvrtcVersion(&b->major, &b->minor)) {
@@ -82,32 +83,13 @@ static bool try_library(CudaBuild *b, const char *path) {
   return false;
 }
 
-/* The folders of toolkits and of Python's packages, the user's and the system's and those of a virtual environment. */
-static bool try_folders(CudaBuild *b) {
-  static const char *const below[] = {"%s/lib/python3*/site-packages/nvidia/cu*/lib/libnvrtc.so.1[0-9]",
-                                      "%s/lib/python3*/site-packages/nvidia/cuda_nvrtc/lib/libnvrtc.so.1[0-9]"};
-  static const char *const fixed[] = {"/usr/local/cuda/lib64/libnvrtc.so", "/usr/local/cuda-*/lib64/libnvrtc.so", "/opt/cuda/lib64/libnvrtc.so",
+/* The folders of toolkits and of Python's packages. */
+static const char *const folders[] = {"%s/lib/python3*/site-packages/nvidia/cu*/lib/libnvrtc.so.1[0-9]",
+                                      "%s/lib/python3*/site-packages/nvidia/cuda_nvrtc/lib/libnvrtc.so.1[0-9]",
+                                      "/usr/local/cuda/lib64/libnvrtc.so",
+                                      "/usr/local/cuda-*/lib64/libnvrtc.so",
+                                      "/opt/cuda/lib64/libnvrtc.so",
                                       "/usr/lib/x86_64-linux-gnu/libnvrtc.so.1[0-9]*"};
-  const char *home = getenv("HOME"), *venv = getenv("VIRTUAL_ENV"), *conda = getenv("CONDA_PREFIX");
-  char local[512];
-  snprintf(local, sizeof local, "%s/.local", home ? home : "");
-  const char *root[] = {venv, conda, home ? local : NULL, "/usr/local", "/usr"};
-  char pattern[1024];
-  bool found = false;
-  for (size_t i = 0; !found && i < sizeof root / sizeof *root * 2 + sizeof fixed / sizeof *fixed; i++) {
-    size_t nroot = sizeof root / sizeof *root * 2;
-    glob_t g;
-    if (i < nroot && !root[i / 2]) continue;
-    if (i < nroot)
-      snprintf(pattern, sizeof pattern, below[i % 2], root[i / 2]);
-    else
-      snprintf(pattern, sizeof pattern, "%s", fixed[i - nroot]);
-    if (glob(pattern, 0, NULL, &g)) continue;
-    for (size_t k = g.gl_pathc; k-- > 0 && !found;) found = try_library(b, g.gl_pathv[k]);
-    globfree(&g);
-  }
-  return found;
-}
 
 static bool find_library(CudaBuild *b, char *why, size_t nwhy) {
   static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so"};
@@ -120,7 +102,7 @@ static bool find_library(CudaBuild *b, char *why, size_t nwhy) {
   }
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (try_library(b, names[i])) return true;
-  if (try_folders(b)) return true;
+  if (rt_search(sizeof folders / sizeof *folders, folders, try_library, b)) return true;
   snprintf(why, nwhy, "libnvrtc, CUDA's compiler library, was not found (libnvrtc.so.13, .12 or .11.2, in CUDA's and Python's folders); "
                       "install it (pip install nvidia-cuda-nvrtc-cu12) or name it by TG_NVRTC");
   return false;

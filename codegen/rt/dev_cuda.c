@@ -1,13 +1,13 @@
 /* CUDA devices through the driver's library, found at run time (device.h). */
+#include "codegen/rt/clock.h"
 #include "codegen/rt/dev_cuda_api.h"
 #include "codegen/rt/device.h"
+#include "codegen/rt/hash.h"
 #include <dlfcn.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MAX_STREAMS = 4, PAGEABLE_AT_ONCE = 64 << 10 /* bytes that the driver takes without waiting for the stream */ };
 
@@ -97,35 +97,26 @@ static bool go_on_waiting(RtDevice *d, int *tries) {
     w->given_up = true;
     return false;
   }
-  if (++*tries > 1000)
-    nanosleep(&(struct timespec){0, 20000}, NULL); /* those that it waits for may need this core */
-  else if (*tries > 100)
-    sched_yield();
+  rt_wait_longer(tries); /* those that it waits for may need this core */
   return true;
 }
-static bool stream_settled(RtDevice *d, void *stream, const char *what) {
-  Cuda *c = of(d);
+/* Until `query` of a stream or an event says that it is done; `wait` waits for it without watching. */
+static bool settled(RtDevice *d, void *work, CuResult (*query)(void *), CuResult (*wait)(void *), const char *what) {
   int tries = 0;
-  if (!d->watch.look) return done(d, c->cu.cuStreamSynchronize(stream), what);
+  if (!d->watch.look) return done(d, wait(work), what);
   while (!d->watch.given_up) {
-    CuResult r = c->cu.cuStreamQuery(stream);
+    CuResult r = query(work);
     if (r != CU_NOT_READY) return done(d, r, what);
     if (!go_on_waiting(d, &tries)) break;
   }
-  c->cu.cuStreamSynchronize(stream); /* the reason is known */
+  wait(work); /* the reason is known */
   return false;
 }
+static bool stream_settled(RtDevice *d, void *stream, const char *what) {
+  return settled(d, stream, of(d)->cu.cuStreamQuery, of(d)->cu.cuStreamSynchronize, what);
+}
 static bool event_settled(RtDevice *d, void *event, const char *what) {
-  Cuda *c = of(d);
-  int tries = 0;
-  if (!d->watch.look) return done(d, c->cu.cuEventSynchronize(event), what);
-  while (!d->watch.given_up) {
-    CuResult r = c->cu.cuEventQuery(event);
-    if (r != CU_NOT_READY) return done(d, r, what);
-    if (!go_on_waiting(d, &tries)) break;
-  }
-  c->cu.cuEventSynchronize(event);
-  return false;
+  return settled(d, event, of(d)->cu.cuEventQuery, of(d)->cu.cuEventSynchronize, what);
 }
 /* The driver may wait inside a copy from or to pageable memory, where nobody could watch: so before it. */
 static bool settled_before_copy(RtDevice *d, size_t bytes) {
@@ -332,12 +323,6 @@ static const RtDeviceOps ops = {
     .drop_stream = cuda_drop_stream,
 };
 
-static uint64_t number_of(const CuUuid *u) { /* FNV-1a */
-  uint64_t h = 0xcbf29ce484222325u;
-  for (size_t i = 0; i < sizeof u->byte; i++) h = (h ^ u->byte[i]) * 0x100000001b3u;
-  return h;
-}
-
 static bool start(Cuda *c, int index) {
   RtDevice *d = &c->dev;
   int major = 0, minor = 0;
@@ -348,7 +333,7 @@ static bool start(Cuda *c, int index) {
          done(d, c->cu.cuDeviceGetAttribute(&minor, CU_MINOR, c->id), "asking for the device's architecture") &&
          done(d, c->cu.cuDeviceTotalMem_v2(&d->memory, c->id), "asking for the device's memory") &&
          done(d, c->cu.cuDriverGetVersion(&d->driver), "asking for the driver's version") && (d->arch = 10 * major + minor, true) &&
-         done(d, c->cu.cuDeviceGetUuid_v2(&uuid, c->id), "asking for the device's identity") && (d->unit = number_of(&uuid), true) &&
+         done(d, c->cu.cuDeviceGetUuid_v2(&uuid, c->id), "asking for the device's identity") && (d->unit = rt_hash(RT_HASH, uuid.byte, sizeof uuid.byte), true) &&
          (c->retained = done(d, c->cu.cuDevicePrimaryCtxRetain(&c->ctx, c->id), "starting a context")) &&
          cuda_enter(d) &&
          done(d, c->cu.cuStreamCreate(&c->first, CU_STREAM_NON_BLOCKING), "making a stream") && (c->stream = c->first, true);
