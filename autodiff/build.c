@@ -2,7 +2,9 @@
 #include "internal.h"
 #include <string.h>
 
-Node *bd_zeros(Graph *g, DType t, int rank, const int64_t *dim) { return nd_comp(g, rank, 0, dim, RED_NONE, ex_num(g, t, 0), NULL); }
+Node *bd_zeros(Graph *g, DType t, int rank, const int64_t *dim) {
+  return nd_comp(g, rank, 0, dim, RED_NONE, ex_num(g, t, 0), NULL);
+}
 Node *bd_zeros_like(Graph *g, const Node *n) { return bd_zeros(g, n->dtype, n->rank, n->dim); }
 
 Node *bd_sum(Graph *g, int n, Node *const *part) {

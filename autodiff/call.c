@@ -1,13 +1,18 @@
-/* Adjoints of native routines: a table from name to rule. Each is a small graph of products, solves and maps over the last two
- * axes, batched over leading axes.
+/* Adjoints of native routines: a table from name to rule. Each is a small graph of products, solves and maps over the
+ * last two axes, batched over leading axes.
  *
  * Sources: M. Giles, "Collected matrix derivative results for forward and reverse mode AD" (2008); J. Townsend,
- * "Differentiating the singular value decomposition" (2016); I. Murray, "Differentiation of the Cholesky decomposition" (2016);
- * K. Walter, L. Lehmann for QR (2010), in the form of Liao et al. (2019). */
+ * "Differentiating the singular value decomposition" (2016); I. Murray, "Differentiation of the Cholesky decomposition"
+ * (2016); K. Walter, L. Lehmann for QR (2010), in the form of Liao et al. (2019). */
 #include "internal.h"
 #include <string.h>
 
-typedef struct Rule { Sweep *s; Graph *g; Node *n; Node **in; } Rule;
+typedef struct Rule {
+  Sweep *s;
+  Graph *g;
+  Node *n;
+  Node **in;
+} Rule;
 
 static Node *result(Rule *r, int i) { return nd_get(r->g, r->n, i); }
 /* Adjoint of result i, zeros when nothing came. */
@@ -35,8 +40,12 @@ static Node *symmetric(Rule *r, Node *a) { return bd_scale(r->g, add(r, a, t(r, 
 /* element-wise on the last two axes i, j */
 static Expr *row(Rule *r, const Node *a) { return ex_iter(r->g, a->rank - 2); }
 static Expr *col(Rule *r, const Node *a) { return ex_iter(r->g, a->rank - 1); }
-static Node *entries(Rule *r, const Node *like, Expr *body) { return nd_comp(r->g, like->rank, 0, like->dim, RED_NONE, body, NULL); }
-static Expr *sel(Rule *r, ScalarOp rel, const Node *a, Expr *yes, Expr *no) { return ex_select(r->g, ex_op2(r->g, rel, row(r, a), col(r, a)), yes, no); }
+static Node *entries(Rule *r, const Node *like, Expr *body) {
+  return nd_comp(r->g, like->rank, 0, like->dim, RED_NONE, body, NULL);
+}
+static Expr *sel(Rule *r, ScalarOp rel, const Node *a, Expr *yes, Expr *no) {
+  return ex_select(r->g, ex_op2(r->g, rel, row(r, a), col(r, a)), yes, no);
+}
 static Expr *num(Rule *r, const Node *a, double v) { return ex_num(r->g, a->dtype, v); }
 static Expr *full(Rule *r, Node *a) { return ex_load_full(r->g, a, 0); }
 /* vector v [.., n] read at axis i or j of a matrix of the given rank */
@@ -54,7 +63,9 @@ static Node *times_scalar(Rule *r, Node *a, Node *w) {
   for (int d = 0; d < w->rank; d++) at[d] = ex_iter(r->g, d);
   return scaled(r, a, bd_load_at(r->g, w, w->rank, at));
 }
-static Node *diagonal(Rule *r, Node *v, const Node *like) { return entries(r, like, sel(r, OP_EQ, like, along(r, v, like->rank, 1), num(r, like, 0))); }
+static Node *diagonal(Rule *r, Node *v, const Node *like) {
+  return entries(r, like, sel(r, OP_EQ, like, along(r, v, like->rank, 1), num(r, like, 0)));
+}
 
 /* A right-hand side of rank one less is a matrix of one column. */
 static Node *as_columns(Rule *r, Node *b, bool vector) {
@@ -92,8 +103,8 @@ static void rule_cholesky(Rule *r) {
   Node *l = result(r, 0), *m = tmm(r, l, adj(r, 0));
   Expr *half = ex_op2(r->g, OP_MUL, full(r, m), num(r, m, 0.5));
   Node *phi = entries(r, m, sel(r, OP_GT, m, full(r, m), sel(r, OP_EQ, m, half, num(r, m, 0))));
-  Node *lt = t(r, l), *y = solve(r, lt, phi);       /* L^-T phi */
-  Node *z = t(r, solve(r, lt, t(r, y)));            /* L^-T phi L^-1 */
+  Node *lt = t(r, l), *y = solve(r, lt, phi); /* L^-T phi */
+  Node *z = t(r, solve(r, lt, t(r, y)));      /* L^-T phi L^-1 */
   sw_add(r->s, r->in[0], symmetric(r, z));
 }
 
@@ -102,7 +113,7 @@ static Node *qr_tall(Rule *r, Node *q, Node *rr, Node *dq, Node *dr) {
   Node *m = sub(r, mmt(r, rr, dr), tmm(r, dq, q)), *mt = t(r, m);
   Node *c = entries(r, m, sel(r, OP_GE, m, full(r, m), full(r, mt))); /* lower triangle, mirrored */
   Node *b = add(r, dq, mm(r, q, c));
-  return t(r, solve(r, rr, t(r, b)));               /* b R^-T */
+  return t(r, solve(r, rr, t(r, b))); /* b R^-T */
 }
 /* columns lo .. lo+n-1 of a, over the last axis */
 static Node *columns(Rule *r, Node *a, int64_t lo, int64_t n) {
@@ -125,7 +136,8 @@ static void rule_qr(Rule *r) {
   Node *dx = qr_tall(r, q, columns(r, rr, 0, m), add(r, dq, mmt(r, y, dv)), columns(r, dr, 0, m)), *dy = mm(r, q, dv);
   Expr **at = arena_array(r->s->a, Expr *, a->rank);
   for (int d = 0; d < a->rank; d++) at[d] = ex_iter(r->g, d);
-  Expr *j = at[a->rank - 1], *left = ex_op2(r->g, OP_LT, j, ex_int(r->g, DT_I64, m)), *right = ex_op1(r->g, OP_NOT, left);
+  Expr *j = at[a->rank - 1], *left = ex_op2(r->g, OP_LT, j, ex_int(r->g, DT_I64, m)),
+       *right = ex_op1(r->g, OP_NOT, left);
   Expr *lx = ex_load(r->g, dx, a->rank, at, left, false, a->span);
   at[a->rank - 1] = ex_op2(r->g, OP_SUB, j, ex_int(r->g, DT_I64, m));
   Expr *ly = ex_load(r->g, dy, a->rank, at, right, false, a->span);
@@ -163,7 +175,8 @@ static void rule_lstsq(Rule *r) {
   Node *a = r->in[0], *b = r->in[1];
   bool vector = b->rank < a->rank;
   int64_t m = a->dim[a->rank - 2], n = a->dim[a->rank - 1];
-  Node *x = as_columns(r, result(r, 0), vector), *w = as_columns(r, adj(r, 0), vector), *bc = as_columns(r, b, vector), *da, *db;
+  Node *x = as_columns(r, result(r, 0), vector), *w = as_columns(r, adj(r, 0), vector), *bc = as_columns(r, b, vector),
+       *da, *db;
   if (m >= n) { /* x = (A^T A)^-1 A^T b, z = (A^T A)^-1 w: db = A z, dA = (b - A x) z^T - A z x^T */
     Node *z = solve(r, bd_matmul(r->g, a, true, a, false), w), *az = mm(r, a, z);
     da = sub(r, mmt(r, sub(r, bc, mm(r, a, x)), z), mmt(r, az, x)), db = az;
@@ -187,9 +200,13 @@ static void rule_sort(Rule *r) { /* x[argsort(x)] */
   rule_body(r->s, x->rank, x->dim, body, NULL, full(r, w), r->n->span);
 }
 
-static const struct { const char *name; void (*rule)(Rule *); } rules[] = {
-    {"solve", rule_solve}, {"inv", rule_inv}, {"det", rule_det},   {"slogdet", rule_slogdet}, {"cholesky", rule_cholesky},
-    {"qr", rule_qr},       {"svd", rule_svd}, {"eigh", rule_eigh}, {"lstsq", rule_lstsq},     {"sort", rule_sort},
+static const struct {
+  const char *name;
+  void (*rule)(Rule *);
+} rules[] = {
+    {"solve", rule_solve},       {"inv", rule_inv},   {"det", rule_det}, {"slogdet", rule_slogdet},
+    {"cholesky", rule_cholesky}, {"qr", rule_qr},     {"svd", rule_svd}, {"eigh", rule_eigh},
+    {"lstsq", rule_lstsq},       {"sort", rule_sort},
 };
 
 void rule_call(Sweep *s, Node *n) {

@@ -1,6 +1,6 @@
 /* Forward mode: the transpose of reverse mode. With v a stand-in for the cotangent of y, vjp(v) is linear in v, so
- * jvp(t) = d/dv <vjp(v), t>. One set of rules serves both directions; what the second sweep does not need of the first (all that
- * is not linear in v) is dead and never computed. */
+ * jvp(t) = d/dv <vjp(v), t>. One set of rules serves both directions; what the second sweep does not need of the first
+ * (all that is not linear in v) is dead and never computed. */
 #include "internal.h"
 #include <string.h>
 
@@ -15,11 +15,13 @@ static bool depends_on_any(int n, Node *const *x, Node *const *param) {
   return false;
 }
 
-void ad_jvp(Graph *g, const Natives *natives, int nx, Node *const *x, Node *const *tx, int ny, Node *const *y, Node **ty) {
+void ad_jvp(Graph *g, const Natives *natives, int nx, Node *const *x, Node *const *tx, int ny, Node *const *y,
+            Node **ty) {
   Arena *a = g->arena;
   Node **v = arena_array(a, Node *, ny), **dx = arena_array(a, Node *, nx), **part = arena_array(a, Node *, nx);
   Node **dv = arena_array(a, Node *, ny);
-  for (int i = 0; i < ny; i++) v[i] = dt_is_float(y[i]->dtype) ? nd_param(g, y[i]->dtype, y[i]->rank, y[i]->dim, "v") : NULL;
+  for (int i = 0; i < ny; i++)
+    v[i] = dt_is_float(y[i]->dtype) ? nd_param(g, y[i]->dtype, y[i]->rank, y[i]->dim, "v") : NULL;
   ad_vjp(g, natives, ny, y, v, nx, x, dx);
   int n = 0;
   for (int j = 0; j < nx; j++)

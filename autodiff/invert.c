@@ -1,14 +1,13 @@
 /* Index maps turned around: from "add p(i) at f(i)" for all i to "t'[j] is the sum of p over the i with f(i) = j".
  *
- *   1 split     an iterator i under `i // c` or `i % c` becomes c*q + r; then every subscript must be affine, else scatter
- *   2 solve     while an equation f_d(i) = j_d holds an open iterator:
- *                 digits    the open terms are a mixed radix (each coefficient a multiple of all that lies below):
- *                           every iterator is a digit of the rest; covers reshapes, pooling, plain strides
- *                 unit      pivot = the iterator of largest extent * |coefficient|; with coefficient +-1 substitute
- *                 phases    coefficient m > 1: j_d = m*q + r, one piece a residue r, in which the one other
- *                           iterator not divisible by m has a fixed residue too; no point is visited in vain
- *   3 guards    what is left on j alone is a condition; an iterator solved to a data expression is bounded
- *   4 build     iterators still open are summed over; loads that may now leave their tensor are masked by the guard
+ *   1 split     an iterator i under `i // c` or `i % c` becomes c*q + r; then every subscript must be affine, else
+ * scatter 2 solve     while an equation f_d(i) = j_d holds an open iterator: digits    the open terms are a mixed radix
+ * (each coefficient a multiple of all that lies below): every iterator is a digit of the rest; covers reshapes,
+ * pooling, plain strides unit      pivot = the iterator of largest extent * |coefficient|; with coefficient +-1
+ * substitute phases    coefficient m > 1: j_d = m*q + r, one piece a residue r, in which the one other iterator not
+ * divisible by m has a fixed residue too; no point is visited in vain 3 guards    what is left on j alone is a
+ * condition; an iterator solved to a data expression is bounded 4 build     iterators still open are summed over; loads
+ * that may now leave their tensor are masked by the guard
  *
  * Expressions in a Problem are over ITER 0..D-1 = j and ITER D+k = i_k. More than MAX_PIECES phases: scatter. */
 #include "internal.h"
@@ -20,14 +19,14 @@ enum { MAX_PIECES = 64, MAX_ITERS = 62 };
 typedef struct Problem {
   Graph *g;
   Arena *a;
-  int nj, ni;                       /* axes of the result (a piece), iterators */
+  int nj, ni; /* axes of the result (a piece), iterators */
   int64_t jext[MAX_ITERS], iext[MAX_ITERS];
-  Expr *solved[MAX_ITERS];          /* i_k as an expression, or NULL: open */
-  Expr *eq[MAX_ITERS];              /* f_d - j_d, to be 0; NULL: used up */
+  Expr *solved[MAX_ITERS]; /* i_k as an expression, or NULL: open */
+  Expr *eq[MAX_ITERS];     /* f_d - j_d, to be 0; NULL: used up */
   Expr *p, *cond;
-  Expr *first, *first_cond;         /* p and cond over the iterators before any was solved; NULL: not to be had */
-  int place[MAX_ITERS];             /* iterators in the order of the subscripts they are in, outermost first */
-  Expr *places;                     /* of cond: what was required of solved iterators and of j */
+  Expr *first, *first_cond; /* p and cond over the iterators before any was solved; NULL: not to be had */
+  int place[MAX_ITERS];     /* iterators in the order of the subscripts they are in, outermost first */
+  Expr *places;             /* of cond: what was required of solved iterators and of j */
   DType dtype;
   Span span;
 } Problem;
@@ -42,7 +41,12 @@ static Box box_of(const Problem *P, Interval *iv) {
 
 /* ---- substitution of iterators everywhere, with // and % of small intervals resolved ------------------------ */
 /* The box is of the new iterators: all that change their meaning are replaced in one pass, or intervals would lie. */
-typedef struct Subst { Problem *P; int n, iter[2]; Expr *by[2]; const Box *box; } Subst;
+typedef struct Subst {
+  Problem *P;
+  int n, iter[2];
+  Expr *by[2];
+  const Box *box;
+} Subst;
 static Expr *subst_leaf(void *ctx, Expr *e) {
   Subst *s = ctx;
   Graph *g = s->P->g;
@@ -54,7 +58,8 @@ static Expr *subst_leaf(void *ctx, Expr *e) {
   if (e->kind != EX_OP || (e->op != OP_FLOORDIV && e->op != OP_MOD) || e->dtype != DT_I64) return NULL;
   Expr *x = ex_map(g, e->arg[0], subst_leaf, s), *y = ex_map(g, e->arg[1], subst_leaf, s);
   Expr *r = ex_op2(g, e->op, x, y);
-  if (r->kind == EX_OP && (r->op == OP_FLOORDIV || r->op == OP_MOD) && r->arg[1]->kind == EX_CONST && r->arg[1]->num.i > 0) {
+  if (r->kind == EX_OP && (r->op == OP_FLOORDIV || r->op == OP_MOD) && r->arg[1]->kind == EX_CONST &&
+      r->arg[1]->num.i > 0) {
     Interval v = ex_interval(g, r->arg[0], s->box, NULL);
     if (v.lo >= 0 && v.hi < r->arg[1]->num.i) return r->op == OP_MOD ? r->arg[0] : ex_int(g, DT_I64, 0);
   }
@@ -88,7 +93,11 @@ static void require_range(Problem *P, Expr *e, int64_t extent) {
 }
 
 /* ---- 1 split ---------------------------------------------------------------------------------------------------- */
-typedef struct FindSplit { int iter; int64_t c; int first; } FindSplit;
+typedef struct FindSplit {
+  int iter;
+  int64_t c;
+  int first;
+} FindSplit;
 static void find_split(void *ctx, Expr *e) {
   FindSplit *f = ctx;
   if (e->kind != EX_OP || (e->op != OP_FLOORDIV && e->op != OP_MOD) || e->dtype != DT_I64) return;
@@ -111,7 +120,12 @@ static bool split_once(Problem *P) {
 }
 
 /* ---- 2 solve ---------------------------------------------------------------------------------------------------- */
-typedef struct Terms { int n; int k[MAX_ITERS]; int64_t coef[MAX_ITERS]; Expr *rest; } Terms; /* sum coef * i_k + rest = 0 */
+typedef struct Terms {
+  int n;
+  int k[MAX_ITERS];
+  int64_t coef[MAX_ITERS];
+  Expr *rest;
+} Terms; /* sum coef * i_k + rest = 0 */
 
 /* The open iterators of equation d; false when one of them is inside something that is not affine. */
 static bool terms_of(Problem *P, int d, Terms *t) {
@@ -140,7 +154,8 @@ static void settle(Problem *P, int k, Expr *value) {
 static void sort_terms(const Problem *P, Terms *t) {
   for (int i = 1; i < t->n; i++)
     for (int j = i; j > 0 && (llabs(t->coef[j]) < llabs(t->coef[j - 1]) ||
-                              (llabs(t->coef[j]) == llabs(t->coef[j - 1]) && P->iext[t->k[j]] < P->iext[t->k[j - 1]])); j--) {
+                              (llabs(t->coef[j]) == llabs(t->coef[j - 1]) && P->iext[t->k[j]] < P->iext[t->k[j - 1]]));
+         j--) {
       int64_t c = t->coef[j];
       int k = t->k[j];
       t->coef[j] = t->coef[j - 1], t->k[j] = t->k[j - 1];
@@ -179,7 +194,9 @@ static void solve_digits(Problem *P, int d, Terms *t) {
 static int pivot_of(const Problem *P, const Terms *t) {
   int best = 0;
   for (int i = 1; i < t->n; i++)
-    if ((double)llabs(t->coef[i]) * (double)P->iext[t->k[i]] > (double)llabs(t->coef[best]) * (double)P->iext[t->k[best]]) best = i;
+    if ((double)llabs(t->coef[i]) * (double)P->iext[t->k[i]] >
+        (double)llabs(t->coef[best]) * (double)P->iext[t->k[best]])
+      best = i;
   return best;
 }
 static void solve_unit(Problem *P, int d, const Terms *t, int i) {
@@ -194,7 +211,10 @@ static void solve_unit(Problem *P, int d, const Terms *t, int i) {
 
 static int64_t gcd(int64_t a, int64_t b) {
   a = llabs(a), b = llabs(b);
-  while (b) { int64_t r = a % b; a = b, b = r; }
+  while (b) {
+    int64_t r = a % b;
+    a = b, b = r;
+  }
   return a;
 }
 /* Divides an equation whose coefficients and constant share a factor; false when it has no solution. */
@@ -269,7 +289,11 @@ static Node *solve_phases(Problem *P, int d, const Terms *t, int pivot, int piec
 }
 
 /* ---- 3, 4 build ------------------------------------------------------------------------------------------------- */
-typedef struct Guarded { Problem *P; const Box *box; Expr *guard; } Guarded;
+typedef struct Guarded {
+  Problem *P;
+  const Box *box;
+  Expr *guard;
+} Guarded;
 static Expr *mask_loads(void *ctx, Expr *e) {
   Guarded *m = ctx;
   Graph *g = m->P->g;
@@ -286,9 +310,13 @@ static Expr *mask_loads(void *ctx, Expr *e) {
 }
 static bool implies(const Expr *mask, const Expr *guard) {
   if (mask == guard) return true;
-  return mask && mask->kind == EX_OP && mask->op == OP_AND && (implies(mask->arg[0], guard) || implies(mask->arg[1], guard));
+  return mask && mask->kind == EX_OP && mask->op == OP_AND &&
+         (implies(mask->arg[0], guard) || implies(mask->arg[1], guard));
 }
-typedef struct Zero { Graph *g; Expr *guard; } Zero;
+typedef struct Zero {
+  Graph *g;
+  Expr *guard;
+} Zero;
 static Expr *loads_to_zero(void *ctx, Expr *e) {
   Zero *z = ctx;
   return e->kind == EX_LOAD && implies(e->mask, z->guard) ? ex_num(z->g, e->dtype, 0) : NULL;
@@ -297,11 +325,13 @@ static Expr *loads_to_zero(void *ctx, Expr *e) {
 static bool use_equality(Problem *P, Expr *cond) {
   if (!cond) return false;
   if (cond->kind == EX_OP && cond->op == OP_AND) return use_equality(P, cond->arg[0]) || use_equality(P, cond->arg[1]);
-  if (cond->kind != EX_OP || cond->op != OP_EQ || cond->arg[0]->dtype == DT_BOOL || dt_is_float(cond->arg[0]->dtype)) return false;
+  if (cond->kind != EX_OP || cond->op != OP_EQ || cond->arg[0]->dtype == DT_BOOL || dt_is_float(cond->arg[0]->dtype))
+    return false;
   for (int side = 0; side < 2; side++) {
     Expr *x = cond->arg[side], *v = cond->arg[!side];
     if (x->kind == EX_OP && x->op == OP_CAST) x = x->arg[0];
-    if (x->kind != EX_ITER || x->num.i < P->nj || P->solved[x->num.i - P->nj] || ex_uses_iter(v, (int)x->num.i)) continue;
+    if (x->kind != EX_ITER || x->num.i < P->nj || P->solved[x->num.i - P->nj] || ex_uses_iter(v, (int)x->num.i))
+      continue;
     bool open = false;
     for (int k = 0; k < P->ni; k++) open |= !P->solved[k] && ex_uses_iter(v, P->nj + k);
     if (open) continue;
@@ -325,7 +355,8 @@ static void split_guard(Graph *g, Expr *c, Expr **bounds, Expr **data) {
   *to = ex_and(g, *to, c);
 }
 
-/* Loads of *p and of conditions that may be outside where cond is false are masked by it. The guard that is then still needed. */
+/* Loads of *p and of conditions that may be outside where cond is false are masked by it. The guard that is then still
+ * needed. */
 static Expr *safe_under(Problem *P, const Box *box, Expr *cond, Expr **p) {
   Graph *g = P->g;
   /* Bounds first: what the other conditions load may be outside where the bounds fail. */
@@ -342,8 +373,8 @@ static Expr *safe_under(Problem *P, const Box *box, Expr *cond, Expr **p) {
   return guard;
 }
 
-/* When the points of the space are fewer than the elements of the result (slices, digits with gaps): the sums over the points
- * themselves, then moved to their places, so that no element outside is computed. NULL: not this form. */
+/* When the points of the space are fewer than the elements of the result (slices, digits with gaps): the sums over the
+ * points themselves, then moved to their places, so that no element outside is computed. NULL: not this form. */
 static Node *build_then_move(Problem *P) {
   Graph *g = P->g;
   double points = 1, elements = 1;
@@ -404,8 +435,10 @@ static Node *build(Problem *P) {
   for (int j = 0; j < P->nj; j++) extent[j] = P->jext[j], by[j] = ex_iter(g, j);
   for (int k = 0; k < P->ni; k++) {
     by[P->nj + k] = ex_iter(g, n);
-    if (!P->solved[k]) extent[n++] = P->iext[k];
-    else by[P->nj + k] = NULL;
+    if (!P->solved[k])
+      extent[n++] = P->iext[k];
+    else
+      by[P->nj + k] = NULL;
   }
   for (int k = 0; k < P->ni; k++)
     if (!by[P->nj + k]) by[P->nj + k] = lit(P, 0); /* solved: occurs no more */
@@ -436,8 +469,10 @@ static Node *solve(Problem *P, int pieces) {
       }
     if (!open) return build(P);
     if (best >= 0) {
-      if (is_mixed_radix(P, &bt)) solve_digits(P, best, &bt);
-      else solve_unit(P, best, &bt, pivot_of(P, &bt));
+      if (is_mixed_radix(P, &bt))
+        solve_digits(P, best, &bt);
+      else
+        solve_unit(P, best, &bt, pivot_of(P, &bt));
       continue;
     }
     for (int d = 0; d < P->nj; d++) {

@@ -1,7 +1,7 @@
 /* Derivatives of one body: a reverse sweep over the scalar DAG, by the adjoint columns of scalar.def.
  *
- * The adjoint of a sub-expression is a list of (condition, value) pairs, the conditions disjoint or added: a select adds a
- * condition, a product touches the value only, and the two meet at the loads. So `sqrt(x) if x > 0 else 0` gives
+ * The adjoint of a sub-expression is a list of (condition, value) pairs, the conditions disjoint or added: a select
+ * adds a condition, a product touches the value only, and the two meet at the loads. So `sqrt(x) if x > 0 else 0` gives
  * select(x > 0, d / (2 sqrt x), 0), which is 0 and not nan at x = 0. */
 #include "internal.h"
 
@@ -22,22 +22,25 @@
 
 static Expr *adjoint(Graph *g, int op, int k, Expr *X, Expr *Y, Expr *R, Expr *D) {
   switch (op) {
-#define OP(id, name, arity, typing, fval, ival, prim, ax, ay, doc) \
-  case id: return k == 0 ? (ax) : (ay);
+#define OP(id, name, arity, typing, fval, ival, prim, ax, ay, doc)                                                     \
+  case id:                                                                                                             \
+    return k == 0 ? (ax) : (ay);
 #include "graph/scalar.def"
 #undef OP
   }
   return NULL;
 }
 
-typedef struct Term { Expr *cond, *val; } Term;
+typedef struct Term {
+  Expr *cond, *val;
+} Term;
 typedef VEC(Term) Terms;
 
 typedef struct Local {
   Sweep *s;
-  PtrMap index;           /* Expr -> 1 + position in order */
+  PtrMap index; /* Expr -> 1 + position in order */
   VEC(Expr *) order;
-  bool *live;             /* an active load lies below */
+  bool *live; /* an active load lies below */
   Terms *adj;
 } Local;
 
@@ -58,9 +61,12 @@ static void push(Local *l, Expr *to, Expr *cond, Expr *val) {
   int k = at(l, to);
   if (!val || !l->live[k] || is_zero(val)) return;
   while (val->kind == EX_OP && val->op == OP_SELECT) {
-    if (is_zero(val->arg[2])) cond = ex_and(g, cond, val->arg[0]), val = val->arg[1];
-    else if (is_zero(val->arg[1])) cond = ex_and(g, cond, ex_op1(g, OP_NOT, val->arg[0])), val = val->arg[2];
-    else break;
+    if (is_zero(val->arg[2]))
+      cond = ex_and(g, cond, val->arg[0]), val = val->arg[1];
+    else if (is_zero(val->arg[1]))
+      cond = ex_and(g, cond, ex_op1(g, OP_NOT, val->arg[0])), val = val->arg[2];
+    else
+      break;
   }
   Terms *t = &l->adj[k];
   for (int i = 0; i < t->n; i++)
@@ -93,7 +99,8 @@ int ad_partials(Sweep *s, Expr *body, Expr *seed, Partial **out) {
   l.adj = arena_array(s->a, Terms, l.order.n);
   for (int i = 0; i < l.order.n; i++) {
     Expr *e = l.order.at[i];
-    if (e->kind == EX_LOAD) l.live[i] = dt_is_float(e->dtype) && sw_active(s, e->node);
+    if (e->kind == EX_LOAD)
+      l.live[i] = dt_is_float(e->dtype) && sw_active(s, e->node);
     else if (e->kind == EX_OP && dt_is_float(e->dtype) && e->op != OP_STOP)
       for (int k = 0; k < e->n; k++) l.live[i] |= dt_is_float(e->arg[k]->dtype) && l.live[at(&l, e->arg[k])];
   }
@@ -124,21 +131,28 @@ int ad_partials(Sweep *s, Expr *body, Expr *seed, Partial **out) {
 }
 
 /* ---- arms -------------------------------------------------------------------------------------------------------- */
-/* A condition on indices alone (padding, causal masks) is left as it is: its arms are defined everywhere, and contractions
- * stay recognisable. */
+/* A condition on indices alone (padding, causal masks) is left as it is: its arms are defined everywhere, and
+ * contractions stay recognisable. */
 static void note_load(void *ctx, Expr *e) { *(bool *)ctx |= e->kind == EX_LOAD; }
 static bool is_data(Expr *cond) {
   bool loads = false;
   if (cond) ex_visit(cond, note_load, &loads);
   return loads;
 }
-typedef struct Arms { Sweep *s; bool inside; } Arms;
+typedef struct Arms {
+  Sweep *s;
+  bool inside;
+} Arms;
 static Expr *expand(void *ctx, Expr *e);
 static Expr *expand_in(Sweep *s, Expr *e, bool inside) {
   Arms a = {s, inside};
   return ex_map(s->g, e, expand, &a);
 }
-typedef struct Masked { Graph *g; Expr *mask; bool checked; } Masked;
+typedef struct Masked {
+  Graph *g;
+  Expr *mask;
+  bool checked;
+} Masked;
 static Expr *add_mask(void *ctx, Expr *e) {
   Masked *m = ctx;
   if (e->kind != EX_LOAD) return NULL;
@@ -149,7 +163,9 @@ static Expr *expand(void *ctx, Expr *e) {
   Graph *g = a->s->g;
   if (e->kind == EX_OP && e->op == OP_SELECT && !a->inside && is_data(e->arg[0]))
     return ex_select(g, e->arg[0], expand_in(a->s, e->arg[1], true), expand_in(a->s, e->arg[2], true));
-  if (e->kind != EX_LOAD || !sw_active(a->s, e->node) || ptrmap_has(&a->s->cut, e->node) || !(a->inside || is_data(e->mask))) return NULL;
+  if (e->kind != EX_LOAD || !sw_active(a->s, e->node) || ptrmap_has(&a->s->cut, e->node) ||
+      !(a->inside || is_data(e->mask)))
+    return NULL;
   const Node *n = e->node;
   if (ptrmap_has(&a->s->cut, n)) return NULL; /* an x of this sweep: what lies below it does not count */
   if (n->kind != ND_COMP || n->comp.nred || n->comp.guard || e->checked || n->comp.body->kind == EX_LOAD) return NULL;

@@ -1,20 +1,26 @@
 /* Loops and branches.
  *
- * A loop is run again with one more stack for each differentiable carry that its steps need (the same body and PARAMs: the two
- * loops are merged into one when both survive), then a loop in the other direction carries the adjoints:
+ * A loop is run again with one more stack for each differentiable carry that its steps need (the same body and PARAMs:
+ * the two loops are merged into one when both survive), then a loop in the other direction carries the adjoints:
  *
  *   forward   s[t+1] = F(s[t], c, t)                      c: what the body reads from outside (the frontier)
  *   reverse   l[t]   = dF/ds(s[t], c, t)^T l[t+1]         l: adjoints of states
  *             a[t]   = a[t+1] + dF/dc(s[t], c, t)^T l[t+1]  a: adjoints of the frontier
  *
  * Rows: a contribution to c that touches only row t (from c[t] in the body) is stacked, not accumulated: the stack is
- * the adjoint. Fission: where the contribution to a[t] is a sum (a contraction), nothing is accumulated in the loop; the two factors are
- * stacked and one contraction over (t, its own reduction) follows. An LSTM's weight gradients are one product each. */
+ * the adjoint. Fission: where the contribution to a[t] is a sum (a contraction), nothing is accumulated in the loop;
+ * the two factors are stacked and one contraction over (t, its own reduction) follows. An LSTM's weight gradients are
+ * one product each. */
 #include "internal.h"
 #include <string.h>
 
 /* ---- what a loop body depends on --------------------------------------------------------------------------------- */
-typedef struct Inside { Arena *a; PtrMap in, local; NodeVec frontier; PtrMap seen; } Inside;
+typedef struct Inside {
+  Arena *a;
+  PtrMap in, local;
+  NodeVec frontier;
+  PtrMap seen;
+} Inside;
 static bool reads_any(const Node *n, const PtrMap *param) {
   Node *const *free;
   for (int k = nd_free_params(n, &free); k-- > 0;)
@@ -25,8 +31,8 @@ static void binds(PtrMap *to, int n, Node *const *param, Node *counter) {
   for (int i = 0; i < n; i++) ptrmap_put(to, param[i], param[i]);
   if (counter) ptrmap_put(to, counter, counter);
 }
-/* Marks the nodes that depend on the given params, and apart from them (`local`) those that stand inside an inner loop: they
- * are nobody's frontier, but what they read may be. */
+/* Marks the nodes that depend on the given params, and apart from them (`local`) those that stand inside an inner loop:
+ * they are nobody's frontier, but what they read may be. */
 static void mark_inside(Inside *s, int n, Node *const *order, int nparam, Node *const *param, Node *counter) {
   PtrMap own = {.arena = s->a}, inner = {.arena = s->a};
   binds(&own, nparam, param, counter);
@@ -39,10 +45,14 @@ static void mark_inside(Inside *s, int n, Node *const *order, int nparam, Node *
     if (reads_any(order[i], &inner)) ptrmap_put(&s->local, order[i], order[i]);
   }
 }
-typedef struct Frontier { Inside *in; Sweep *sw; } Frontier;
+typedef struct Frontier {
+  Inside *in;
+  Sweep *sw;
+} Frontier;
 static void add_frontier(void *ctx, Node *n) {
   Frontier *f = ctx;
-  if (ptrmap_has(&f->in->in, n) || ptrmap_has(&f->in->local, n) || ptrmap_has(&f->in->seen, n) || !sw_active(f->sw, n)) return;
+  if (ptrmap_has(&f->in->in, n) || ptrmap_has(&f->in->local, n) || ptrmap_has(&f->in->seen, n) || !sw_active(f->sw, n))
+    return;
   ptrmap_put(&f->in->seen, n, n);
   if (n->nres == 0 && dt_is_float(n->dtype)) vec_push(f->in->a, &f->in->frontier, n);
 }
@@ -52,17 +62,18 @@ static Node *row_of(Graph *g, Node *stack, Node *counter, const Node *like) {
   Expr **at = arena_array(g->arena, Expr *, like->rank + 1);
   at[0] = ex_load(g, counter, 0, NULL, NULL, false, like->span);
   for (int i = 0; i < like->rank; i++) at[i + 1] = ex_iter(g, i);
-  return nd_comp(g, like->rank, 0, like->dim, RED_NONE, ex_load(g, stack, like->rank + 1, at, NULL, false, like->span), NULL);
+  return nd_comp(g, like->rank, 0, like->dim, RED_NONE, ex_load(g, stack, like->rank + 1, at, NULL, false, like->span),
+                 NULL);
 }
 
 /* ---- fission ----------------------------------------------------------------------------------------------------- */
 typedef struct Fission {
   Graph *g;
-  const Inside *in;      /* of the reverse loop */
-  NodeVec *stacked;      /* nodes to be stacked by the reverse loop */
+  const Inside *in; /* of the reverse loop */
+  NodeVec *stacked; /* nodes to be stacked by the reverse loop */
   Arena *a;
-  Node *const *stack;    /* afterwards: their stacks */
-  int shift;             /* where reduction iterators move up to make room for t */
+  Node *const *stack; /* afterwards: their stacks */
+  int shift;          /* where reduction iterators move up to make room for t */
   Node *counter;
 } Fission;
 static int stack_index(Fission *f, Node *n, bool add) {
@@ -72,7 +83,8 @@ static int stack_index(Fission *f, Node *n, bool add) {
   vec_push(f->a, f->stacked, n);
   return f->stacked->n - 1;
 }
-/* Loads of loop-dependent movement comps (a carry's row of its stack) become loads of their source: nothing is stacked twice. */
+/* Loads of loop-dependent movement comps (a carry's row of its stack) become loads of their source: nothing is stacked
+ * twice. */
 static Expr *inline_moves(void *ctx, Expr *e) {
   Fission *f = ctx;
   if (e->kind != EX_LOAD || e->mask || e->checked || !ptrmap_has(&f->in->in, e->node)) return NULL;
@@ -83,13 +95,19 @@ static Expr *inline_moves(void *ctx, Expr *e) {
 static Node *without_moves(Fission *f, Node *c) {
   if (c->kind != ND_COMP || c->comp.op != RED_SUM) return c;
   const Comp *k = &c->comp;
-  return nd_comp(f->g, k->nout, k->nred, k->extent, k->op, ex_map(f->g, k->body, inline_moves, f), k->guard ? ex_map(f->g, k->guard, inline_moves, f) : NULL);
+  return nd_comp(f->g, k->nout, k->nred, k->extent, k->op, ex_map(f->g, k->body, inline_moves, f),
+                 k->guard ? ex_map(f->g, k->guard, inline_moves, f) : NULL);
 }
-typedef struct Loads { Fission *f; int64_t elements; bool ok; } Loads;
+typedef struct Loads {
+  Fission *f;
+  int64_t elements;
+  bool ok;
+} Loads;
 static void scan_loads(void *ctx, Expr *e) {
   Loads *l = ctx;
   if (e->kind != EX_LOAD || !ptrmap_has(&l->f->in->in, e->node)) return;
-  if (e->node->kind == ND_PARAM && e->node != l->f->counter && e->node->rank == 0 && !dt_is_float(e->node->dtype)) l->ok = false;
+  if (e->node->kind == ND_PARAM && e->node != l->f->counter && e->node->rank == 0 && !dt_is_float(e->node->dtype))
+    l->ok = false;
   if (e->node != l->f->counter) l->elements += nd_size(e->node);
 }
 /* A sum whose loop-dependent factors are together no larger than its result is worth splitting off. */
@@ -126,9 +144,11 @@ static Node *sum_outside(Fission *f, const Node *c, int64_t trip) {
   e[k->nout] = trip;
   memcpy(e + k->nout + 1, k->extent + k->nout, sizeof *e * (size_t)k->nred);
   f->shift = k->nout;
-  return nd_comp(g, k->nout, k->nred + 1, e, RED_SUM, ex_map(g, k->body, outside, f), k->guard ? ex_map(g, k->guard, outside, f) : NULL);
+  return nd_comp(g, k->nout, k->nred + 1, e, RED_SUM, ex_map(g, k->body, outside, f),
+                 k->guard ? ex_map(g, k->guard, outside, f) : NULL);
 }
-/* ---- rows --------------------------------------------------------------------------------------------------------- */
+/* ---- rows ---------------------------------------------------------------------------------------------------------
+ */
 /* cond as `ITER 0 == counter + *c` and others? Solves the equation in either form that the makers leave. */
 static bool is_row_condition(const Expr *e, const Node *counter, int64_t *c) {
   if (e->kind != EX_OP || e->op != OP_EQ || e->arg[0]->dtype != DT_I64) return false;
@@ -142,9 +162,12 @@ static bool is_row_condition(const Expr *e, const Node *counter, int64_t *c) {
     for (int i = 0; i < n; i++) {
       const Expr *a = x->kind == EX_LIN ? x->arg[i] : x;
       int64_t coef = sign * (x->kind == EX_LIN ? x->coef[i] : 1);
-      if (a->kind == EX_ITER && a->num.i == 0) iter += coef;
-      else if (a->kind == EX_LOAD && a->node == counter) count += coef;
-      else return false;
+      if (a->kind == EX_ITER && a->num.i == 0)
+        iter += coef;
+      else if (a->kind == EX_LOAD && a->node == counter)
+        count += coef;
+      else
+        return false;
     }
   }
   /* iter * j + count * t + k = 0 with iter = -count = +-1 */
@@ -154,7 +177,8 @@ static bool is_row_condition(const Expr *e, const Node *counter, int64_t *c) {
 }
 static bool has_row_condition(const Expr *e, const Node *counter, int64_t *c) {
   if (!e) return false;
-  if (e->kind == EX_OP && e->op == OP_AND) return has_row_condition(e->arg[0], counter, c) || has_row_condition(e->arg[1], counter, c);
+  if (e->kind == EX_OP && e->op == OP_AND)
+    return has_row_condition(e->arg[0], counter, c) || has_row_condition(e->arg[1], counter, c);
   return is_row_condition(e, counter, c);
 }
 /* The one row of contribution p that is not 0, at index counter + *c; NULL when p has another form. */
@@ -173,7 +197,8 @@ static Node *row_piece(Graph *g, Arena *a, Node *p, Node *counter, int64_t *c) {
   by[0] = ex_op2(g, OP_ADD, t, ex_int(g, DT_I64, *c));
   for (int i = 1; i < n; i++) by[i] = ex_iter(g, i - 1);
   /* Off the ends (x[t + 1] at the last step) the row is nowhere. */
-  Expr *inside = ex_and(g, ex_op2(g, OP_GE, by[0], ex_int(g, DT_I64, 0)), ex_op2(g, OP_LT, by[0], ex_int(g, DT_I64, k->extent[0])));
+  Expr *inside = ex_and(g, ex_op2(g, OP_GE, by[0], ex_int(g, DT_I64, 0)),
+                        ex_op2(g, OP_LT, by[0], ex_int(g, DT_I64, k->extent[0])));
   double always;
   if (ex_is_const(inside, &always) && always) inside = NULL;
   Expr *body = ex_subst_iters(g, k->body, n, by), *guard = k->guard ? ex_subst_iters(g, k->guard, n, by) : NULL;
@@ -186,8 +211,10 @@ static Node *from_rows(Graph *g, Arena *a, Node *stack, const Node *like, int64_
   at[0] = ex_op2(g, OP_SUB, at[0], ex_int(g, DT_I64, c));
   Expr *mask = NULL;
   if (c > 0) mask = ex_op2(g, OP_GE, at[0], ex_int(g, DT_I64, 0));
-  if (like->dim[0] - 1 - c >= stack->dim[0]) mask = ex_and(g, mask, ex_op2(g, OP_LT, at[0], ex_int(g, DT_I64, stack->dim[0])));
-  return nd_comp(g, like->rank, 0, like->dim, RED_NONE, ex_load(g, stack, like->rank, at, mask, false, like->span), NULL);
+  if (like->dim[0] - 1 - c >= stack->dim[0])
+    mask = ex_and(g, mask, ex_op2(g, OP_LT, at[0], ex_int(g, DT_I64, stack->dim[0])));
+  return nd_comp(g, like->rank, 0, like->dim, RED_NONE, ex_load(g, stack, like->rank, at, mask, false, like->span),
+                 NULL);
 }
 
 static bool is_zero(const Node *n) {
@@ -202,18 +229,27 @@ static void leaves_of(Graph *g, Arena *a, Node *c, NodeVec *out) {
     if (b->kind == EX_LOAD && b != c->comp.body) {
       for (b = c->comp.body; b; b = b->kind == EX_OP ? b->arg[0] : NULL) {
         Expr *l = b->kind == EX_OP ? b->arg[1] : b;
-        if (l->mask || l->node->rank != c->rank || l != ex_load_full(g, l->node, 0)) { vec_push(a, out, c); return; }
+        if (l->mask || l->node->rank != c->rank || l != ex_load_full(g, l->node, 0)) {
+          vec_push(a, out, c);
+          return;
+        }
       }
-      for (b = c->comp.body; b; b = b->kind == EX_OP ? b->arg[0] : NULL) leaves_of(g, a, b->kind == EX_OP ? b->arg[1]->node : b->node, out);
+      for (b = c->comp.body; b; b = b->kind == EX_OP ? b->arg[0] : NULL)
+        leaves_of(g, a, b->kind == EX_OP ? b->arg[1]->node : b->node, out);
       return;
     }
   }
   vec_push(a, out, c);
 }
 
-typedef struct Row { int of; int64_t c; Node *value; } Row; /* row counter + c of frontier node `of` */
+typedef struct Row {
+  int of;
+  int64_t c;
+  Node *value;
+} Row; /* row counter + c of frontier node `of` */
 
-/* ---- the loop rule ------------------------------------------------------------------------------------------------ */
+/* ---- the loop rule ------------------------------------------------------------------------------------------------
+ */
 void rule_loop(Sweep *s, Node *n) {
   Graph *g = s->g;
   Arena *a = s->a;
@@ -236,15 +272,19 @@ void rule_loop(Sweep *s, Node *n) {
   for (int i = 0; i < nout; i++) add_frontier(&fr, l->body.out[i]);
   int nf = in.frontier.n;
 
-  /* 2 the body's own adjoints, over the PARAMs of the body, stand-ins for the carried adjoints, and rows of stacked ones */
+  /* 2 the body's own adjoints, over the PARAMs of the body, stand-ins for the carried adjoints, and rows of stacked
+   * ones */
   int64_t last = l->trip > 0 ? l->trip - 1 : 0;
   Node *t = nd_counter(g, 0, last);
-  Node **lam = arena_array(a, Node *, ns), **init = arena_array(a, Node *, ns + nf), **ct = arena_array(a, Node *, nout);
+  Node **lam = arena_array(a, Node *, ns), **init = arena_array(a, Node *, ns + nf),
+       **ct = arena_array(a, Node *, nout);
   Node **x = arena_array(a, Node *, ns + nf + 1), **dx = arena_array(a, Node *, ns + nf);
   /* The body on PARAMs of its own: cotangents may reach the loop itself, which binds the old ones. */
-  Node **from = arena_array(a, Node *, ns + 1), **to = arena_array(a, Node *, ns + 1), **y = arena_array(a, Node *, nout);
+  Node **from = arena_array(a, Node *, ns + 1), **to = arena_array(a, Node *, ns + 1),
+       **y = arena_array(a, Node *, nout);
   int nsub = ns;
-  for (int k = 0; k < ns; k++) from[k] = l->param[k], to[k] = x[k] = nd_param(g, from[k]->dtype, from[k]->rank, from[k]->dim, from[k]->name);
+  for (int k = 0; k < ns; k++)
+    from[k] = l->param[k], to[k] = x[k] = nd_param(g, from[k]->dtype, from[k]->rank, from[k]->dim, from[k]->name);
   if (l->counter) from[nsub] = l->counter, to[nsub++] = t;
   for (int i = 0; i < nout; i++) y[i] = l->body.out[i];
   graph_rewrite(g, nsub, from, to, nout, y);
@@ -288,7 +328,8 @@ void rule_loop(Sweep *s, Node *n) {
   }
   graph_rewrite(g, ns + nsave, was, row, ns + nf, dx);
 
-  /* 4 the loop in the other direction: adjoints of float states, then accumulators of the frontier that do not split off */
+  /* 4 the loop in the other direction: adjoints of float states, then accumulators of the frontier that do not split
+   * off */
   Node **rparam = arena_array(a, Node *, ns + nf), **rinit = arena_array(a, Node *, ns + nf);
   NodeVec body = {0}, stacked = {0};
   int nr = 0;
@@ -322,8 +363,10 @@ void rule_loop(Sweep *s, Node *n) {
         continue;
       }
       Node *plain = without_moves(&f, parts.at[p]);
-      if (fission && splits_off(&f, plain)) vec_push(a, &leaf[i], plain);
-      else vec_push(a, &keep, parts.at[p]);
+      if (fission && splits_off(&f, plain))
+        vec_push(a, &leaf[i], plain);
+      else
+        vec_push(a, &keep, parts.at[p]);
     }
     for (int p = 0; p < leaf[i].n; p++) {
       ex_visit(leaf[i].at[p]->comp.body, stack_loads, &f);
@@ -335,10 +378,18 @@ void rule_loop(Sweep *s, Node *n) {
     acc[i] = nr, rparam[nr] = p, rinit[nr++] = bd_zeros_like(g, c);
     vec_push(a, &body, bd_map(g, OP_ADD, p, rest));
   }
-  for (int i = 0; i < rows.n; i++) stack_index(&f, rows.at[i].value, true); /* often a factor that was split off as well */
+  for (int i = 0; i < rows.n; i++)
+    stack_index(&f, rows.at[i].value, true); /* often a factor that was split off as well */
   for (int i = 0; i < stacked.n; i++) vec_push(a, &body, stacked.at[i]);
-  Loop back = {.nstate = nr, .init = rinit, .param = rparam, .counter = t, .trip = l->trip, .trip_node = steps,
-               .body = {.nout = body.n, .out = body.at}, .nstack = stacked.n, .reverse = !l->reverse};
+  Loop back = {.nstate = nr,
+               .init = rinit,
+               .param = rparam,
+               .counter = t,
+               .trip = l->trip,
+               .trip_node = steps,
+               .body = {.nout = body.n, .out = body.at},
+               .nstack = stacked.n,
+               .reverse = !l->reverse};
   Node *rev = nd_loop(g, &back);
   Node **stack = arena_array(a, Node *, stacked.n);
   for (int i = 0; i < stacked.n; i++) stack[i] = nd_get(g, rev, nr + i);
@@ -357,7 +408,8 @@ void rule_loop(Sweep *s, Node *n) {
   }
 }
 
-/* ---- branches ----------------------------------------------------------------------------------------------------- */
+/* ---- branches -----------------------------------------------------------------------------------------------------
+ */
 /* Differentiated through to what is active outside: the nodes that both arms and the rest of the graph may share are
  * stopped at the x of this sweep, so each arm is its own small derivative. */
 void rule_cond(Sweep *s, Node *n) {

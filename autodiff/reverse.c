@@ -1,8 +1,8 @@
 /* The reverse sweep: nodes in descending order, each handing its adjoint to what it reads.
  *
- * A comprehension's rule is one for all: seed the body with the adjoint at the output point (for max and min: where this point is
- * the first best one; for products: times the product of the others), take partials with respect to every load, and turn each
- * load's index map around (invert.c). */
+ * A comprehension's rule is one for all: seed the body with the adjoint at the output point (for max and min: where
+ * this point is the first best one; for products: times the product of the others), take partials with respect to every
+ * load, and turn each load's index map around (invert.c). */
 #include "internal.h"
 #include <string.h>
 
@@ -47,12 +47,19 @@ void rule_body(Sweep *s, int niter, const int64_t *extent, Expr *body, Expr *gua
   int n = ad_partials(s, body, seed, &part);
   for (int i = 0; i < n; i++) {
     Expr *l = part[i].load;
-    Space sp = {niter, extent, l->arg, part[i].p, ex_and(s->g, guard, ex_and(s->g, part[i].cond, l->mask)), l->checked, l->span.file ? l->span : span};
+    Space sp = {niter,
+                extent,
+                l->arg,
+                part[i].p,
+                ex_and(s->g, guard, ex_and(s->g, part[i].cond, l->mask)),
+                l->checked,
+                l->span.file ? l->span : span};
     sw_add(s, l->node, ad_gather(s->g, s->a, l->node, &sp));
   }
 }
 
-/* For each point, the product of the body over the other points of its reduction: a running product from either side. */
+/* For each point, the product of the body over the other points of its reduction: a running product from either side.
+ */
 static Expr *product_of_others(Sweep *s, const Comp *c, Expr *body) {
   Graph *g = s->g;
   int nout = c->nout;
@@ -86,7 +93,8 @@ void rule_comp(Sweep *s, Node *n, Node *w) {
   if (seed->dtype != body->dtype) seed = ex_cast(g, body->dtype, seed);
   switch (c->op) {
   case RED_NONE:
-  case RED_SUM: break;
+  case RED_SUM:
+    break;
   case RED_MAX:
   case RED_MIN: {
     Node *best = nd_comp(g, c->nout, c->nred, c->extent, c->op == RED_MAX ? RED_ARGMAX : RED_ARGMIN, c->body, c->guard);
@@ -94,8 +102,11 @@ void rule_comp(Sweep *s, Node *n, Node *w) {
     guard = ex_and(g, guard, here);
     break;
   }
-  case RED_PROD: seed = ex_op2(g, OP_MUL, seed, product_of_others(s, c, c->body)); break;
-  default: return;
+  case RED_PROD:
+    seed = ex_op2(g, OP_MUL, seed, product_of_others(s, c, c->body));
+    break;
+  default:
+    return;
   }
   rule_body(s, c->nout + c->nred, c->extent, body, guard, seed, n->span);
 }
@@ -107,7 +118,8 @@ static Expr *scan_seed(Sweep *s, Node *n, Node *w) {
   const Comp *c = &n->comp;
   return ex_load_full(g, nd_scan(g, c->nout, c->extent, RED_SUM, ex_load_full(g, w, 0), !c->reverse, c->exclusive), 0);
 }
-/* max and min: each running best stands at the last place where it changed; that place gathers what came to all it rules. */
+/* max and min: each running best stands at the last place where it changed; that place gathers what came to all it
+ * rules. */
 static Expr *scan_best_seed(Sweep *s, Node *n, Node *w) {
   Graph *g = s->g;
   const Comp *c = &n->comp;
@@ -125,10 +137,12 @@ static Expr *scan_best_seed(Sweep *s, Node *n, Node *w) {
   Expr *at = ex_load_full(g, place, 0);
   idx[last] = c->reverse ? ex_op2(g, OP_SUB, ex_int(g, DT_I64, len - 1), at) : at;
   Expr *valid = c->exclusive ? ex_op1(g, OP_NOT, first) : NULL;
-  Node *sum = nd_scatter(g, w->dtype, r, c->extent, NULL, r, c->extent, idx, ex_load_full(g, w, 0), valid, SC_ADD, true);
+  Node *sum =
+      nd_scatter(g, w->dtype, r, c->extent, NULL, r, c->extent, idx, ex_load_full(g, w, 0), valid, SC_ADD, true);
   return ex_load_full(g, sum, 0);
 }
-/* cumprod: d b_s = (product before s) * R_s, R_s = w_s + b_{s+1} R_{s+1}: a loop along the axis in the other direction. */
+/* cumprod: d b_s = (product before s) * R_s, R_s = w_s + b_{s+1} R_{s+1}: a loop along the axis in the other direction.
+ */
 static Expr *scan_prod_seed(Sweep *s, Node *n, Node *w) {
   Graph *g = s->g;
   const Comp *c = &n->comp;
@@ -140,14 +154,23 @@ static Expr *scan_prod_seed(Sweep *s, Node *n, Node *w) {
   Expr **at = arena_array(s->a, Expr *, c->nout), **nx = arena_array(s->a, Expr *, c->nout);
   for (int i = 0; i < last; i++) at[i] = nx[i] = ex_iter(g, i);
   Expr *next = ex_op2(g, OP_ADD, tt, ex_int(g, DT_I64, c->reverse ? -1 : 1));
-  Expr *inside = c->reverse ? ex_op2(g, OP_GE, next, ex_int(g, DT_I64, 0)) : ex_op2(g, OP_LT, next, ex_int(g, DT_I64, len));
+  Expr *inside =
+      c->reverse ? ex_op2(g, OP_GE, next, ex_int(g, DT_I64, 0)) : ex_op2(g, OP_LT, next, ex_int(g, DT_I64, len));
   at[last] = tt, nx[last] = next;
   Expr *carry = ex_op2(g, OP_MUL, ex_load(g, b, c->nout, nx, inside, false, n->span), ex_load_full(g, r, 0));
   /* inclusive: R_s = w_s + b_{s+1} R_{s+1}. exclusive: y_t excludes b_t, so E_s = w_{s+1} + b_{s+1} E_{s+1}. */
-  Expr *here = c->exclusive ? ex_load(g, w, c->nout, nx, inside, false, n->span) : ex_load(g, w, c->nout, at, NULL, false, n->span);
+  Expr *here = c->exclusive ? ex_load(g, w, c->nout, nx, inside, false, n->span)
+                            : ex_load(g, w, c->nout, at, NULL, false, n->span);
   Node *step = nd_comp(g, last, 0, c->extent, RED_NONE, ex_op2(g, OP_ADD, here, carry), NULL);
   Node *init = bd_zeros(g, n->dtype, last, c->extent), *outs[2] = {step, step};
-  Loop l = {.nstate = 1, .init = &init, .param = &r, .counter = t, .trip = len, .body = {.nout = 2, .out = outs}, .nstack = 1, .reverse = !c->reverse};
+  Loop l = {.nstate = 1,
+            .init = &init,
+            .param = &r,
+            .counter = t,
+            .trip = len,
+            .body = {.nout = 2, .out = outs},
+            .nstack = 1,
+            .reverse = !c->reverse};
   Node *stack = nd_get(g, nd_loop(g, &l), 1);
   Node *before = nd_scan(g, c->nout, c->extent, RED_PROD, c->body, c->reverse, true);
   Expr **rot = arena_array(s->a, Expr *, c->nout);
@@ -156,12 +179,15 @@ static Expr *scan_prod_seed(Sweep *s, Node *n, Node *w) {
   return ex_op2(g, OP_MUL, ex_load_full(g, before, 0), bd_load_at(g, stack, c->nout, rot));
 }
 void rule_scan(Sweep *s, Node *n, Node *w) {
-  Expr *seed = n->comp.op == RED_SUM ? scan_seed(s, n, w) : n->comp.op == RED_PROD ? scan_prod_seed(s, n, w) : scan_best_seed(s, n, w);
+  Expr *seed = n->comp.op == RED_SUM    ? scan_seed(s, n, w)
+               : n->comp.op == RED_PROD ? scan_prod_seed(s, n, w)
+                                        : scan_best_seed(s, n, w);
   rule_body(s, n->comp.nout, n->comp.extent, n->comp.body, n->comp.guard, seed, n->span);
 }
 
 /* ---- scatters --------------------------------------------------------------------------------------------------- */
-/* The source points in order; the adjoint of a point's value is the result's at its place, if it is that place's winner. */
+/* The source points in order; the adjoint of a point's value is the result's at its place, if it is that place's
+ * winner. */
 void rule_scatter(Sweep *s, Node *n, Node *w) {
   Graph *g = s->g;
   const Comp *c = &n->scatter.src;
@@ -177,14 +203,19 @@ void rule_scatter(Sweep *s, Node *n, Node *w) {
     /* SET: the last writer wins; MAX, MIN: the base first, then the first source that reaches the result. */
     Expr *none = ex_int(g, DT_I64, set ? -1 : INT64_MAX);
     Expr *start = none;
-    if (!set && base) start = ex_select(g, ex_op2(g, OP_EQ, ex_load_full(g, base, 0), ex_load_full(g, n, 0)), ex_int(g, DT_I64, -1), none);
+    if (!set && base)
+      start =
+          ex_select(g, ex_op2(g, OP_EQ, ex_load_full(g, base, 0), ex_load_full(g, n, 0)), ex_int(g, DT_I64, -1), none);
     Node *before = nd_comp(g, n->rank, 0, n->dim, RED_NONE, start, NULL);
-    Node *winner = nd_scatter(g, DT_I64, n->rank, n->dim, before, c->nout, c->extent, n->scatter.idx, pos, take, set ? SC_SET : SC_MIN, n->scatter.checked);
+    Node *winner = nd_scatter(g, DT_I64, n->rank, n->dim, before, c->nout, c->extent, n->scatter.idx, pos, take,
+                              set ? SC_SET : SC_MIN, n->scatter.checked);
     Expr *mine = ex_load(g, winner, n->scatter.nidx, n->scatter.idx, guard, n->scatter.checked, n->span);
     guard = ex_and(g, guard, ex_op2(g, OP_EQ, mine, pos));
     if (base) {
       Expr *kept = ex_op2(g, OP_EQ, ex_load_full(g, winner, 0), ex_int(g, DT_I64, -1));
-      sw_add(s, base, nd_comp(g, n->rank, 0, n->dim, RED_NONE, ex_select(g, kept, ex_load_full(g, w, 0), ex_num(g, w->dtype, 0)), NULL));
+      sw_add(s, base,
+             nd_comp(g, n->rank, 0, n->dim, RED_NONE, ex_select(g, kept, ex_load_full(g, w, 0), ex_num(g, w->dtype, 0)),
+                     NULL));
     }
   }
   rule_body(s, c->nout, c->extent, ad_expand_arms(s, c->body), guard, at_place, n->span);
@@ -201,10 +232,14 @@ void rule_custom(Sweep *s, Node *n, Node *w) {
 }
 
 /* ---- the sweep -------------------------------------------------------------------------------------------------- */
-typedef struct Find { Sweep *s; bool active; } Find;
+typedef struct Find {
+  Sweep *s;
+  bool active;
+} Find;
 static void find_active(void *ctx, Node *in) { ((Find *)ctx)->active |= sw_active(((Find *)ctx)->s, in); }
 
-void ad_vjp(Graph *g, const Natives *natives, int ny, Node *const *y, Node *const *ct, int nx, Node *const *x, Node **dx) {
+void ad_vjp(Graph *g, const Natives *natives, int ny, Node *const *y, Node *const *ct, int nx, Node *const *x,
+            Node **dx) {
   Sweep *s = &(Sweep){.g = g, .a = g->arena, .natives = natives};
   s->cut.arena = s->active.arena = s->contrib.arena = s->gets.arena = s->a;
   for (int i = 0; i < nx; i++)
@@ -226,9 +261,12 @@ void ad_vjp(Graph *g, const Natives *natives, int ny, Node *const *y, Node *cons
     if (!sw_active(s, nd) || ptrmap_has(&s->cut, nd)) continue;
     if (nd->nres) {
       if (!ptrmap_has(&s->gets, nd)) continue;
-      if (nd->kind == ND_LOOP) rule_loop(s, nd);
-      else if (nd->kind == ND_COND) rule_cond(s, nd);
-      else rule_call(s, nd);
+      if (nd->kind == ND_LOOP)
+        rule_loop(s, nd);
+      else if (nd->kind == ND_COND)
+        rule_cond(s, nd);
+      else
+        rule_call(s, nd);
       continue;
     }
     if (nd->kind == ND_GET) continue;
@@ -236,11 +274,20 @@ void ad_vjp(Graph *g, const Natives *natives, int ny, Node *const *y, Node *cons
     if (!w) continue;
     g->span = nd->span;
     switch (nd->kind) {
-    case ND_COMP: rule_comp(s, nd, w); break;
-    case ND_SCAN: rule_scan(s, nd, w); break;
-    case ND_SCATTER: rule_scatter(s, nd, w); break;
-    case ND_CUSTOM: rule_custom(s, nd, w); break;
-    default: bug("adjoint of a node of kind %d", nd->kind);
+    case ND_COMP:
+      rule_comp(s, nd, w);
+      break;
+    case ND_SCAN:
+      rule_scan(s, nd, w);
+      break;
+    case ND_SCATTER:
+      rule_scatter(s, nd, w);
+      break;
+    case ND_CUSTOM:
+      rule_custom(s, nd, w);
+      break;
+    default:
+      bug("adjoint of a node of kind %d", nd->kind);
     }
   }
   for (int i = 0; i < nx; i++) {

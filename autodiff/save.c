@@ -1,34 +1,41 @@
 /* What a loop's steps keep for the loop in the other direction.
  *
- * The adjoint of a step reads values of the step itself. Maps of what is at hand are computed again; contractions and other
- * reductions, scans, scatters and calls never are: some value on every way from them to the adjoint is stacked by the forward
- * loop. Which values is a minimum cut, by bytes:
+ * The adjoint of a step reads values of the step itself. Maps of what is at hand are computed again; contractions and
+ * other reductions, scans, scatters and calls never are: some value on every way from them to the adjoint is stacked by
+ * the forward loop. Which values is a minimum cut, by bytes:
  *
  *   source --> PARAMs and what is not computed again     (infinite)
  *   v_in --> v_out                                       bytes of v; infinite if v can't be stacked
  *   u_out --> v_in     where v reads u                   (infinite)
  *   v_out --> sink     where the adjoint reads v         (infinite)
  *
- * over the nodes that depend on the step's PARAMs but on no cotangent. Of cuts of equal size the one next to the source: its
- * values are in memory anyway. A cut of more than MOST_BYTES in all steps is given up: then only carries are stacked. */
+ * over the nodes that depend on the step's PARAMs but on no cotangent. Of cuts of equal size the one next to the
+ * source: its values are in memory anyway. A cut of more than MOST_BYTES in all steps is given up: then only carries
+ * are stacked. */
 #include "internal.h"
 #include <string.h>
 
 static const int64_t MOST_BYTES = (int64_t)4 << 30, INFINITE = INT64_MAX / 4;
 enum { FEW_TERMS = 8 }; /* reductions of fewer terms are as cheap as maps */
 
-typedef struct Arc { int to; int64_t room; } Arc; /* arc i and its reverse, i ^ 1 */
+typedef struct Arc {
+  int to;
+  int64_t room;
+} Arc; /* arc i and its reverse, i ^ 1 */
 typedef struct Net {
   Arena *a;
-  PtrMap at;          /* Node -> Vertex */
-  VEC(Node *) node;   /* vertices 2i + 2, 2i + 3: in and out of node i; 0 the source, 1 the sink */
+  PtrMap at;        /* Node -> Vertex */
+  VEC(Node *) node; /* vertices 2i + 2, 2i + 3: in and out of node i; 0 the source, 1 the sink */
   VEC(Arc) arc;
-  VEC(int) next;      /* of the same vertex's arcs; -1 ends */
+  VEC(int) next; /* of the same vertex's arcs; -1 ends */
   VEC(int) first;
 } Net;
-/* inside: depends on the step's PARAMs. tainted: on cotangents. inner: belongs to a loop in the step. eager: computed whatever
- * branches are taken. */
-typedef struct Vertex { int i; bool inside, tainted, inner, eager; } Vertex;
+/* inside: depends on the step's PARAMs. tainted: on cotangents. inner: belongs to a loop in the step. eager: computed
+ * whatever branches are taken. */
+typedef struct Vertex {
+  int i;
+  bool inside, tainted, inner, eager;
+} Vertex;
 
 static void add_half(Net *w, int from, int to, int64_t room) {
   vec_push(w->a, &w->arc, ((Arc){to, room}));
@@ -50,18 +57,25 @@ static bool is_dear(const Node *n) {
   case ND_SCATTER:
   case ND_LOOP:
   case ND_COND:
-  case ND_CALL: return true;
-  default: return false;
+  case ND_CALL:
+    return true;
+  default:
+    return false;
   }
 }
 
 static int64_t bytes_of(const Node *n, const Vertex *v) {
   size_t bytes;
-  bool stackable = v->eager && !v->inner && n->nres == 0 && n->rank < TG_MAX_RANK && shape_bytes(n->dtype, n->rank, n->dim, &bytes);
+  bool stackable =
+      v->eager && !v->inner && n->nres == 0 && n->rank < TG_MAX_RANK && shape_bytes(n->dtype, n->rank, n->dim, &bytes);
   return stackable && (int64_t)bytes < INFINITE ? (int64_t)bytes : INFINITE;
 }
 
-typedef struct Reads { Net *w; Vertex *v; bool wire; } Reads;
+typedef struct Reads {
+  Net *w;
+  Vertex *v;
+  bool wire;
+} Reads;
 static void read_one(void *ctx, Node *in) {
   Reads *r = ctx;
   Vertex *u = ptrmap_get(&r->w->at, in);
@@ -154,7 +168,8 @@ int ad_saved(Graph *g, Arena *a, const SaveSpec *s, Node ***out) {
     if (v->tainted) continue;
     bool given = ptrmap_has(&mine, order[i]);
     add_arc(&w, 2 * i + 2, 2 * i + 3, order[i] == s->counter ? INFINITE : bytes_of(order[i], v));
-    if ((given && order[i] != s->counter) || (!given && v->eager && !v->inner && is_dear(order[i]))) add_arc(&w, 0, 2 * i + 2, INFINITE);
+    if ((given && order[i] != s->counter) || (!given && v->eager && !v->inner && is_dear(order[i])))
+      add_arc(&w, 0, 2 * i + 2, INFINITE);
   }
   for (int i = 0; i < s->nroot; i++) {
     Vertex *v = ptrmap_get(&w.at, s->root[i]);
@@ -167,7 +182,8 @@ int ad_saved(Graph *g, Arena *a, const SaveSpec *s, Node ***out) {
   int64_t bytes = 0;
   for (int i = 0; i < n; i++) {
     const Vertex *v = ptrmap_get(&w.at, order[i]);
-    if (!v->inside || v->tainted || via[2 * i + 2] == -1 || via[2 * i + 3] != -1 || ptrmap_has(&mine, order[i])) continue;
+    if (!v->inside || v->tainted || via[2 * i + 2] == -1 || via[2 * i + 3] != -1 || ptrmap_has(&mine, order[i]))
+      continue;
     saved[nsaved++] = order[i];
     bytes += bytes_of(order[i], v);
   }

@@ -24,7 +24,7 @@ struct Codegen {
   RtPool *pool;
   CodeEntry **table; /* open addressing by hash; cap is a power of two */
   int n, cap;
-  double below; /* work of kernels that are walked */
+  double below;        /* work of kernels that are walked */
   DevTensors *tensors; /* on the device; NULL: none yet */
 };
 
@@ -63,7 +63,9 @@ CodegenStats codegen_stats(const Codegen *c) { return c->stats; }
 void codegen_between(const Codegen *c) {
   if (c->o.between) c->o.between(c->o.between_ctx);
 }
-struct RtTrace *codegen_trace(const Codegen *c) { return c->o.trace; }
+struct RtTrace *codegen_trace(const Codegen *c) {
+  return c->o.trace;
+}
 volatile int *codegen_interrupt(const Codegen *c) { return c->o.interrupt; }
 int codegen_lanes(const Codegen *c) { return c->o.threads; }
 bool codegen_tf32(const Codegen *c) { return c->o.tf32; }

@@ -1,9 +1,11 @@
 /* From a region of the graph to a plan, and running it: all that the rest of tg sees of the compiler.
  *
  *   Codegen  the session's compiler: JIT, kernel caches (memory, disk), thread pool
- *   Plan     one compiled region: kernels, their order, byte offsets into one arena; nested plans for loops and branches
+ *   Plan     one compiled region: kernels, their order, byte offsets into one arena; nested plans for loops and
+ * branches
  *
- * A Plan outlives the Graph it came from (it copies what it needs) and may be run many times, not by two threads at once. */
+ * A Plan outlives the Graph it came from (it copies what it needs) and may be run many times, not by two threads at
+ * once. */
 #ifndef TG_CODEGEN_CODEGEN_H
 #define TG_CODEGEN_CODEGEN_H
 #include "graph/native.h"
@@ -12,27 +14,31 @@ typedef struct Codegen Codegen;
 typedef struct Plan Plan;
 
 typedef struct CodegenOptions {
-  int threads;            /* >= 1 */
-  const char *cache_dir;  /* compiled kernels on disk; NULL: none */
-  volatile int *interrupt;/* non-zero: stop at the next chunk of work with R_INTERRUPT; may be NULL */
+  int threads;             /* >= 1 */
+  const char *cache_dir;   /* compiled kernels on disk; NULL: none */
+  volatile int *interrupt; /* non-zero: stop at the next chunk of work with R_INTERRUPT; may be NULL */
   double interpret_below; /* kernels of less work than this (scalar operations, loops counted) run without machine code;
                            * 0: a good default; < 0: none; INFINITY: all. Same bits either way */
   void (*between)(void *ctx); /* called between pieces of work by the thread that runs the plan; NULL: nothing */
   void *between_ctx;
-  struct RtTrace *trace;  /* takes every kernel and call (rt/trace.h); NULL: nothing is noted. Not owned */
-  bool profile;           /* plans keep the time of each kernel, for the dump "profile" */
-  bool tf32;              /* on a GPU: f32 contractions may round their factors to tf32 for the matrix instructions */
-  struct Cuda *cuda;      /* plans run on this device (cuda/session.h), which the session takes over; NULL: on the host */
-  struct Jit *collect;    /* kernels are not run but collected here for a library (aot/), with interpret_below < 0; not owned */
+  struct RtTrace *trace; /* takes every kernel and call (rt/trace.h); NULL: nothing is noted. Not owned */
+  bool profile;          /* plans keep the time of each kernel, for the dump "profile" */
+  bool tf32;             /* on a GPU: f32 contractions may round their factors to tf32 for the matrix instructions */
+  struct Cuda *cuda; /* plans run on this device (cuda/session.h), which the session takes over; NULL: on the host */
+  struct Jit
+      *collect; /* kernels are not run but collected here for a library (aot/), with interpret_below < 0; not owned */
 } CodegenOptions;
 
-typedef struct CodegenStats { int64_t kernels_compiled, kernels_from_memory, kernels_from_disk, plans; } CodegenStats;
+typedef struct CodegenStats {
+  int64_t kernels_compiled, kernels_from_memory, kernels_from_disk, plans;
+} CodegenStats;
 
 Codegen *codegen_new(const CodegenOptions *o); /* cheap: LLVM starts with the first kernel */
 void codegen_free(Codegen *c);
 CodegenStats codegen_stats(const Codegen *c);
-/* How often a plan made from now on will be run, as far as the caller knows: 1 lets much larger kernels run without machine
- * code, since compiling one costs as much as walking some 100,000 operations. 0: unknown. Not with interpret_below set. */
+/* How often a plan made from now on will be run, as far as the caller knows: 1 lets much larger kernels run without
+ * machine code, since compiling one costs as much as walking some 100,000 operations. 0: unknown. Not with
+ * interpret_below set. */
 void codegen_expect_runs(Codegen *c, int runs);
 
 /* Compiles. The region has been simplified and holds no CUSTOM. NULL with *fault on failure (memory). */
@@ -52,12 +58,17 @@ typedef struct PlanRefusal {
 } PlanRefusal;
 bool plan_refused(const Plan *p, PlanRefusal *out);
 
-/* Dumps for people and structure tests: "classify" (one line a contraction: `contraction: M = .. N = .. K = .. batch = ..`),
- * "profile" (time and runs of each kernel so far, most expensive first; numbers as in "fuse"; sessions that ask for it),
- * "fuse" (groups with their stages and the reason for each boundary), "plan" (steps, buffers, arena). The first line of "fuse" is `kernels: N`. False: no such dump. */
+/* Dumps for people and structure tests: "classify" (one line a contraction: `contraction: M = .. N = .. K = .. batch =
+ * ..`), "profile" (time and runs of each kernel so far, most expensive first; numbers as in "fuse"; sessions that ask
+ * for it), "fuse" (groups with their stages and the reason for each boundary), "plan" (steps, buffers, arena). The
+ * first line of "fuse" is `kernels: N`. False: no such dump. */
 bool plan_dump(Plan *p, const char *what, FILE *out);
 /* "llvm" or "asm" of every kernel of the region; compiles them anew, since a Plan keeps no IR. */
 bool codegen_dump(Codegen *c, Graph *g, const Region *r, const char *what, FILE *out);
-typedef struct PlanStats { int kernels; size_t arena_bytes, scratch_bytes; int buffers; } PlanStats;
+typedef struct PlanStats {
+  int kernels;
+  size_t arena_bytes, scratch_bytes;
+  int buffers;
+} PlanStats;
 PlanStats plan_stats(const Plan *p);
 #endif

@@ -2,10 +2,9 @@
  *
  *   DevPlan     one block of device memory: arena, constants, scratch, the fault record. Inputs are the session's
  *               (dev_tensors.h), outputs have memory of their own, which becomes the session's when the plan ends
- *   host[s]     where the host has the bytes of slot s (an input, a constant, what a native just made), or NULL. A kernel
- *               that writes the slot ends it
- *   Segment     a sequence of kernel steps, with its recordings by the addresses that it ran on
- *   CallMemory  what one native step keeps on the host between its runs (dev_call.c) */
+ *   host[s]     where the host has the bytes of slot s (an input, a constant, what a native just made), or NULL. A
+ * kernel that writes the slot ends it Segment     a sequence of kernel steps, with its recordings by the addresses that
+ * it ran on CallMemory  what one native step keeps on the host between its runs (dev_call.c) */
 #ifndef TG_CODEGEN_DEV_PLAN_H
 #define TG_CODEGEN_DEV_PLAN_H
 #include "codegen/dev_tensors.h"
@@ -50,8 +49,8 @@ struct DevPlan {
   Tensor *output;    /* by output of the plan: what the last run gave, if it lies in memory of its own */
 };
 
-bool dev_failed(DevPlan *v, Fault *fault);                         /* false, with the device's reason */
-bool dev_no_fault(DevPlan *v, const CuFault *r, Fault *fault);     /* what the record, now read, says of kernels */
-void dev_look_ahead(Plan *p);                                      /* before the host waits: what a native can do meanwhile */
-void dev_calls_free(DevPlan *v);                                   /* nothing is queued */
+bool dev_failed(DevPlan *v, Fault *fault);                     /* false, with the device's reason */
+bool dev_no_fault(DevPlan *v, const CuFault *r, Fault *fault); /* what the record, now read, says of kernels */
+void dev_look_ahead(Plan *p);    /* before the host waits: what a native can do meanwhile */
+void dev_calls_free(DevPlan *v); /* nothing is queued */
 #endif

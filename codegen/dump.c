@@ -127,8 +127,8 @@ static const char *const slot_kind[] = {"arena", "input", "const", "output", "ro
 
 static void plan_text(const Plan *p, FILE *out) {
   PlanStats st = plan_stats(p);
-  fprintf(out, "kernels: %d\nbuffers: %d\narena: %zu bytes, scratch: %zu bytes\nalive at a time: %zu bytes\n", st.kernels,
-          st.buffers, st.arena_bytes, st.scratch_bytes, p->live_bytes);
+  fprintf(out, "kernels: %d\nbuffers: %d\narena: %zu bytes, scratch: %zu bytes\nalive at a time: %zu bytes\n",
+          st.kernels, st.buffers, st.arena_bytes, st.scratch_bytes, p->live_bytes);
   plan_block_text(out, &p->root, 0);
   for (int i = 0; i < p->nslot; i++) {
     const Slot *s = &p->slot[i];
@@ -243,7 +243,8 @@ static bool dump_cuda(Graph *g, const Region *r, bool tf32, FILE *out) {
       continue;
     }
     for (int j = 0; j < k.nlaunch; j++)
-      fprintf(out, "/* %s: %" PRId64 " blocks of %d threads */\n", k.launch[j].name, k.launch[j].grid, k.launch[j].block);
+      fprintf(out, "/* %s: %" PRId64 " blocks of %d threads */\n", k.launch[j].name, k.launch[j].grid,
+              k.launch[j].block);
     fprintf(out, "%s\n", k.source + strlen(cuda_prelude));
   }
   arena_free(scratch);

@@ -271,7 +271,8 @@ static bool run_loop(Run *r, const LoopStep *l) {
         return false;
     if (!next_states(r, l)) return false;
   }
-  for (int k = 0; r->p->dev && k < l->nstack; k++) dev_moved(r->p, l->stack[k].stack); /* rows were written one by one */
+  for (int k = 0; r->p->dev && k < l->nstack; k++)
+    dev_moved(r->p, l->stack[k].stack); /* rows were written one by one */
   return write_slot(r, l->steps, &steps, sizeof steps);
 }
 

@@ -1,4 +1,5 @@
-/* See exec_dev.h: memory, kernels, copies. What a plan has on a device is in dev_plan.h, its natives are in dev_call.c. */
+/* See exec_dev.h: memory, kernels, copies. What a plan has on a device is in dev_plan.h, its natives are in dev_call.c.
+ */
 #include "codegen/dev_plan.h"
 #include "codegen/cuda/session.h"
 #include <stdlib.h>

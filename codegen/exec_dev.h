@@ -1,8 +1,9 @@
-/* Running a plan's steps on a device: memory, kernels, native calls. exec.c walks the plan and comes here when the session has a
- * device; slots then have device addresses (Plan.addr), which the host never follows.
+/* Running a plan's steps on a device: memory, kernels, native calls. exec.c walks the plan and comes here when the
+ * session has a device; slots then have device addresses (Plan.addr), which the host never follows.
  *
- * Work is queued; the host waits only where it needs a number (a loop's condition, a native's argument) and at the end. There
- * it also learns of faults in kernels: what was queued behind a fault has run, on memory that the failing run gives up.
+ * Work is queued; the host waits only where it needs a number (a loop's condition, a native's argument) and at the end.
+ * There it also learns of faults in kernels: what was queued behind a fault has run, on memory that the failing run
+ * gives up.
  *
  * All functions give false with *fault set. */
 #ifndef TG_CODEGEN_EXEC_DEV_H
@@ -24,6 +25,6 @@ bool dev_copy_at(Plan *p, void *dst, int src, size_t bytes, Fault *fault);
 bool dev_zero(Plan *p, void *dst, size_t bytes, Fault *fault);
 bool dev_read(Plan *p, int slot, void *to, size_t bytes, Fault *fault);
 bool dev_write(Plan *p, int slot, const void *from, size_t bytes, Fault *fault);
-void dev_exchange(Plan *p, int a, int b);       /* beside the exchange of addresses */
-void dev_moved(Plan *p, int slot);              /* slot has a new address, or new bytes */
+void dev_exchange(Plan *p, int a, int b); /* beside the exchange of addresses */
+void dev_moved(Plan *p, int slot);        /* slot has a new address, or new bytes */
 #endif

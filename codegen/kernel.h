@@ -39,13 +39,13 @@ typedef enum {
 
 typedef struct KBuf {
   uint8_t space, dtype;
-  bool in, out;          /* GLOBAL: read before any stage wrote it; written (SCATTER destination: both) */
-  const Node *node;      /* the node whose LOADs this buffer serves. Unique in the table */
-  int rank;              /* node's rank, extents; strides in elements (GLOBAL: always set; others: 0) */
+  bool in, out;     /* GLOBAL: read before any stage wrote it; written (SCATTER destination: both) */
+  const Node *node; /* the node whose LOADs this buffer serves. Unique in the table */
+  int rank;         /* node's rank, extents; strides in elements (GLOBAL: always set; others: 0) */
   const int64_t *dim, *stride;
-  const int8_t *par;     /* ROW, REG: dim d is P axis par[d], or -1: a dim of the row itself. NULL for GLOBAL.
-                          * LOADs of ROW and REG nodes subscript such a dim by exactly ITER par[d] */
-  int arg;               /* GLOBAL: position in KernelArgs.ptr; else -1 */
+  const int8_t *par; /* ROW, REG: dim d is P axis par[d], or -1: a dim of the row itself. NULL for GLOBAL.
+                      * LOADs of ROW and REG nodes subscript such a dim by exactly ITER par[d] */
+  int arg;           /* GLOBAL: position in KernelArgs.ptr; else -1 */
 } KBuf;
 
 /* GLOBAL pointers are aligned to their element only (a row of a stack, a caller's slice), usually to 64 bytes.
@@ -67,15 +67,14 @@ typedef enum {
 
 /* How a REDUCE is ordered. Flat position f: row-major in the reduction space; extents r0..rn, inner = rn.
  *
- * ORD_CHAIN  f ascending, one accumulator: acc = monoid(acc, body); with Stage.fma (a sum that was one of products x * y
- *            before anything was inlined; body is then a MUL): acc = fma(x, y, acc), x and y first cast to the
- *            accumulator's dtype. Without Stage.fma no fma, even if the body is a MUL now.
- *            Cut at flat positions 4096, 8192, ...
- * ORD_LANES  position p of the inner axis goes to lane p % 16 of accumulator (p / 16) % 4, whatever the machine's width
- *            and the dtype; a chunk is 4096 positions of one row when inner >= 4096, else max(1, 4096 / inner) whole
- *            rows, which continue in the same accumulators, every row from lane 0. No fma: acc = acc + body. Then
- *            a = (a0 + a1) + (a2 + a3) per lane, and the butterfly over 16 lanes: l += l ^ 8, l ^ 4, l ^ 2, l ^ 1
- *            (lower lane on the left: v[l] = v[l] + v[l + 8], ...).
+ * ORD_CHAIN  f ascending, one accumulator: acc = monoid(acc, body); with Stage.fma (a sum that was one of products x *
+ * y before anything was inlined; body is then a MUL): acc = fma(x, y, acc), x and y first cast to the accumulator's
+ * dtype. Without Stage.fma no fma, even if the body is a MUL now. Cut at flat positions 4096, 8192, ... ORD_LANES
+ * position p of the inner axis goes to lane p % 16 of accumulator (p / 16) % 4, whatever the machine's width and the
+ * dtype; a chunk is 4096 positions of one row when inner >= 4096, else max(1, 4096 / inner) whole rows, which continue
+ * in the same accumulators, every row from lane 0. No fma: acc = acc + body. Then a = (a0 + a1) + (a2 + a3) per lane,
+ * and the butterfly over 16 lanes: l += l ^ 8, l ^ 4, l ^ 2, l ^ 1 (lower lane on the left: v[l] = v[l] + v[l + 8],
+ * ...).
  *
  * With Stage.chunk (Comp.chunk, graph.h) a chunk is that many flat positions instead: whole rows in ORD_LANES, each
  * from lane 0, in the same accumulators, also when inner >= 4096. Then extents[0] counts samples and has no say in the
@@ -85,7 +84,8 @@ typedef enum {
  * guard is false the accumulator stays as it is. Chunks, in order, are joined by the aligned pairwise tree: chunk
  * ranges [i * 2^k, (i+1) * 2^k) meet as soon as both halves are there; at the end the leftovers join from the right:
  * ((big, (mid, small))). Integer, bool, any/all/arg reductions may take any order that gives the same value (ARGMAX:
- * first best; nan is best). Accumulator dtype: f32 for f16 and bf16; else the body's. Result cast to the buffer's dtype. */
+ * first best; nan is best). Accumulator dtype: f32 for f16 and bf16; else the body's. Result cast to the buffer's
+ * dtype. */
 typedef enum { ORD_CHAIN, ORD_LANES } RedOrder;
 enum { STAGE_CHUNK = 4096 };
 
@@ -95,17 +95,17 @@ typedef struct Stage {
   bool fma;                /* ORD_CHAIN sums of products, always set for ST_CONTRACT of floats */
   bool reverse, exclusive; /* ST_SCAN */
   int nown, nred;
-  const int64_t *extent;   /* nown + nred */
-  int64_t chunk;           /* REDUCE, CONTRACT: Comp.chunk; 0: of STAGE_CHUNK, as above */
-  Expr *body, *guard;      /* guard: bool or NULL */
-  int out;                 /* buffer written */
+  const int64_t *extent; /* nown + nred */
+  int64_t chunk;         /* REDUCE, CONTRACT: Comp.chunk; 0: of STAGE_CHUNK, as above */
+  Expr *body, *guard;    /* guard: bool or NULL */
+  int out;               /* buffer written */
   /* Where it stores: subscript of dim d of the out buffer. Not SCATTER: dim d is the iterator store[d] (of P or own),
    * a bijection onto [P, own] for stages in full position; a dim of extent 1 may also be -1: subscript 0. */
   const int8_t *store;
-  Expr *const *at;         /* SCATTER: subscripts, one a dim; over [P, own] */
-  uint8_t how;             /* SCATTER: Combine */
-  bool checked;            /* SCATTER: subscripts may be out of range: fault; else the planner proved them inside */
-  Span span;               /* for the fault of a checked scatter */
+  Expr *const *at; /* SCATTER: subscripts, one a dim; over [P, own] */
+  uint8_t how;     /* SCATTER: Combine */
+  bool checked;    /* SCATTER: subscripts may be out of range: fault; else the planner proved them inside */
+  Span span;       /* for the fault of a checked scatter */
 } Stage;
 
 /* Of a reduction: flat positions of a chunk, and chunks of a row where a chunk is part of one (else 0); number of
@@ -119,18 +119,19 @@ int64_t stage_chunks(const Stage *s);
 
 typedef struct Kernel {
   int npar;
-  const int64_t *par;   /* extents of P; the flat points are row-major over them */
-  int nbuf, narg;       /* narg: GLOBAL buffers, numbered in order */
+  const int64_t *par; /* extents of P; the flat points are row-major over them */
+  int nbuf, narg;     /* narg: GLOBAL buffers, numbered in order */
   KBuf *buf;
   int nstage;
   Stage *stage;
   bool by_dest;
-  int nsite;            /* places that can fault; numbered 0.. in order of first meeting in the stages by kernel_sites */
+  int nsite; /* places that can fault; numbered 0.. in order of first meeting in the stages by kernel_sites */
   Span *site;
 } Kernel;
 
 const KBuf *kernel_buf(const Kernel *k, const Node *n); /* NULL: not in the table */
-/* Fault site of a checked LOAD, an integer division/modulo (`e`), or a checked SCATTER (e NULL): equal across equal texts. */
+/* Fault site of a checked LOAD, an integer division/modulo (`e`), or a checked SCATTER (e NULL): equal across equal
+ * texts. */
 int kernel_site(const Kernel *k, const Expr *e);
 void kernel_sites(Kernel *k, Arena *a); /* fills nsite and site */
 int64_t kernel_points(const Kernel *k);
@@ -139,8 +140,8 @@ int64_t kernel_points(const Kernel *k);
 char *kernel_print(const Kernel *k, Arena *a);
 
 /* ---- Compiled code -------------------------------------------------------------------------------------------- */
-/* KFault, KernelArgs, KernelFn, Phase: rt/kernel.h, since a library has them too. A kernel runs as phases with a barrier
- * between them (most have one). */
+/* KFault, KernelArgs, KernelFn, Phase: rt/kernel.h, since a library has them too. A kernel runs as phases with a
+ * barrier between them (most have one). */
 enum { MAX_PHASE = 4 };
 
 typedef struct Code {
@@ -152,7 +153,7 @@ typedef struct Code {
 } Code;
 
 /* ---- Emitters: cpu/emit_kernel.c and cpu/mma.c ---------------------------------------------------------------- */
-typedef struct Jit Jit;   /* cpu/jit.h: LLVM, lazily started; the object cache on disk */
+typedef struct Jit Jit; /* cpu/jit.h: LLVM, lazily started; the object cache on disk */
 /* Compile k, whose canonical text is `text` (key part). Sets *from_disk. False: out of memory or LLVM failed, *why says
  * (static or in the graph's arena). g: for rewriting expressions. */
 bool cpu_compile(Jit *j, Graph *g, const Kernel *k, const char *text, Code *out, bool *from_disk, const char **why);

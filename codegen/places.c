@@ -149,9 +149,9 @@ bool fuse_can_fault(const Node *n) {
   return yes;
 }
 
-/* Marks what depends on the params of the LOOP x, or on what its body does in every step. Positions lie between the first param and the LOOP, since whatever
- * depends on a param comes after it and only the LOOP's own regions reach it. What can fault must not run when a loop
- * makes no step, so it counts as varying in loops that may make none. */
+/* Marks what depends on the params of the LOOP x, or on what its body does in every step. Positions lie between the
+ * first param and the LOOP, since whatever depends on a param comes after it and only the LOOP's own regions reach it.
+ * What can fault must not run when a loop makes no step, so it counts as varying in loops that may make none. */
 static void mark_varying(Fusion *f, FNode *loop, int number) {
   const Loop *l = &loop->n->loop;
   int first = loop->pos;

@@ -7,8 +7,8 @@
 
 typedef struct CodeEntry CodeEntry;
 
-/* The code of a kernel, compiled if its text is new. work: scalar operations in one run of the plan, which decides whether
- * it is worth compiling. The entry lives as long as the Codegen. NULL with *fault. */
+/* The code of a kernel, compiled if its text is new. work: scalar operations in one run of the plan, which decides
+ * whether it is worth compiling. The entry lives as long as the Codegen. NULL with *fault. */
 CodeEntry *codegen_kernel(Codegen *c, Graph *g, const Kernel *k, double work, Fault *fault);
 const Code *code_of(const CodeEntry *e);
 const char *code_text(const CodeEntry *e);
@@ -16,10 +16,11 @@ const char *code_text(const CodeEntry *e);
 Jit *codegen_jit(Codegen *c, Fault *fault); /* NULL with *fault */
 /* The device that plans run on; NULL: the host. Its code of a kernel. */
 struct RtDevice *codegen_device(const Codegen *c);
-struct DevTensors *codegen_tensors(Codegen *c); /* what lies there between runs; made at the first call, NULL: out of memory */
+struct DevTensors *
+codegen_tensors(Codegen *c); /* what lies there between runs; made at the first call, NULL: out of memory */
 struct CudaCode *code_device(const CodeEntry *e);
 bool codegen_ready(Codegen *c, Fault *fault); /* waits for kernels that are still being compiled */
-RtPool *codegen_pool(Codegen *c);           /* made at the first call; NULL: one lane */
+RtPool *codegen_pool(Codegen *c);             /* made at the first call; NULL: one lane */
 int codegen_lanes(const Codegen *c);
 bool codegen_profile(const Codegen *c);
 bool codegen_tf32(const Codegen *c);

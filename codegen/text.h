@@ -1,5 +1,5 @@
-/* Text under construction: characters in an arena, with an indentation. What the canonical text of kernels and CUDA C are
- * written with. */
+/* Text under construction: characters in an arena, with an indentation. What the canonical text of kernels and CUDA C
+ * are written with. */
 #ifndef TG_CODEGEN_TEXT_H
 #define TG_CODEGEN_TEXT_H
 #include "graph/arena.h"

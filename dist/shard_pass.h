@@ -53,8 +53,8 @@ typedef struct Known {
   bool forced;       /* a loop's test: works on whole operands */
   bool pinned;       /* PARAM: replicated for good */
   bool effect;
-  bool
-      region; /* LOOP, COND: pure but for collectives inside; an effect, since a rank without samples needs no result */
+  /* LOOP, COND: pure but for collectives inside; an effect, since a rank without samples needs no result */
+  bool region;
   Site *site, *sub[2]; /* sub: TEST and BODY of a LOOP, branches of a COND */
   Site *whole_site;    /* where its blocks are gathered; NULL: nowhere */
   uint64_t varies;     /* the loops that it depends on, by number; bit 63: all beyond */

@@ -282,17 +282,35 @@ static Interval op_range(Ctx *x, Expr *e) {
   b = e->n > 1 ? range(x, e->arg[1]) : a;
   if (empty(a) || empty(b)) return EMPTY;
   switch (e->op) {
-  case OP_ADD: r = machine((Wide)a.lo + b.lo, (Wide)a.hi + b.hi); break;
-  case OP_SUB: r = machine((Wide)a.lo - b.hi, (Wide)a.hi - b.lo); break;
-  case OP_NEG: r = machine(-(Wide)a.hi, -(Wide)a.lo); break;
-  case OP_MUL: r = product(a, b); break;
-  case OP_FLOORDIV: r = quotient(a, b); break;
-  case OP_MOD: r = remainder_(a, b); break;
-  case OP_MAX: return (Interval){a.lo > b.lo ? a.lo : b.lo, a.hi > b.hi ? a.hi : b.hi};
-  case OP_MIN: return (Interval){a.lo < b.lo ? a.lo : b.lo, a.hi < b.hi ? a.hi : b.hi};
-  case OP_ABS: r = a.lo >= 0 ? a : machine(a.hi < 0 ? -(Wide)a.hi : 0, -(Wide)a.lo > a.hi ? -(Wide)a.lo : a.hi); break;
+  case OP_ADD:
+    r = machine((Wide)a.lo + b.lo, (Wide)a.hi + b.hi);
+    break;
+  case OP_SUB:
+    r = machine((Wide)a.lo - b.hi, (Wide)a.hi - b.lo);
+    break;
+  case OP_NEG:
+    r = machine(-(Wide)a.hi, -(Wide)a.lo);
+    break;
+  case OP_MUL:
+    r = product(a, b);
+    break;
+  case OP_FLOORDIV:
+    r = quotient(a, b);
+    break;
+  case OP_MOD:
+    r = remainder_(a, b);
+    break;
+  case OP_MAX:
+    return (Interval){a.lo > b.lo ? a.lo : b.lo, a.hi > b.hi ? a.hi : b.hi};
+  case OP_MIN:
+    return (Interval){a.lo < b.lo ? a.lo : b.lo, a.hi < b.hi ? a.hi : b.hi};
+  case OP_ABS:
+    r = a.lo >= 0 ? a : machine(a.hi < 0 ? -(Wide)a.hi : 0, -(Wide)a.lo > a.hi ? -(Wide)a.lo : a.hi);
+    break;
   case OP_CAST:
-  case OP_STOP: r = a; break;
+  case OP_STOP:
+    r = a;
+    break;
   case OP_BAND:
     if (b.lo >= 0)
       r = (Interval){0, b.hi};
@@ -303,7 +321,8 @@ static Interval op_range(Ctx *x, Expr *e) {
     if (b.lo == b.hi && b.lo > 0 && b.lo < 64)
       r = a.lo >= 0 ? (Interval){a.lo >> b.lo, a.hi >> b.lo} : (Interval){0, (int64_t)(UINT64_MAX >> b.lo)};
     break;
-  default: break;
+  default:
+    break;
   }
   return r.lo < type.lo || r.hi > type.hi ? type : r; /* out of the dtype: it wraps */
 }
@@ -320,12 +339,23 @@ static Interval range(Ctx *x, Expr *e) {
   x->depth++;
   x->budget--;
   switch (e->kind) {
-  case EX_ITER: r = e->num.i < x->box->niter ? x->box->iter[e->num.i] : INTERVAL_ALL; break;
-  case EX_VAR: r = x->box->var ? x->box->var(x->box->ctx, e->num.i) : INTERVAL_ALL; break;
-  case EX_LOAD: r = load_range(x, e); break;
-  case EX_LIN: r = lin_range(x, e); break;
-  case EX_OP: r = op_range(x, e); break;
-  default: break;
+  case EX_ITER:
+    r = e->num.i < x->box->niter ? x->box->iter[e->num.i] : INTERVAL_ALL;
+    break;
+  case EX_VAR:
+    r = x->box->var ? x->box->var(x->box->ctx, e->num.i) : INTERVAL_ALL;
+    break;
+  case EX_LOAD:
+    r = load_range(x, e);
+    break;
+  case EX_LIN:
+    r = lin_range(x, e);
+    break;
+  case EX_OP:
+    r = op_range(x, e);
+    break;
+  default:
+    break;
   }
   x->depth--;
   return empty(r) ? EMPTY : meet(known, r);
@@ -354,11 +384,21 @@ static void assume(Ctx *x, Expr *c, bool truth) {
   if (c->kind != EX_OP) return;
   Expr *a = c->arg[0], *b = c->n > 1 ? c->arg[1] : NULL;
   switch (c->op) {
-  case OP_NOT: assume(x, a, !truth); break;
-  case OP_LT: truth ? constrain(x, a, b, 1, false) : constrain(x, b, a, 0, false); break;
-  case OP_LE: truth ? constrain(x, a, b, 0, false) : constrain(x, b, a, 1, false); break;
-  case OP_GT: truth ? constrain(x, b, a, 1, false) : constrain(x, a, b, 0, false); break;
-  case OP_GE: truth ? constrain(x, b, a, 0, false) : constrain(x, a, b, 1, false); break;
+  case OP_NOT:
+    assume(x, a, !truth);
+    break;
+  case OP_LT:
+    truth ? constrain(x, a, b, 1, false) : constrain(x, b, a, 0, false);
+    break;
+  case OP_LE:
+    truth ? constrain(x, a, b, 0, false) : constrain(x, b, a, 1, false);
+    break;
+  case OP_GT:
+    truth ? constrain(x, b, a, 1, false) : constrain(x, a, b, 0, false);
+    break;
+  case OP_GE:
+    truth ? constrain(x, b, a, 0, false) : constrain(x, a, b, 1, false);
+    break;
   case OP_EQ:
   case OP_NE:
     if ((c->op == OP_EQ) == truth) {
@@ -367,7 +407,8 @@ static void assume(Ctx *x, Expr *c, bool truth) {
     } else
       constrain(x, a, b, 0, true);
     break;
-  default: break;
+  default:
+    break;
   }
 }
 
@@ -459,7 +500,9 @@ static int decide(Ctx *x, Expr *c) {
   x->depth++;
   x->budget--;
   switch (c->op) {
-  case OP_NOT: r = negate(decide(x, a)); break;
+  case OP_NOT:
+    r = negate(decide(x, a));
+    break;
   case OP_AND:
     p = decide(x, a);
     q = p == 0 ? 0 : decide(x, b);
@@ -470,10 +513,18 @@ static int decide(Ctx *x, Expr *c) {
     q = p == 1 ? 1 : decide(x, b);
     r = p == 1 || q == 1 ? 1 : p == 0 && q == 0 ? 0 : -1;
     break;
-  case OP_LT: r = ints ? decide_le(x, a, b, 1) : -1; break;
-  case OP_LE: r = ints ? decide_le(x, a, b, 0) : -1; break;
-  case OP_GT: r = ints ? decide_le(x, b, a, 1) : -1; break;
-  case OP_GE: r = ints ? decide_le(x, b, a, 0) : -1; break;
+  case OP_LT:
+    r = ints ? decide_le(x, a, b, 1) : -1;
+    break;
+  case OP_LE:
+    r = ints ? decide_le(x, a, b, 0) : -1;
+    break;
+  case OP_GT:
+    r = ints ? decide_le(x, b, a, 1) : -1;
+    break;
+  case OP_GE:
+    r = ints ? decide_le(x, b, a, 0) : -1;
+    break;
   case OP_EQ:
   case OP_NE:
     if (!ints) break;
@@ -490,7 +541,8 @@ static int decide(Ctx *x, Expr *c) {
     p = decide(x, a);
     if (p >= 0) r = decide(x, c->arg[p ? 1 : 2]);
     break;
-  default: break;
+  default:
+    break;
   }
   x->depth--;
   return r;

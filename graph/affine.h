@@ -3,11 +3,18 @@
 #define TG_GRAPH_AFFINE_H
 #include "graph.h"
 
-typedef struct { int64_t lo, hi; } Interval; /* closed; lo > hi: empty */
+typedef struct {
+  int64_t lo, hi;
+} Interval; /* closed; lo > hi: empty */
 #define INTERVAL_ALL ((Interval){INT64_MIN, INT64_MAX})
 
 /* Known intervals of iterators: iter[k] for EX_ITER k, and a callback for EX_VAR (NULL: all). */
-typedef struct Box { int niter; const Interval *iter; Interval (*var)(void *ctx, int64_t uid); void *ctx; } Box;
+typedef struct Box {
+  int niter;
+  const Interval *iter;
+  Interval (*var)(void *ctx, int64_t uid);
+  void *ctx;
+} Box;
 
 /* Interval of an i64 (or any integer) expression over the box, clamped by the conjuncts of `guard` (may be NULL) that
  * have the same linear part, and by one Fourier-Motzkin step; saturating. */

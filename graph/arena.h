@@ -26,9 +26,13 @@ size_t arena_bytes(const Arena *a);
 #define arena_array(a, T, n) ((T *)arena_alloc((a), sizeof(T) * (size_t)((n) ? (n) : 1)))
 
 /* Growable array inside an arena: `VEC(T) v = {0}; vec_push(arena, &v, x);`. Old storage is left in the arena. */
-#define VEC(T) struct { T *at; int n, cap; }
-#define vec_push(a, v, x) \
-  ((v)->n == (v)->cap ? vec_grow_((a), (void **)&(v)->at, &(v)->cap, sizeof *(v)->at, (v)->n) : (void)0, \
+#define VEC(T)                                                                                                         \
+  struct {                                                                                                             \
+    T *at;                                                                                                             \
+    int n, cap;                                                                                                        \
+  }
+#define vec_push(a, v, x)                                                                                              \
+  ((v)->n == (v)->cap ? vec_grow_((a), (void **)&(v)->at, &(v)->cap, sizeof *(v)->at, (v)->n) : (void)0,               \
    (v)->at[(v)->n++] = (x))
 void vec_grow_(Arena *a, void **at, int *cap, size_t elem, int n);
 #endif

@@ -14,7 +14,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-typedef struct { uint32_t file, lo, hi; } Span; /* file 0: no position */
+typedef struct {
+  uint32_t file, lo, hi;
+} Span; /* file 0: no position */
 
 typedef enum {
 #define ERR(id, code, title, doc, bad, good) id,
@@ -23,11 +25,17 @@ typedef enum {
   ERR_COUNT
 } ErrId;
 
-typedef struct { const char *code, *title, *doc, *bad, *good; } ErrInfo;
+typedef struct {
+  const char *code, *title, *doc, *bad, *good;
+} ErrInfo;
 extern const ErrInfo err_info[ERR_COUNT];
 ErrId err_by_code(const char *code); /* ERR_COUNT if unknown; case-insensitive */
 
-typedef struct Note { Span span; const char *text; struct Note *next; } Note;
+typedef struct Note {
+  Span span;
+  const char *text;
+  struct Note *next;
+} Note;
 typedef struct Diag {
   ErrId id;
   bool warning;
@@ -40,7 +48,10 @@ typedef struct Diag {
   struct Diag *next;
 } Diag;
 
-typedef struct Source { const char *name, *text; size_t len; } Source;
+typedef struct Source {
+  const char *name, *text;
+  size_t len;
+} Source;
 
 typedef struct Diags Diags;
 struct Diags {
@@ -69,9 +80,20 @@ _Noreturn void diag_bug(const char *file, int line, const char *fmt, ...) __attr
 
 /* DIAG_TRY(d) { ... } DIAG_CAUGHT(d) { ... } DIAG_END(d)
  * Locals changed inside and read after an unwind must be volatile. No return/break/goto out of either block. */
-#define DIAG_TRY(d) do { jmp_buf here_, *outer_ = (d)->boundary; (d)->boundary = &here_; if (!setjmp(here_)) {
-#define DIAG_CAUGHT(d) (d)->boundary = outer_; } else { (d)->boundary = outer_;
-#define DIAG_END(d) } } while (0)
+#define DIAG_TRY(d)                                                                                                    \
+  do {                                                                                                                 \
+    jmp_buf here_, *outer_ = (d)->boundary;                                                                            \
+    (d)->boundary = &here_;                                                                                            \
+    if (!setjmp(here_)) {
+#define DIAG_CAUGHT(d)                                                                                                 \
+  (d)->boundary = outer_;                                                                                              \
+  }                                                                                                                    \
+  else {                                                                                                               \
+    (d)->boundary = outer_;
+#define DIAG_END(d)                                                                                                    \
+  }                                                                                                                    \
+  }                                                                                                                    \
+  while (0)
 
 void span_position(const Diags *d, Span s, const char **file, int *line, int *col); /* 1-based; col in characters */
 Span span_join(Span a, Span b);

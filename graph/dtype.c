@@ -90,11 +90,16 @@ static uint16_t f32_to_bf16(float v) {
 
 double dt_get_f(DType t, const void *base, int64_t i) {
   switch (t) {
-  case DT_F64: return ((const double *)base)[i];
-  case DT_F32: return (double)((const float *)base)[i];
-  case DT_F16: return (double)f16_to_f32(((const uint16_t *)base)[i]);
-  case DT_BF16: return (double)bf16_to_f32(((const uint16_t *)base)[i]);
-  default: return (double)dt_get_i(t, base, i);
+  case DT_F64:
+    return ((const double *)base)[i];
+  case DT_F32:
+    return (double)((const float *)base)[i];
+  case DT_F16:
+    return (double)f16_to_f32(((const uint16_t *)base)[i]);
+  case DT_BF16:
+    return (double)bf16_to_f32(((const uint16_t *)base)[i]);
+  default:
+    return (double)dt_get_i(t, base, i);
   }
 }
 
@@ -108,22 +113,37 @@ static int64_t to_int(double v, int64_t lo, int64_t hi) {
 
 int64_t dt_get_i(DType t, const void *base, int64_t i) {
   switch (t) {
-  case DT_BOOL: return ((const uint8_t *)base)[i] != 0;
-  case DT_U8: return ((const uint8_t *)base)[i];
-  case DT_I8: return ((const int8_t *)base)[i];
-  case DT_I16: return ((const int16_t *)base)[i];
-  case DT_I32: return ((const int32_t *)base)[i];
-  case DT_I64: return ((const int64_t *)base)[i];
-  default: return to_int(dt_get_f(t, base, i), INT64_MIN, INT64_MAX);
+  case DT_BOOL:
+    return ((const uint8_t *)base)[i] != 0;
+  case DT_U8:
+    return ((const uint8_t *)base)[i];
+  case DT_I8:
+    return ((const int8_t *)base)[i];
+  case DT_I16:
+    return ((const int16_t *)base)[i];
+  case DT_I32:
+    return ((const int32_t *)base)[i];
+  case DT_I64:
+    return ((const int64_t *)base)[i];
+  default:
+    return to_int(dt_get_f(t, base, i), INT64_MIN, INT64_MAX);
   }
 }
 
 static void put_int(DType t, void *base, int64_t i, int64_t v) {
   switch (info[t].bytes) {
-  case 1: ((uint8_t *)base)[i] = t == DT_BOOL ? v != 0 : (uint8_t)v; break;
-  case 2: ((uint16_t *)base)[i] = (uint16_t)v; break;
-  case 4: ((uint32_t *)base)[i] = (uint32_t)v; break;
-  default: ((int64_t *)base)[i] = v; break;
+  case 1:
+    ((uint8_t *)base)[i] = t == DT_BOOL ? v != 0 : (uint8_t)v;
+    break;
+  case 2:
+    ((uint16_t *)base)[i] = (uint16_t)v;
+    break;
+  case 4:
+    ((uint32_t *)base)[i] = (uint32_t)v;
+    break;
+  default:
+    ((int64_t *)base)[i] = v;
+    break;
   }
 }
 

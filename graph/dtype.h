@@ -3,15 +3,22 @@
 #define TG_GRAPH_DTYPE_H
 #include <stdbool.h>
 #include <stdint.h>
-#define DTYPES(X) \
-  X(DT_BOOL, "bool", 1, 'b') X(DT_U8, "u8", 1, 'u') X(DT_I8, "i8", 1, 'i') X(DT_I16, "i16", 2, 'i') \
-  X(DT_I32, "i32", 4, 'i') X(DT_I64, "i64", 8, 'i') X(DT_F16, "f16", 2, 'f') X(DT_BF16, "bf16", 2, 'f') \
-  X(DT_F32, "f32", 4, 'f') X(DT_F64, "f64", 8, 'f')
+#define DTYPES(X)                                                                                                      \
+  X(DT_BOOL, "bool", 1, 'b')                                                                                           \
+  X(DT_U8, "u8", 1, 'u')                                                                                               \
+  X(DT_I8, "i8", 1, 'i')                                                                                               \
+  X(DT_I16, "i16", 2, 'i')                                                                                             \
+  X(DT_I32, "i32", 4, 'i')                                                                                             \
+  X(DT_I64, "i64", 8, 'i')                                                                                             \
+  X(DT_F16, "f16", 2, 'f')                                                                                             \
+  X(DT_BF16, "bf16", 2, 'f')                                                                                           \
+  X(DT_F32, "f32", 4, 'f')                                                                                             \
+  X(DT_F64, "f64", 8, 'f')
 typedef enum {
 #define X(id, name, bytes, cls) id,
   DTYPES(X)
 #undef X
-  DT_COUNT
+      DT_COUNT
 } DType;
 
 const char *dt_name(DType t);

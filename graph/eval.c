@@ -1,6 +1,6 @@
-/* The oracle: evaluates a region one element at a time, floats in f64 and integers in i64, as the definitions in graph.h
- * say and nothing cleverer. Every kernel and pass is tested against it, so it shares no code with them beyond the value
- * column of scalar.def.
+/* The oracle: evaluates a region one element at a time, floats in f64 and integers in i64, as the definitions in
+ * graph.h say and nothing cleverer. Every kernel and pass is tested against it, so it shares no code with them beyond
+ * the value column of scalar.def.
  *
  *   Frame   values of nodes while one region runs once: the root, one loop step, one branch
  *   Tape    the distinct sub-expressions of a body, children first; run once a point
@@ -16,14 +16,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef union { double f; int64_t i; } Cell;
-typedef struct Data { bool is_f; int64_t n; Cell *at; struct Data *res; int nres; } Data; /* tuple kinds: res[nres] */
+typedef union {
+  double f;
+  int64_t i;
+} Cell;
+typedef struct Data {
+  bool is_f;
+  int64_t n;
+  Cell *at;
+  struct Data *res;
+  int nres;
+} Data; /* tuple kinds: res[nres] */
 
 typedef struct Frame {
   struct Frame *up;
-  PtrMap bound;  /* PARAM -> Data */
-  PtrMap value;  /* Node -> Data */
-  Arena *arena;  /* of the values */
+  PtrMap bound; /* PARAM -> Data */
+  PtrMap value; /* Node -> Data */
+  Arena *arena; /* of the values */
 } Frame;
 
 typedef struct Eval {
@@ -38,7 +47,10 @@ typedef struct Eval {
   jmp_buf stop;       /* a fault ends the evaluation */
 } Eval;
 
-typedef struct ParamSet { int n; Node **at; } ParamSet;
+typedef struct ParamSet {
+  int n;
+  Node **at;
+} ParamSet;
 
 static void eval_region(Eval *ev, Frame *fr, const Region *r);
 
@@ -86,7 +98,13 @@ static void set_add(Arena *a, ParamSet *s, const ParamSet *more, int nskip, Node
   }
 }
 
-typedef struct Walk { Eval *ev; ParamSet *into; int nskip; Node *const *skip; const Node *skip2; } Walk;
+typedef struct Walk {
+  Eval *ev;
+  ParamSet *into;
+  int nskip;
+  Node *const *skip;
+  const Node *skip2;
+} Walk;
 static void add_input(void *ctx, Node *in) {
   Walk *w = ctx;
   const ParamSet *s = ptrmap_get(&w->ev->free_params, in);
@@ -152,24 +170,34 @@ static Data *data_new(Arena *a, DType t, int64_t n) {
 static Data *data_from(Arena *a, DType t, int64_t n, const void *raw) {
   Data *d = data_new(a, t, n);
   for (int64_t i = 0; i < n; i++)
-    if (d->is_f) d->at[i].f = dt_get_f(t, raw, i);
-    else d->at[i].i = dt_get_i(t, raw, i);
+    if (d->is_f)
+      d->at[i].f = dt_get_f(t, raw, i);
+    else
+      d->at[i].i = dt_get_i(t, raw, i);
   return d;
 }
 static void data_to(const Data *d, DType t, void *raw) {
   for (int64_t i = 0; i < d->n; i++)
-    if (dt_is_float(t)) dt_put_f(t, raw, i, d->at[i].f);
-    else dt_put_i(t, raw, i, d->at[i].i);
+    if (dt_is_float(t))
+      dt_put_f(t, raw, i, d->at[i].f);
+    else
+      dt_put_i(t, raw, i, d->at[i].i);
 }
 /* Integers are kept as their dtype stores them. */
 static int64_t wrap(DType t, int64_t v) {
   switch (t) {
-  case DT_BOOL: return v != 0;
-  case DT_U8: return (uint8_t)v;
-  case DT_I8: return (int8_t)v;
-  case DT_I16: return (int16_t)v;
-  case DT_I32: return (int32_t)v;
-  default: return v;
+  case DT_BOOL:
+    return v != 0;
+  case DT_U8:
+    return (uint8_t)v;
+  case DT_I8:
+    return (int8_t)v;
+  case DT_I16:
+    return (int16_t)v;
+  case DT_I32:
+    return (int32_t)v;
+  default:
+    return v;
   }
 }
 /* float -> integer: towards zero, saturating, nan to 0 (llvm.fptosi.sat). */
@@ -185,12 +213,16 @@ static int64_t to_int(DType t, double v) {
 typedef struct Tape {
   int n;
   Expr **ex;
-  int **arg;      /* slots of the arguments */
-  int *mask;      /* slot, or -1 */
-  Data **src;     /* LOAD */
+  int **arg;  /* slots of the arguments */
+  int *mask;  /* slot, or -1 */
+  Data **src; /* LOAD */
   Cell *val;
 } Tape;
-typedef struct Slots { Arena *a; PtrMap slot; VEC(Expr *) order; } Slots;
+typedef struct Slots {
+  Arena *a;
+  PtrMap slot;
+  VEC(Expr *) order;
+} Slots;
 static void add_slot(void *ctx, Expr *e) {
   Slots *s = ctx;
   if (ptrmap_has(&s->slot, e)) return;
@@ -225,8 +257,11 @@ static Cell load_cell(Eval *ev, const Tape *t, int k, const Expr *e) {
   for (int d = 0; d < e->n; d++) {
     int64_t i = t->val[t->arg[k][d]].i, size = e->node->dim[d];
     if (i < 0 || i >= size) {
-      if (!e->checked) bug("oracle: unchecked load of %%%u leaves axis %d: %lld of %lld", e->node->id, d, (long long)i, (long long)size);
-      fault_set(ev->fault, R_INDEX, e->span, "index %lld is out of range for axis %d of size %lld", (long long)i, d, (long long)size);
+      if (!e->checked)
+        bug("oracle: unchecked load of %%%u leaves axis %d: %lld of %lld", e->node->id, d, (long long)i,
+            (long long)size);
+      fault_set(ev->fault, R_INDEX, e->span, "index %lld is out of range for axis %d of size %lld", (long long)i, d,
+                (long long)size);
       stop(ev);
     }
     at = at * size + i;
@@ -239,10 +274,14 @@ static Cell op_cell(Eval *ev, const Tape *t, int k, const Expr *e) {
   DType from = e->arg[0]->dtype, to = e->dtype;
   if (e->op == OP_CAST) {
     Cell x = t->val[arg[0]];
-    if (dt_is_float(from) && dt_is_float(to)) r = x;
-    else if (dt_is_float(from)) r.i = to == DT_BOOL ? x.f != 0 : to_int(to, x.f);
-    else if (dt_is_float(to)) r.f = (double)x.i;
-    else r.i = wrap(to, x.i);
+    if (dt_is_float(from) && dt_is_float(to))
+      r = x;
+    else if (dt_is_float(from))
+      r.i = to == DT_BOOL ? x.f != 0 : to_int(to, x.f);
+    else if (dt_is_float(to))
+      r.f = (double)x.i;
+    else
+      r.i = wrap(to, x.i);
     return r;
   }
   if (e->op == OP_SELECT) return t->val[arg[0]].i ? t->val[arg[1]] : t->val[arg[2]];
@@ -250,8 +289,10 @@ static Cell op_cell(Eval *ev, const Tape *t, int k, const Expr *e) {
     double x[3] = {0};
     for (int i = 0; i < e->n; i++) x[i] = t->val[arg[i]].f;
     double v = sc_eval_f(e->op, x);
-    if (dt_is_float(to)) r.f = v;
-    else r.i = v != 0;
+    if (dt_is_float(to))
+      r.f = v;
+    else
+      r.i = v != 0;
     return r;
   }
   int64_t x[3] = {0};
@@ -269,10 +310,14 @@ static void tape_run(Eval *ev, Tape *t, const int64_t *iter) {
     Cell c = {0};
     switch (e->kind) {
     case EX_CONST:
-      if (dt_is_float(e->dtype)) c.f = e->num.f;
-      else c.i = e->num.i;
+      if (dt_is_float(e->dtype))
+        c.f = e->num.f;
+      else
+        c.i = e->num.i;
       break;
-    case EX_ITER: c.i = iter[e->num.i]; break;
+    case EX_ITER:
+      c.i = iter[e->num.i];
+      break;
     case EX_LIN: {
       uint64_t v = (uint64_t)e->num.i;
       for (int i = 0; i < e->n; i++) v += (uint64_t)e->coef[i] * (uint64_t)t->val[t->arg[k][i]].i;
@@ -282,8 +327,11 @@ static void tape_run(Eval *ev, Tape *t, const int64_t *iter) {
     case EX_LOAD:
       if (t->mask[k] < 0 || t->val[t->mask[k]].i) c = load_cell(ev, t, k, e);
       break;
-    case EX_OP: c = op_cell(ev, t, k, e); break;
-    default: bug("oracle: expression kind %d", e->kind);
+    case EX_OP:
+      c = op_cell(ev, t, k, e);
+      break;
+    default:
+      bug("oracle: expression kind %d", e->kind);
     }
     t->val[k] = c;
   }
@@ -303,31 +351,64 @@ static int64_t space_size(int n, const int64_t *extent) {
 }
 
 /* ---- kinds ------------------------------------------------------------------------------------------------------ */
-typedef struct Acc { Cell v; int64_t best; bool any; } Acc;
+typedef struct Acc {
+  Cell v;
+  int64_t best;
+  bool any;
+} Acc;
 static Acc acc_start(Reduce op, bool is_f, DType t) {
   Acc a = {.best = 0};
-  if (is_f) a.v.f = op == RED_PROD ? 1 : op == RED_MAX ? -INFINITY : op == RED_MIN ? INFINITY : 0;
-  else a.v.i = op == RED_PROD || op == RED_ALL ? 1 : op == RED_MAX ? dt_int_min(t) : op == RED_MIN ? dt_int_max(t) : 0;
+  if (is_f)
+    a.v.f = op == RED_PROD ? 1 : op == RED_MAX ? -INFINITY : op == RED_MIN ? INFINITY : 0;
+  else
+    a.v.i = op == RED_PROD || op == RED_ALL ? 1 : op == RED_MAX ? dt_int_min(t) : op == RED_MIN ? dt_int_max(t) : 0;
   return a;
 }
 static void acc_add(Acc *a, Reduce op, bool is_f, DType t, Cell x, int64_t pos) {
   switch (op) {
-  case RED_SUM: if (is_f) a->v.f += x.f; else a->v.i = wrap(t, (int64_t)((uint64_t)a->v.i + (uint64_t)x.i)); break;
-  case RED_PROD: if (is_f) a->v.f *= x.f; else a->v.i = wrap(t, (int64_t)((uint64_t)a->v.i * (uint64_t)x.i)); break;
-  case RED_MAX: if (is_f) a->v.f = x.f > a->v.f || x.f != x.f ? x.f : a->v.f; else if (x.i > a->v.i) a->v = x; break;
-  case RED_MIN: if (is_f) a->v.f = x.f < a->v.f || x.f != x.f ? x.f : a->v.f; else if (x.i < a->v.i) a->v = x; break;
-  case RED_ANY: a->v.i |= x.i != 0; break;
-  case RED_ALL: a->v.i &= x.i != 0; break;
+  case RED_SUM:
+    if (is_f)
+      a->v.f += x.f;
+    else
+      a->v.i = wrap(t, (int64_t)((uint64_t)a->v.i + (uint64_t)x.i));
+    break;
+  case RED_PROD:
+    if (is_f)
+      a->v.f *= x.f;
+    else
+      a->v.i = wrap(t, (int64_t)((uint64_t)a->v.i * (uint64_t)x.i));
+    break;
+  case RED_MAX:
+    if (is_f)
+      a->v.f = x.f > a->v.f || x.f != x.f ? x.f : a->v.f;
+    else if (x.i > a->v.i)
+      a->v = x;
+    break;
+  case RED_MIN:
+    if (is_f)
+      a->v.f = x.f < a->v.f || x.f != x.f ? x.f : a->v.f;
+    else if (x.i < a->v.i)
+      a->v = x;
+    break;
+  case RED_ANY:
+    a->v.i |= x.i != 0;
+    break;
+  case RED_ALL:
+    a->v.i &= x.i != 0;
+    break;
   case RED_ARGMAX:
   case RED_ARGMIN: {
     bool up = op == RED_ARGMAX;
     bool nan_before = is_f && a->any && a->v.f != a->v.f;
-    bool better = !a->any || (!nan_before && (is_f ? x.f != x.f || (up ? x.f > a->v.f : x.f < a->v.f) : up ? x.i > a->v.i : x.i < a->v.i));
+    bool better = !a->any || (!nan_before && (is_f ? x.f != x.f || (up ? x.f > a->v.f : x.f < a->v.f)
+                                              : up ? x.i > a->v.i
+                                                   : x.i < a->v.i));
     if (better) a->v = x, a->best = pos;
     a->any = true;
     break;
   }
-  default: bug("oracle: reduction %d", op);
+  default:
+    bug("oracle: reduction %d", op);
   }
 }
 
@@ -347,8 +428,10 @@ static void eval_comp(Eval *ev, Frame *fr, Node *n, Data *out, Arena *scratch) {
     for (int64_t pos = 0; pos < red; pos++) {
       tape_run(ev, t, it);
       if (slot[1] < 0 || t->val[slot[1]].i) {
-        if (c->op == RED_NONE) acc.v = t->val[slot[0]];
-        else acc_add(&acc, c->op, is_f, c->body->dtype, t->val[slot[0]], pos);
+        if (c->op == RED_NONE)
+          acc.v = t->val[slot[0]];
+        else
+          acc_add(&acc, c->op, is_f, c->body->dtype, t->val[slot[0]], pos);
       }
       next_point(c->nred, c->extent + c->nout, it + c->nout);
     }
@@ -400,18 +483,29 @@ static void eval_scatter(Eval *ev, Frame *fr, Node *n, Data *out, Arena *scratch
     for (int d = 0; d < nidx; d++) {
       int64_t i = t->val[slot[2 + d]].i;
       if (i < 0 || i >= n->dim[d]) {
-        if (!n->scatter.checked) bug("oracle: unchecked scatter %%%u leaves axis %d: %lld of %lld", n->id, d, (long long)i, (long long)n->dim[d]);
-        fault_set(ev->fault, R_INDEX, n->span, "index %lld is out of range for axis %d of size %lld", (long long)i, d, (long long)n->dim[d]);
+        if (!n->scatter.checked)
+          bug("oracle: unchecked scatter %%%u leaves axis %d: %lld of %lld", n->id, d, (long long)i,
+              (long long)n->dim[d]);
+        fault_set(ev->fault, R_INDEX, n->span, "index %lld is out of range for axis %d of size %lld", (long long)i, d,
+                  (long long)n->dim[d]);
         stop(ev);
       }
       at = at * n->dim[d] + i;
     }
     Acc acc = {.v = out->at[at]};
     switch (n->scatter.how) {
-    case SC_SET: out->at[at] = t->val[slot[0]]; continue;
-    case SC_ADD: acc_add(&acc, RED_SUM, is_f, n->dtype, t->val[slot[0]], 0); break;
-    case SC_MAX: acc_add(&acc, RED_MAX, is_f, n->dtype, t->val[slot[0]], 0); break;
-    case SC_MIN: acc_add(&acc, RED_MIN, is_f, n->dtype, t->val[slot[0]], 0); break;
+    case SC_SET:
+      out->at[at] = t->val[slot[0]];
+      continue;
+    case SC_ADD:
+      acc_add(&acc, RED_SUM, is_f, n->dtype, t->val[slot[0]], 0);
+      break;
+    case SC_MAX:
+      acc_add(&acc, RED_MAX, is_f, n->dtype, t->val[slot[0]], 0);
+      break;
+    case SC_MIN:
+      acc_add(&acc, RED_MIN, is_f, n->dtype, t->val[slot[0]], 0);
+      break;
     }
     out->at[at] = acc.v;
   } while (next_point(c->nout, c->extent, it));
@@ -495,7 +589,8 @@ static void eval_call(Eval *ev, Frame *fr, Node *n, Data *out) {
     if (ok) data_to(find_value(ev, fr, n->call.arg[i]), t, in[i].data);
   }
   for (int i = 0; i < n->nres && ok; i++)
-    ok = tensor_alloc(&res[i], wide && dt_is_float(n->res[i].dtype) ? DT_F64 : n->res[i].dtype, n->res[i].rank, n->res[i].dim);
+    ok = tensor_alloc(&res[i], wide && dt_is_float(n->res[i].dtype) ? DT_F64 : n->res[i].dtype, n->res[i].rank,
+                      n->res[i].dim);
   if (!ok) fault_set(ev->fault, R_MEMORY, n->span, "out of memory");
   ok = ok && native_call(n->call.fn, ev->o->native_ctx, n->call.nattr, n->call.attr, nin, in, n->nres, res, ev->fault);
   if (!ok && !ev->fault->span.file) ev->fault->span = n->span;
@@ -513,7 +608,8 @@ static void eval_node(Eval *ev, Frame *fr, Node *n) {
   check_interrupt(ev);
   Data *d = NULL;
   Arena *scratch = open_arena(ev);
-  if (n->nres) d = result_new(at->arena, n);
+  if (n->nres)
+    d = result_new(at->arena, n);
   else if (n->kind != ND_INPUT && n->kind != ND_CONST && n->kind != ND_GET && n->kind != ND_CUSTOM)
     d = data_new(at->arena, n->dtype, nd_size(n));
   switch (n->kind) {
@@ -521,24 +617,48 @@ static void eval_node(Eval *ev, Frame *fr, Node *n) {
     if (n->slot < 0 || n->slot >= ev->ninput) bug("oracle: input slot %lld", (long long)n->slot);
     d = data_from(at->arena, n->dtype, nd_size(n), ev->input[n->slot].data);
     break;
-  case ND_CONST: d = data_from(at->arena, n->dtype, nd_size(n), n->data); break;
-  case ND_PARAM: bug("oracle: unbound parameter %%%u (%s)", n->id, n->name ? n->name : "counter");
-  case ND_COMP: eval_comp(ev, at, n, d, scratch); break;
-  case ND_SCAN: eval_scan(ev, at, n, d, scratch); break;
-  case ND_SCATTER: eval_scatter(ev, at, n, d, scratch); break;
-  case ND_LOOP: eval_loop(ev, at, n, d); break;
-  case ND_COND: eval_cond(ev, at, n, d); break;
-  case ND_CALL: eval_call(ev, at, n, d); break;
-  case ND_GET: d = &find_value(ev, at, n->get.of)->res[n->get.index]; break;
-  case ND_CUSTOM: d = find_value(ev, at, n->custom.primal); break;
-  default: bug("oracle: node kind %d", n->kind);
+  case ND_CONST:
+    d = data_from(at->arena, n->dtype, nd_size(n), n->data);
+    break;
+  case ND_PARAM:
+    bug("oracle: unbound parameter %%%u (%s)", n->id, n->name ? n->name : "counter");
+  case ND_COMP:
+    eval_comp(ev, at, n, d, scratch);
+    break;
+  case ND_SCAN:
+    eval_scan(ev, at, n, d, scratch);
+    break;
+  case ND_SCATTER:
+    eval_scatter(ev, at, n, d, scratch);
+    break;
+  case ND_LOOP:
+    eval_loop(ev, at, n, d);
+    break;
+  case ND_COND:
+    eval_cond(ev, at, n, d);
+    break;
+  case ND_CALL:
+    eval_call(ev, at, n, d);
+    break;
+  case ND_GET:
+    d = &find_value(ev, at, n->get.of)->res[n->get.index];
+    break;
+  case ND_CUSTOM:
+    d = find_value(ev, at, n->custom.primal);
+    break;
+  default:
+    bug("oracle: node kind %d", n->kind);
   }
   close_arena(ev);
   ptrmap_put(&at->value, n, d);
 }
 
 /* What must be known before a node is evaluated: regions evaluate their own. */
-typedef struct Todo { Eval *ev; Frame *fr; VEC(Node *) stack; } Todo;
+typedef struct Todo {
+  Eval *ev;
+  Frame *fr;
+  VEC(Node *) stack;
+} Todo;
 static void want(void *ctx, Node *n) {
   Todo *t = ctx;
   if (!find_value(t->ev, t->fr, n)) vec_push(t->ev->arena, &t->stack, n);
@@ -549,9 +669,14 @@ static void want_inputs(Todo *t, Node *n) {
     for (int i = 0; i < n->loop.nstate; i++) want(t, n->loop.init[i]);
     if (n->loop.trip_node) want(t, n->loop.trip_node);
     break;
-  case ND_COND: want(t, n->cond.pred); break;
-  case ND_CUSTOM: want(t, n->custom.primal); break;
-  default: nd_each_input(n, want, t);
+  case ND_COND:
+    want(t, n->cond.pred);
+    break;
+  case ND_CUSTOM:
+    want(t, n->custom.primal);
+    break;
+  default:
+    nd_each_input(n, want, t);
   }
 }
 static void eval_root(Eval *ev, Frame *fr, Node *root) {
@@ -560,7 +685,10 @@ static void eval_root(Eval *ev, Frame *fr, Node *root) {
   while (t.stack.n) {
     Node *n = t.stack.at[t.stack.n - 1];
     int before = t.stack.n;
-    if (find_value(ev, fr, n)) { t.stack.n--; continue; }
+    if (find_value(ev, fr, n)) {
+      t.stack.n--;
+      continue;
+    }
     want_inputs(&t, n);
     if (t.stack.n > before) continue;
     t.stack.n--;
@@ -572,11 +700,17 @@ static void eval_region(Eval *ev, Frame *fr, const Region *r) {
   for (int i = 0; i < r->nout; i++) eval_root(ev, fr, r->out[i]);
 }
 
-bool graph_eval(Graph *g, const Region *r, int ninput, const Tensor *input, Tensor *out, const EvalOptions *o, Fault *f) {
+bool graph_eval(Graph *g, const Region *r, int ninput, const Tensor *input, Tensor *out, const EvalOptions *o,
+                Fault *f) {
   static const EvalOptions none = {0};
   Arena *arena = arena_new();
   Eval *ev = arena_new_of(arena, Eval);
-  *ev = (Eval){.g = g, .input = input, .ninput = ninput, .o = o ? o : &none, .fault = f, .arena = arena,
+  *ev = (Eval){.g = g,
+               .input = input,
+               .ninput = ninput,
+               .o = o ? o : &none,
+               .fault = f,
+               .arena = arena,
                .free_params = {.arena = arena}};
   f->id = E_NONE;
   bool ok = false;
@@ -590,7 +724,8 @@ bool graph_eval(Graph *g, const Region *r, int ninput, const Tensor *input, Tens
       const Node *n = r->out[i];
       DType t = ev->o->wide && dt_is_float(n->dtype) ? DT_F64 : n->dtype;
       ok = tensor_alloc(&out[i], t, n->rank, n->dim);
-      if (ok) data_to(find_value(ev, &root, r->out[i]), t, out[i].data);
+      if (ok)
+        data_to(find_value(ev, &root, r->out[i]), t, out[i].data);
       else {
         fault_set(f, R_MEMORY, n->span, "out of memory");
         while (i-- > 0) tensor_drop(&out[i]);

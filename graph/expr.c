@@ -71,9 +71,12 @@ static bool is_index(const Expr *e) {
   switch (e->kind) {
   case EX_CONST:
   case EX_ITER:
-  case EX_VAR: return true;
-  case EX_LOAD: return e->node->kind == ND_PARAM && e->node->rank == 0 && e->node->param.lo <= e->node->param.hi;
-  case EX_LIN: break;
+  case EX_VAR:
+    return true;
+  case EX_LOAD:
+    return e->node->kind == ND_PARAM && e->node->rank == 0 && e->node->param.lo <= e->node->param.hi;
+  case EX_LIN:
+    break;
   default:
     if (e->op != OP_FLOORDIV && e->op != OP_MOD && e->op != OP_MIN && e->op != OP_MAX && e->op != OP_MUL) return false;
   }

@@ -15,12 +15,8 @@ static bool is_num(const Expr *e, double v) {
 static bool is_op(const Expr *e, ScalarOp op) { return e->kind == EX_OP && e->op == op; }
 
 Expr *ex_raw_op(Graph *g, ScalarOp op, DType t, int n, Expr *const *arg) {
-  return intern_expr(g, &(Expr){.kind = EX_OP,
-                                .dtype = (uint8_t)t,
-                                .op = (uint8_t)op,
-                                .n = n,
-                                .arg = arg,
-                                .span = g->span});
+  return intern_expr(
+      g, &(Expr){.kind = EX_OP, .dtype = (uint8_t)t, .op = (uint8_t)op, .n = n, .arg = arg, .span = g->span});
 }
 
 /* The dtype of the result; bug() when the operands break the row's rule. */
@@ -31,21 +27,33 @@ static DType result_type(ScalarOp op, int n, Expr *const *arg) {
   bool f = dt_is_float(t), same = n < 2 || arg[1]->dtype == t;
   bool ok = same;
   switch (o->typing) {
-  case 'F': ok = same && f; break;
-  case 'N': ok = same && (f || t != DT_BOOL || op == OP_STOP || op == OP_MAX || op == OP_MIN); break;
-  case 'I': ok = same && !f && t != DT_BOOL; break;
-  case 'C': return ok ? DT_BOOL : (bug("%s of %s and %s", o->name, dt_name(t), dt_name(arg[1]->dtype)), DT_BOOL);
+  case 'F':
+    ok = same && f;
+    break;
+  case 'N':
+    ok = same && (f || t != DT_BOOL || op == OP_STOP || op == OP_MAX || op == OP_MIN);
+    break;
+  case 'I':
+    ok = same && !f && t != DT_BOOL;
+    break;
+  case 'C':
+    return ok ? DT_BOOL : (bug("%s of %s and %s", o->name, dt_name(t), dt_name(arg[1]->dtype)), DT_BOOL);
   case 'P':
     ok = f;
     t = DT_BOOL;
     break;
-  case 'L': ok = same && t == DT_BOOL; break;
-  case 'B': ok = same && t == DT_I64; break;
+  case 'L':
+    ok = same && t == DT_BOOL;
+    break;
+  case 'B':
+    ok = same && t == DT_I64;
+    break;
   case 'S':
     ok = t == DT_BOOL && arg[1]->dtype == arg[2]->dtype;
     t = arg[1]->dtype;
     break;
-  default: bug("%s needs ex_cast", o->name);
+  default:
+    bug("%s needs ex_cast", o->name);
   }
   if (!ok)
     bug("%s of %s%s%s", o->name, dt_name(arg[0]->dtype), n > 1 ? " and " : "", n > 1 ? dt_name(arg[1]->dtype) : "");
@@ -70,15 +78,21 @@ static Expr *evaluate(Graph *g, ScalarOp op, DType t, int n, Expr *const *arg) {
 /* i64 arithmetic that is linear. */
 static Expr *linear(Graph *g, ScalarOp op, Expr *x, Expr *y) {
   switch (op) {
-  case OP_ADD: return ex_lin(g, 0, 2, (int64_t[]){1, 1}, (Expr *[]){x, y});
-  case OP_SUB: return ex_lin(g, 0, 2, (int64_t[]){1, -1}, (Expr *[]){x, y});
-  case OP_NEG: return ex_lin(g, 0, 1, (int64_t[]){-1}, &x);
+  case OP_ADD:
+    return ex_lin(g, 0, 2, (int64_t[]){1, 1}, (Expr *[]){x, y});
+  case OP_SUB:
+    return ex_lin(g, 0, 2, (int64_t[]){1, -1}, (Expr *[]){x, y});
+  case OP_NEG:
+    return ex_lin(g, 0, 1, (int64_t[]){-1}, &x);
   case OP_MUL:
     if (is_const(y)) return ex_lin(g, 0, 1, &y->num.i, &x);
     return is_const(x) ? ex_lin(g, 0, 1, &x->num.i, &y) : NULL;
-  case OP_FLOORDIV: return is_const(y) && y->num.i > 0 ? ex_floordiv_const(g, x, y->num.i) : NULL;
-  case OP_MOD: return is_const(y) && y->num.i > 0 ? ex_mod_const(g, x, y->num.i) : NULL;
-  default: return NULL;
+  case OP_FLOORDIV:
+    return is_const(y) && y->num.i > 0 ? ex_floordiv_const(g, x, y->num.i) : NULL;
+  case OP_MOD:
+    return is_const(y) && y->num.i > 0 ? ex_mod_const(g, x, y->num.i) : NULL;
+  default:
+    return NULL;
   }
 }
 
@@ -132,23 +146,32 @@ static Expr *identity(Graph *g, ScalarOp op, Expr *x, Expr *y) {
     if (f && is_num(y, -1)) return ex_op1(g, OP_NEG, x);
     if (f && is_num(x, -1)) return ex_op1(g, OP_NEG, y);
     return !f && (is_num(x, 0) || is_num(y, 0)) ? ex_int(g, x->dtype, 0) : NULL;
-  case OP_DIV: return is_num(y, 1) ? x : is_num(y, -1) ? ex_op1(g, OP_NEG, x) : NULL;
-  case OP_FLOORDIV: return !f && is_num(y, 1) ? x : NULL;
-  case OP_MOD: return !f && is_num(y, 1) ? ex_int(g, x->dtype, 0) : NULL;
-  case OP_POW: return power(g, x, y);
+  case OP_DIV:
+    return is_num(y, 1) ? x : is_num(y, -1) ? ex_op1(g, OP_NEG, x) : NULL;
+  case OP_FLOORDIV:
+    return !f && is_num(y, 1) ? x : NULL;
+  case OP_MOD:
+    return !f && is_num(y, 1) ? ex_int(g, x->dtype, 0) : NULL;
+  case OP_POW:
+    return power(g, x, y);
   case OP_MAX:
-  case OP_MIN: return x == y ? x : NULL;
-  case OP_NEG: return is_op(x, OP_NEG) ? x->arg[0] : NULL;
-  case OP_ABS: return is_op(x, OP_ABS) ? x : f && is_op(x, OP_NEG) ? ex_op1(g, OP_ABS, x->arg[0]) : NULL;
+  case OP_MIN:
+    return x == y ? x : NULL;
+  case OP_NEG:
+    return is_op(x, OP_NEG) ? x->arg[0] : NULL;
+  case OP_ABS:
+    return is_op(x, OP_ABS) ? x : f && is_op(x, OP_NEG) ? ex_op1(g, OP_ABS, x->arg[0]) : NULL;
   case OP_FLOOR:
   case OP_CEIL:
-  case OP_ROUND: return !f || is_op(x, OP_FLOOR) || is_op(x, OP_CEIL) || is_op(x, OP_ROUND) ? x : NULL;
+  case OP_ROUND:
+    return !f || is_op(x, OP_FLOOR) || is_op(x, OP_CEIL) || is_op(x, OP_ROUND) ? x : NULL;
   case OP_EQ:
   case OP_NE:
   case OP_LT:
   case OP_LE:
   case OP_GT:
-  case OP_GE: return compare(g, op, x, y);
+  case OP_GE:
+    return compare(g, op, x, y);
   case OP_AND:
     if (is_const(x)) return x->num.i ? y : x;
     if (is_const(y)) return y->num.i ? x : y;
@@ -169,11 +192,15 @@ static Expr *identity(Graph *g, ScalarOp op, Expr *x, Expr *y) {
     }
     if (is_op(x, OP_EQ) || is_op(x, OP_NE)) return ex_op2(g, x->op == OP_EQ ? OP_NE : OP_EQ, x->arg[0], x->arg[1]);
     return NULL;
-  case OP_STOP: return is_const(x) || is_op(x, OP_STOP) || !f ? x : NULL;
+  case OP_STOP:
+    return is_const(x) || is_op(x, OP_STOP) || !f ? x : NULL;
   case OP_SHR:
-  case OP_XOR: return is_num(y, 0) ? x : NULL;
-  case OP_BAND: return is_num(y, -1) ? x : NULL;
-  default: return NULL;
+  case OP_XOR:
+    return is_num(y, 0) ? x : NULL;
+  case OP_BAND:
+    return is_num(y, -1) ? x : NULL;
+  default:
+    return NULL;
   }
 }
 

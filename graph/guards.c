@@ -87,7 +87,9 @@ static void zero_unless(Conj *z, Expr *e, int depth) {
   if (e->kind != EX_OP || depth > MAX_PRODUCT) return;
   switch (e->op) {
   case OP_NEG:
-  case OP_STOP: zero_unless(z, e->arg[0], depth + 1); break;
+  case OP_STOP:
+    zero_unless(z, e->arg[0], depth + 1);
+    break;
   case OP_CAST:
     if (e->arg[0]->dtype != DT_BOOL) zero_unless(z, e->arg[0], depth + 1);
     break;
@@ -104,7 +106,8 @@ static void zero_unless(Conj *z, Expr *e, int depth) {
       if (is_finite(e->arg[1]) || conj_has(&b, a.at[i])) conj_take(z, a.at[i]);
     break;
   }
-  default: break;
+  default:
+    break;
   }
 }
 
@@ -160,14 +163,22 @@ static int solve(Work *w, const Expr *e, Expr **f) {
 
 Expr *ex_over_nothing(Graph *g, Reduce op, DType t) {
   switch (op) {
-  case RED_NONE: return ex_num(g, t, 0);
-  case RED_SUM: return ex_num(g, t, 0);
-  case RED_PROD: return ex_num(g, t, 1);
-  case RED_ANY: return ex_bool(g, false);
-  case RED_ALL: return ex_bool(g, true);
-  case RED_MAX: return dt_is_float(t) ? ex_float(g, t, -INFINITY) : NULL;
-  case RED_MIN: return dt_is_float(t) ? ex_float(g, t, INFINITY) : NULL;
-  default: return NULL;
+  case RED_NONE:
+    return ex_num(g, t, 0);
+  case RED_SUM:
+    return ex_num(g, t, 0);
+  case RED_PROD:
+    return ex_num(g, t, 1);
+  case RED_ANY:
+    return ex_bool(g, false);
+  case RED_ALL:
+    return ex_bool(g, true);
+  case RED_MAX:
+    return dt_is_float(t) ? ex_float(g, t, -INFINITY) : NULL;
+  case RED_MIN:
+    return dt_is_float(t) ? ex_float(g, t, INFINITY) : NULL;
+  default:
+    return NULL;
   }
 }
 

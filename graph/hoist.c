@@ -1,12 +1,13 @@
-/* Sums of products that a loop's steps compute from the counter alone are computed before the loop, for all steps at once.
+/* Sums of products that a loop's steps compute from the counter alone are computed before the loop, for all steps at
+ * once.
  *
  *   scan h for t in 0..T { tanh(x[t] @ wx + h @ wh) }
  *
- * x[t] @ wx of one step is a small product; [x[t] @ wx for t] is one large one, and its adjoint is one too. The body reads row t of
- * it. Each element is the same sum in the same order, so no bit changes.
+ * x[t] @ wx of one step is a small product; [x[t] @ wx for t] is one large one, and its adjoint is one too. The body
+ * reads row t of it. Each element is the same sum in the same order, so no bit changes.
  *
- * Requires: all steps run (no test, no run-time number of steps) and have no effects, so that nothing is computed, and no fault
- * raised, that would not be in the loop. */
+ * Requires: all steps run (no test, no run-time number of steps) and have no effects, so that nothing is computed, and
+ * no fault raised, that would not be in the loop. */
 #include "graph/internal.h"
 #include "graph/native.h"
 #include "graph/ptrmap.h"
@@ -81,7 +82,8 @@ static Node *row(Lift *f, Node *all, const Node *like) {
   Expr **at = arena_array(g->arena, Expr *, like->rank + 1);
   at[0] = ex_load(g, f->counter, 0, NULL, NULL, false, like->span);
   for (int i = 0; i < like->rank; i++) at[i + 1] = ex_iter(g, i);
-  return nd_comp(g, like->rank, 0, like->dim, RED_NONE, ex_load(g, all, like->rank + 1, at, NULL, false, like->span), NULL);
+  return nd_comp(g, like->rank, 0, like->dim, RED_NONE, ex_load(g, all, like->rank + 1, at, NULL, false, like->span),
+                 NULL);
 }
 
 /* Marks what the steps compute whatever branches they take. */

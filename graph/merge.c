@@ -1,14 +1,15 @@
 /* Loops that run the same steps become one.
  *
- * The adjoint of a loop runs it again with its carries stacked: the same PARAMs, inits, test and next states, more stacks. Two
- * loops that bind the same PARAMs and agree in those are replaced by one that stacks what either does. A stack that reads more
- * than the loops' shared steps could depend on the other loop's results; such loops are left apart. */
+ * The adjoint of a loop runs it again with its carries stacked: the same PARAMs, inits, test and next states, more
+ * stacks. Two loops that bind the same PARAMs and agree in those are replaced by one that stacks what either does. A
+ * stack that reads more than the loops' shared steps could depend on the other loop's results; such loops are left
+ * apart. */
 #include "graph/internal.h"
 #include <string.h>
 
 static bool same_steps(const Loop *a, const Loop *b) {
-  if (a->nstate != b->nstate || a->counter != b->counter || a->trip != b->trip || a->trip_node != b->trip_node || a->cond != b->cond ||
-      a->reverse != b->reverse || a->body.neffect || b->body.neffect)
+  if (a->nstate != b->nstate || a->counter != b->counter || a->trip != b->trip || a->trip_node != b->trip_node ||
+      a->cond != b->cond || a->reverse != b->reverse || a->body.neffect || b->body.neffect)
     return false;
   for (int k = 0; k < a->nstate; k++)
     if (a->param[k] != b->param[k] || a->init[k] != b->init[k] || a->body.out[k] != b->body.out[k]) return false;
@@ -54,15 +55,17 @@ static int result_in(const Node *old, const Node *joint, int k) {
   return j->nstate + find_stack(j, j->nstack, j->body.out, l->body.out[k]);
 }
 
-/* One pair a call: what replaces the results of one loop may lie below the results of another that is merged as well, and
- * graph_rewrite replaces nothing inside a replacement. */
+/* One pair a call: what replaces the results of one loop may lie below the results of another that is merged as well,
+ * and graph_rewrite replaces nothing inside a replacement. */
 bool merge_loops(Graph *g, int nroot, Node **root) {
   Node **order, *old[2] = {NULL, NULL}, *joint = NULL;
   int n = graph_topo(g, nroot, root, &order), nfrom = 0;
   for (int i = 0; i < n && !joint; i++)
     for (int k = 0; k < i && !joint && order[i]->kind == ND_LOOP; k++) {
       if (order[k]->kind != ND_LOOP || !same_steps(&order[k]->loop, &order[i]->loop)) continue;
-      if (!stacks_nothing_new(g, &order[i]->loop, &order[k]->loop) && !stacks_nothing_new(g, &order[k]->loop, &order[i]->loop)) continue;
+      if (!stacks_nothing_new(g, &order[i]->loop, &order[k]->loop) &&
+          !stacks_nothing_new(g, &order[k]->loop, &order[i]->loop))
+        continue;
       joint = unite(g, old[0] = order[k], old[1] = order[i]);
     }
   if (!joint) return false;

@@ -107,7 +107,7 @@ static void expr_in(Make *m, Expr *e) {
 }
 
 static int by_address(const void *a, const void *b) {
-  uintptr_t x = (uintptr_t)*(Node *const *)a, y = (uintptr_t)*(Node *const *)b;
+  uintptr_t x = (uintptr_t) * (Node *const *)a, y = (uintptr_t) * (Node *const *)b;
   return (x > y) - (x < y);
 }
 

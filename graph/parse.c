@@ -193,14 +193,22 @@ static bool operands_fit(ScalarOp op, Expr *const *x, int n) {
   DType t = x[0]->dtype;
   bool f = dt_is_float(t), same = n < 2 || x[1]->dtype == x[0]->dtype;
   switch (op_info[op].typing) {
-  case 'F': return same && f;
-  case 'N': return same && (t != DT_BOOL || op == OP_STOP || op == OP_MAX || op == OP_MIN);
-  case 'I': return same && !f && t != DT_BOOL;
-  case 'P': return f;
-  case 'L': return same && t == DT_BOOL;
-  case 'B': return same && t == DT_I64;
-  case 'S': return t == DT_BOOL && x[1]->dtype == x[2]->dtype;
-  default: return same;
+  case 'F':
+    return same && f;
+  case 'N':
+    return same && (t != DT_BOOL || op == OP_STOP || op == OP_MAX || op == OP_MIN);
+  case 'I':
+    return same && !f && t != DT_BOOL;
+  case 'P':
+    return f;
+  case 'L':
+    return same && t == DT_BOOL;
+  case 'B':
+    return same && t == DT_I64;
+  case 'S':
+    return t == DT_BOOL && x[1]->dtype == x[2]->dtype;
+  default:
+    return same;
   }
 }
 
@@ -526,7 +534,8 @@ static Node *statement(In *in) {
     expect(in, "slot");
     return nd_input(in->g, t.dtype, t.rank, t.dim, name, integer(in));
   }
-  case 1: return constant(in, &t);
+  case 1:
+    return constant(in, &t);
   case 2: {
     n = nd_param(in->g, t.dtype, t.rank, t.dim, string(in));
     if (eat(in, "in")) {
@@ -536,16 +545,20 @@ static Node *statement(In *in) {
     }
     return n;
   }
-  case 3: return comp(in, &t, false);
-  case 4: return comp(in, &t, true);
-  case 5: return scatter(in, &t);
+  case 3:
+    return comp(in, &t, false);
+  case 4:
+    return comp(in, &t, true);
+  case 5:
+    return scatter(in, &t);
   case 6: {
     Node *of = node(in);
     int64_t i = integer(in);
     if (i < 0 || i >= of->nres) fail(in, "no such result");
     return nd_get(in->g, of, (int)i);
   }
-  default: return custom(in);
+  default:
+    return custom(in);
   }
 }
 

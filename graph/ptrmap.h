@@ -5,7 +5,12 @@
 #include "arena.h"
 #include <stdint.h>
 
-typedef struct PtrMap { Arena *arena; const void **key; void **val; uint32_t cap, n; } PtrMap;
+typedef struct PtrMap {
+  Arena *arena;
+  const void **key;
+  void **val;
+  uint32_t cap, n;
+} PtrMap;
 
 static inline uint32_t ptrmap_slot(const PtrMap *m, const void *k) {
   uint64_t h = ((uint64_t)(uintptr_t)k >> 4) * 0x9E3779B97F4A7C15u;

@@ -34,7 +34,7 @@ static Expr *split(Ctx *k, Expr *e) {
   if (v.lo > v.hi) return NULL;
   int64_t q = tg_floordiv(v.lo, c);
   if (q == tg_floordiv(v.hi, c))
-    return div ? ex_int(g, DT_I64, q) : ex_lin(g, (int64_t)-((uint64_t)c * (uint64_t)q), 1, (int64_t[]){1}, &x);
+    return div ? ex_int(g, DT_I64, q) : ex_lin(g, (int64_t) - ((uint64_t)c * (uint64_t)q), 1, (int64_t[]){1}, &x);
   bool wraps = v.lo == INT64_MIN && v.hi == INT64_MAX && !expr_x(x)->index; /* of data: the rule is for true integers */
   if (x->kind != EX_LIN || wraps) return NULL;
   for (int64_t best = c;;) { /* candidates: gcd(coefficient, c), descending */

@@ -108,11 +108,13 @@ Node *nd_renew(Graph *g, Node *n, const Renew *m) {
   case ND_CALL:
     return nd_call(g, n->call.fn, n->call.nattr, n->call.attr, n->call.narg, node_all(m, n->call.arg, n->call.narg),
                    n->nres, n->res);
-  case ND_GET: return nd_get(g, node1(m, n->get.of), n->get.index);
+  case ND_GET:
+    return nd_get(g, node1(m, n->get.of), n->get.index);
   case ND_CUSTOM:
     return nd_custom(g, node1(m, n->custom.primal), n->custom.narg, node_all(m, n->custom.arg, n->custom.narg),
                      node_all(m, n->custom.param, n->custom.nparam), node_all(m, n->custom.adj, n->custom.narg));
-  default: return n;
+  default:
+    return n;
   }
 }
 
@@ -141,11 +143,11 @@ static bool refresh_params(Map *m, const Node *n, uint8_t *changed) {
 
 /* ---- Replacement -------------------------------------------------------------------------------------------------
  *
- * A replacement may stand inside a loop that changes because of it, and so gets fresh PARAMs: then the replacement follows them.
- * What it shares with the rest of the graph must stay shared: a loop or an effect that were copied once for the graph and once
- * for each replacement would be run as often. So there are two maps:
- *   by_param   nodes as the fresh PARAMs change them; what the replacements are rebuilt by
- *   to         nodes as the replacements and the fresh PARAMs change them: by_param's, unless a replaced node is below */
+ * A replacement may stand inside a loop that changes because of it, and so gets fresh PARAMs: then the replacement
+ * follows them. What it shares with the rest of the graph must stay shared: a loop or an effect that were copied once
+ * for the graph and once for each replacement would be run as often. So there are two maps: by_param   nodes as the
+ * fresh PARAMs change them; what the replacements are rebuilt by to         nodes as the replacements and the fresh
+ * PARAMs change them: by_param's, unless a replaced node is below */
 typedef struct {
   Map to, by_param;
   int count, n;
@@ -200,7 +202,8 @@ static bool reads_fresh(const Rewrite *w, const Node *n) {
   return false;
 }
 
-/* Adds the replacements that read fresh PARAMs to the order and rebuilds them. Binders in them may get fresh PARAMs in turn. */
+/* Adds the replacements that read fresh PARAMs to the order and rebuilds them. Binders in them may get fresh PARAMs in
+ * turn. */
 static void follow_params(Rewrite *w, int nroot, Node *const *root) {
   Graph *g = w->to.g;
   Arena *a = w->to.scratch;
@@ -217,7 +220,8 @@ static void follow_params(Rewrite *w, int nroot, Node *const *root) {
     mark_by_param(w);
     for (int i = 0; i < w->count; i++) {
       Node *x = w->order[i];
-      if (w->pchanged[x->id] && (x->kind == ND_LOOP || x->kind == ND_CUSTOM)) again |= refresh_params(&w->to, x, w->changed);
+      if (w->pchanged[x->id] && (x->kind == ND_LOOP || x->kind == ND_CUSTOM))
+        again |= refresh_params(&w->to, x, w->changed);
     }
     for (int i = 0; i < w->n; i++) /* also one that is replaced by itself: its readers follow it */
       if (reads_fresh(w, w->with[i])) w->changed[w->from[i]->id] = 1;

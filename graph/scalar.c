@@ -21,10 +21,12 @@ double sc_eval_f(ScalarOp op, const double *args) {
   (void)y, (void)z;
   switch (op) {
 #define OP(id, name, arity, typing, fval, ival, prim, ax, ay, doc)                                                     \
-  case id: return fval;
+  case id:                                                                                                             \
+    return fval;
 #include "graph/scalar.def"
 #undef OP
-  default: bug("scalar op %d", op);
+  default:
+    bug("scalar op %d", op);
   }
 }
 
@@ -33,10 +35,12 @@ int64_t sc_eval_i(ScalarOp op, const int64_t *args) {
   (void)y, (void)z;
   switch (op) {
 #define OP(id, name, arity, typing, fval, ival, prim, ax, ay, doc)                                                     \
-  case id: return ival;
+  case id:                                                                                                             \
+    return ival;
 #include "graph/scalar.def"
 #undef OP
-  default: bug("scalar op %d", op);
+  default:
+    bug("scalar op %d", op);
   }
 }
 

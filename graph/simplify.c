@@ -332,15 +332,19 @@ static Node *simplify_node(Map *m, Node *n) {
   }
   Node *r = nd_renew(g, n, &(Renew){simplified_expr, mapped, m, m->scratch});
   switch (r->kind) {
-  case ND_COMP: return simplify_comp(g, r);
-  case ND_SCAN: return simplify_scan(g, r);
-  case ND_SCATTER: return simplify_scatter(g, r);
+  case ND_COMP:
+    return simplify_comp(g, r);
+  case ND_SCAN:
+    return simplify_scan(g, r);
+  case ND_SCATTER:
+    return simplify_scatter(g, r);
   case ND_LOOP:
   case ND_COND:
     m->slot[n->id] = arena_array(m->scratch, int, n->nres);
     return r->kind == ND_LOOP ? prune_loop(m, r, m->used[n->id], m->slot[n->id])
                               : prune_cond(m, r, m->used[n->id], m->slot[n->id]);
-  default: return r;
+  default:
+    return r;
   }
 }
 

@@ -129,9 +129,15 @@ static void put_expr(Out *o, Expr *e, bool top) {
       put(o, "%lld", (long long)e->num.i);
     if (e->dtype != DT_BOOL && e->dtype != DT_I64) put(o, ":%s", dt_name(e->dtype));
     break;
-  case EX_ITER: put(o, "i%lld", (long long)e->num.i); break;
-  case EX_VAR: put(o, "v%lld", (long long)e->num.i); break;
-  case EX_LIN: put_lin(o, e); break;
+  case EX_ITER:
+    put(o, "i%lld", (long long)e->num.i);
+    break;
+  case EX_VAR:
+    put(o, "v%lld", (long long)e->num.i);
+    break;
+  case EX_LIN:
+    put_lin(o, e);
+    break;
   case EX_LOAD:
     put(o, "%%%d%s[", o->number[e->node->id], e->checked ? "!" : "");
     for (int i = 0; i < e->n; i++) {
@@ -310,7 +316,9 @@ static void put_node(Out *o, const Node *n) {
     else if (n->param.lo <= n->param.hi)
       put(o, " in %lld..%lld", (long long)n->param.lo, (long long)n->param.hi);
     break;
-  case ND_CONST: put_data(o, n); break;
+  case ND_CONST:
+    put_data(o, n);
+    break;
   case ND_COMP:
   case ND_SCAN: {
     const Comp *c = &n->comp;
@@ -324,22 +332,31 @@ static void put_node(Out *o, const Node *n) {
     put_body(o, c->body, c->guard);
     break;
   }
-  case ND_SCATTER: put_scatter(o, n); break;
-  case ND_LOOP: put_loop(o, &n->loop); break;
+  case ND_SCATTER:
+    put_scatter(o, n);
+    break;
+  case ND_LOOP:
+    put_loop(o, &n->loop);
+    break;
   case ND_COND:
     put(o, " %%%d", o->number[n->cond.pred->id]);
     put_region(o, " then ", &n->cond.yes, 0);
     put_region(o, " else ", &n->cond.no, 0);
     break;
-  case ND_CALL: put_call(o, n); break;
-  case ND_GET: put(o, " %%%d %d", o->number[n->get.of->id], n->get.index); break;
+  case ND_CALL:
+    put_call(o, n);
+    break;
+  case ND_GET:
+    put(o, " %%%d %d", o->number[n->get.of->id], n->get.index);
+    break;
   case ND_CUSTOM:
     put(o, " %%%d", o->number[n->custom.primal->id]);
     put_list(o, " args ", n->custom.narg, n->custom.arg);
     put_list(o, " params ", n->custom.nparam, n->custom.param);
     put_list(o, " adjoints ", n->custom.narg, n->custom.adj);
     break;
-  default: bug("node kind %d", n->kind);
+  default:
+    bug("node kind %d", n->kind);
   }
   put(o, "\n");
 }

@@ -46,15 +46,30 @@ static void check_op(const Check *c, const Expr *e) {
   DType t = e->arg[0]->dtype;
   bool f = dt_is_float(t), same = e->n < 2 || e->arg[1]->dtype == t, ok = e->n == o->arity;
   switch (o->typing) {
-  case 'F': ok = ok && same && f && e->dtype == t; break;
+  case 'F':
+    ok = ok && same && f && e->dtype == t;
+    break;
   case 'N':
-  case 'I': ok = ok && same && e->dtype == t; break;
-  case 'C': ok = ok && same && e->dtype == DT_BOOL; break;
-  case 'P': ok = ok && f && e->dtype == DT_BOOL; break;
-  case 'L': ok = ok && same && t == DT_BOOL && e->dtype == DT_BOOL; break;
-  case 'B': ok = ok && same && t == DT_I64 && e->dtype == DT_I64; break;
-  case 'S': ok = ok && t == DT_BOOL && e->arg[1]->dtype == e->dtype && e->arg[2]->dtype == e->dtype; break;
-  default: break;
+  case 'I':
+    ok = ok && same && e->dtype == t;
+    break;
+  case 'C':
+    ok = ok && same && e->dtype == DT_BOOL;
+    break;
+  case 'P':
+    ok = ok && f && e->dtype == DT_BOOL;
+    break;
+  case 'L':
+    ok = ok && same && t == DT_BOOL && e->dtype == DT_BOOL;
+    break;
+  case 'B':
+    ok = ok && same && t == DT_I64 && e->dtype == DT_I64;
+    break;
+  case 'S':
+    ok = ok && t == DT_BOOL && e->arg[1]->dtype == e->dtype && e->arg[2]->dtype == e->dtype;
+    break;
+  default:
+    break;
   }
   require(ok, "node %u: %s with wrong dtypes", c->n->id, o->name);
 }
@@ -64,11 +79,13 @@ static void check_expr(void *ctx, Expr *e) {
   for (int i = 0; i < e->n; i++)
     require(e->arg[i]->id < e->id, "node %u: an operand is younger than its expression", c->n->id);
   switch (e->kind) {
-  case EX_CONST: break;
+  case EX_CONST:
+    break;
   case EX_ITER:
     require(e->num.i < c->niter, "node %u: iterator %lld of %d", c->n->id, (long long)e->num.i, c->niter);
     break;
-  case EX_VAR: bug("node %u: free iterator %lld", c->n->id, (long long)e->num.i);
+  case EX_VAR:
+    bug("node %u: free iterator %lld", c->n->id, (long long)e->num.i);
   case EX_LIN:
     require(e->dtype == DT_I64 && e->n > 0, "node %u: malformed linear form", c->n->id);
     for (int i = 0; i < e->n; i++)
@@ -76,9 +93,14 @@ static void check_expr(void *ctx, Expr *e) {
                   (!i || e->arg[i - 1]->id < e->arg[i]->id),
               "node %u: linear form not in normal form", c->n->id);
     break;
-  case EX_LOAD: check_load(c, e); break;
-  case EX_OP: check_op(c, e); break;
-  default: bug("node %u: expression kind %d", c->n->id, e->kind);
+  case EX_LOAD:
+    check_load(c, e);
+    break;
+  case EX_OP:
+    check_op(c, e);
+    break;
+  default:
+    bug("node %u: expression kind %d", c->n->id, e->kind);
   }
 }
 
@@ -160,13 +182,18 @@ static void check_node(Graph *g, const Node *n) {
     check_region(n, &n->cond.yes);
     check_region(n, &n->cond.no);
     break;
-  case ND_GET: require(n->get.index < n->get.of->nres, "node %u: no such result", n->id); break;
+  case ND_GET:
+    require(n->get.index < n->get.of->nres, "node %u: no such result", n->id);
+    break;
   case ND_CUSTOM:
     require(n->custom.nparam == n->custom.narg + 2 && same_type(n, n->custom.primal), "node %u: malformed custom",
             n->id);
     break;
-  case ND_CALL: require(n->call.fn && n->call.fn->name, "node %u: call of nothing", n->id); break;
-  default: break;
+  case ND_CALL:
+    require(n->call.fn && n->call.fn->name, "node %u: call of nothing", n->id);
+    break;
+  default:
+    break;
   }
 }
 

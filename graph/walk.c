@@ -134,13 +134,18 @@ static Expr *remake(Graph *g, Memo *m, Expr *e, Node *to) {
   if (!same) {
     Span outer = g->span;
     switch (e->kind) {
-    case EX_LIN: r = ex_lin(g, e->num.i, e->n, e->coef, arg); break;
-    case EX_LOAD: r = ex_load(g, to, e->n, arg, mask, e->checked, e->span); break;
+    case EX_LIN:
+      r = ex_lin(g, e->num.i, e->n, e->coef, arg);
+      break;
+    case EX_LOAD:
+      r = ex_load(g, to, e->n, arg, mask, e->checked, e->span);
+      break;
     case EX_OP:
       if (e->span.file) g->span = e->span; /* an operation keeps its place */
       r = e->op == OP_CAST ? ex_cast(g, e->dtype, arg[0]) : ex_op(g, e->op, e->n, arg);
       break;
-    default: break;
+    default:
+      break;
     }
     g->span = outer;
   }

@@ -3,10 +3,10 @@
 #include "lang/space.h"
 #include <string.h>
 
-static const Builtin *const tables[] = {builtins_core,   builtins_scalar, builtins_files, builtins_reduce,
-                                        builtins_make,   builtins_shape,  builtins_order, builtins_random,
-                                        builtins_derive, builtins_train,  builtins_linalg, builtins_data, builtins_sources, builtins_fit,
-                                        builtins_model};
+static const Builtin *const tables[] = {builtins_core,    builtins_scalar, builtins_files,  builtins_reduce,
+                                        builtins_make,    builtins_shape,  builtins_order,  builtins_random,
+                                        builtins_derive,  builtins_train,  builtins_linalg, builtins_data,
+                                        builtins_sources, builtins_fit,    builtins_model};
 
 const Builtin *builtin_find(const char *name) {
   for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)

@@ -22,5 +22,6 @@ Value *sorted(Elab *E, Value *x, const char *native, bool descending, Span at);
 Value *call_native(Elab *E, const char *name, int nattr, const Attr *attr, int narg, Value **arg, int nres,
                    const DType *dt, const int *rank, const Dim (*dim)[TG_MAX_RANK], Span at);
 extern const Builtin builtins_random[], builtins_derive[], builtins_make[], builtins_shape[], builtins_reduce[],
-    builtins_order[], builtins_train[], builtins_linalg[], builtins_data[], builtins_sources[], builtins_fit[], builtins_model[];
+    builtins_order[], builtins_train[], builtins_linalg[], builtins_data[], builtins_sources[], builtins_fit[],
+    builtins_model[];
 #endif

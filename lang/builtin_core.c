@@ -243,7 +243,8 @@ static Value *map_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   if (x->kind == V_DATA) return data_map(E, x, f, c->span);
   if (x->kind == V_MODEL) return each(E, x, &(Each){f, c->span});
   if (x->kind != V_TUPLE && x->kind != V_RECORD) {
-    Diag *g = diag_add(E->d, T_TYPE, c->span, "map walks tuples, records, models and data sets, but this is %s", v_type_text(E, x));
+    Diag *g = diag_add(E->d, T_TYPE, c->span, "map walks tuples, records, models and data sets, but this is %s",
+                       v_type_text(E, x));
     if (x->kind == V_TENSOR || x->kind == V_RANGE)
       diag_help(E->d, g, "a comprehension walks a tensor: [f(r) for r in x]");
     elab_fail(E, g);
@@ -267,7 +268,8 @@ const Builtin builtins_core[] = {
     {"len", "x", len_fn, "The length of x: its first axis, items, fields, bytes, rows or batches. Static.", 0},
     {"zip", "*xs", zip_fn, "Walks several things of one length together: for (a, b) in zip(x, y).", 0},
     {"enumerate", "x", enumerate_fn, "Walks x with the position: for (i, a) in enumerate(x).", 0},
-    {"map", "f, x", map_fn, "f of each item of a tuple or record, parameter of a model, or row of a data set: d |> map(r -> ...).", 0},
+    {"map", "f, x", map_fn,
+     "f of each item of a tuple or record, parameter of a model, or row of a data set: d |> map(r -> ...).", 0},
     {"leaves", "x", leaves_fn, "The tensors in a record or tuple, in order, as a tuple.", 0},
     {"_each", "f, x", each_fn, "", 0},
     {0},

@@ -416,7 +416,9 @@ static Value *b_end(Elab *E, const Builtin *self, Call *c, Value **b) {
 }
 
 /* _untrained(): is fit to give its net as it is? */
-static Value *b_untrained(Elab *E, const Builtin *self, Call *c, Value **b) { return v_bool(E, E->session->opt.no_fit); }
+static Value *b_untrained(Elab *E, const Builtin *self, Call *c, Value **b) {
+  return v_bool(E, E->session->opt.no_fit);
+}
 
 /* _unfitted(history): of the same types, with the values of a fit that was left out. */
 static Value *b_unfitted(Elab *E, const Builtin *self, Call *c, Value **b) {

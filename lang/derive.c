@@ -24,10 +24,10 @@ typedef struct Trace {
   Node **param, **actual;
   int nfree;
   Index *free[TG_MAX_RANK];
-  bool track;  /* collect the next values of states */
-  Value *in;   /* the first argument as f saw it */
-  Value *y;    /* f's result on the stand-ins */
-  int effects; /* E->effect.n before */
+  bool track;       /* collect the next values of states */
+  Value *in;        /* the first argument as f saw it */
+  Value *y;         /* f's result on the stand-ins */
+  int effects;      /* E->effect.n before */
   const Next *next; /* E->next before */
 } Trace;
 
@@ -283,8 +283,8 @@ static Value *call_jvp(Elab *E, Fun *self, Call *call) {
   trace(&t, true, tangent);
   Value *y = harden_all(E, t.y, c.span), **leaf;
   int n = v_leaves(E, y, &leaf), ny = 0;
-  Node **tx = matching_nodes(&t, v_bare(E, tangent), v_bare(E, t.x), "the tangent", at), **yn = arena_array(E->a, Node *, n),
-       **ty = arena_array(E->a, Node *, n);
+  Node **tx = matching_nodes(&t, v_bare(E, tangent), v_bare(E, t.x), "the tangent", at),
+       **yn = arena_array(E->a, Node *, n), **ty = arena_array(E->a, Node *, n);
   for (int k = 0; k < n; k++)
     if (is_float_tensor(leaf[k])) yn[ny++] = node_over(E, leaf[k], t.nfree, t.free);
   if (E->trial)
@@ -426,7 +426,8 @@ static Value *call_custom(Elab *E, Fun *self, Call *c) {
     E->effects_allowed = false;
     int effects = E->effect.n;
     Value *d = call_simple(E, back, c->n + 2, ba, c->span), **dl;
-    E->effects_allowed = allowed, E->effect.n = effects, E->next = next; /* assertions on stand-ins have no place to run */
+    E->effects_allowed = allowed, E->effect.n = effects,
+    E->next = next; /* assertions on stand-ins have no place to run */
     bool one = c->n == 1 && !(d->kind == V_TUPLE && d->agg.n == 1 && arg[0]->kind != V_TUPLE);
     if (one) d = v_tuple(E, 1, &d);
     d = v_bare(E, d);

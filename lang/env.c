@@ -81,7 +81,8 @@ Value *name_lookup(Elab *E, const Env *env, Name name) {
   const Env *b = map_get(&E->session->ever_bound, name) ? env_find(env, name) : NULL;
   Value *v = b ? b->v : NULL;
   if (!v && E->module) v = map_get(&E->module->def, name);
-  bool inner = name[0] == '_' && name[1] && E->module && !E->module->library && !E->session->opt.inner; /* the library's own business */
+  bool inner = name[0] == '_' && name[1] && E->module && !E->module->library &&
+               !E->session->opt.inner; /* the library's own business */
   if (!v && !inner) v = find_builtin(E, name);
   for (int k = 0; !v && !inner && k < SCOPE_MODULES; k++) {
     Module *p = module_scope(E->session, k);

@@ -82,7 +82,8 @@ static Value *eval_list(Elab *E, const Env *env, Ast *e) {
   for (int k = 0; k < e->nkid; k++) {
     kid[k] = elab_expr(E, env, e->kid[k]);
     ValueKind t = kid[k]->kind;
-    if (t == V_NUM || t == V_BOOL || t == V_TENSOR || t == V_RANGE || t == V_TUPLE || t == V_RECORD || t == V_MODEL) continue;
+    if (t == V_NUM || t == V_BOOL || t == V_TENSOR || t == V_RANGE || t == V_TUPLE || t == V_RECORD || t == V_MODEL)
+      continue;
     Diag *g = diag_add(E->d, T_TYPE, e->kid[k]->span, "a list holds numbers and tensors, but this is %s",
                        v_type_text(E, kid[k]));
     diag_help(E->d, g, "a tuple holds anything: (a, b)");
@@ -272,8 +273,8 @@ static Value *callee_of(Elab *E, const Env *env, Ast *f, Value **receiver) {
   *receiver = NULL;
   if (f->kind != AST_MEMBER) return elab_expr(E, env, f);
   Value *v = elab_expr(E, env, f->a), *m = member(E, v, f->name, f->span);
-  if (m && (m->kind == V_FUN || m->kind == V_DTYPE || m->kind == V_MODEL || v->kind == V_MODULE || v->kind == V_RECORD ||
-            v->kind == V_MODEL))
+  if (m && (m->kind == V_FUN || m->kind == V_DTYPE || m->kind == V_MODEL || v->kind == V_MODULE ||
+            v->kind == V_RECORD || v->kind == V_MODEL))
     return m;
   Value *g = v->kind == V_MODULE ? NULL : name_lookup(E, env, f->name);
   if (!g) fail_member(E, env, v, f, true);

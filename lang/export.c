@@ -3,13 +3,13 @@
 #include "lang/model.h"
 #include <string.h>
 
-/* A top-level name that exports assign. While an export is elaborated its binding holds `as_input`, so that the export and
- * every definition that it calls read the state as it is when the library is called. */
+/* A top-level name that exports assign. While an export is elaborated its binding holds `as_input`, so that the export
+ * and every definition that it calls read the state as it is when the library is called. */
 typedef struct Stated {
   Name name;
-  Env *at;              /* its binding */
+  Env *at; /* its binding */
   Value *init, *as_input;
-  int first, n;         /* its tensors among the session's states */
+  int first, n; /* its tensors among the session's states */
 } Stated;
 
 typedef struct ExportMake {
@@ -74,7 +74,8 @@ static void state_of(Elab *E, States *s, Ast *e) {
     if (s->name.at[k].name == e->name) return;
   const Env *b = env_find(m->top, e->name);
   if (!b || !b->v)
-    diag_fail(E->d, N_UNKNOWN, e->span, "`%s` is not bound at the top level: `next` in an export changes what the library holds", e->name);
+    diag_fail(E->d, N_UNKNOWN, e->span,
+              "`%s` is not bound at the top level: `next` in an export changes what the library holds", e->name);
   Value **leaf, **input;
   const char **path;
   Stated x = {.name = e->name, .at = (Env *)(uintptr_t)b, .init = b->v, .first = s->state.n};
@@ -86,11 +87,14 @@ static void state_of(Elab *E, States *s, Ast *e) {
     int64_t dim[TG_MAX_RANK];
     for (int d = 0; d < v->t.rank; d++) dim[d] = v->t.dim[d].n;
     const char *name = *path[k] ? arena_printf(E->a, "%s.%s", e->name, path[k]) : e->name;
-    ExportState t = {name, tv_closed(E, v), nd_input(E->g, v->t.dtype, v->t.rank, dim, name, EXPORT_STATE_SLOT + s->state.n)};
+    ExportState t = {name, tv_closed(E, v),
+                     nd_input(E->g, v->t.dtype, v->t.rank, dim, name, EXPORT_STATE_SLOT + s->state.n)};
     vec_push(E->a, &s->state, t);
     input[k] = v_node(E, t.input);
   }
-  if (!x.n) diag_fail(E->d, T_EXPORT, e->span, "`%s` holds no tensors that could change: it is %s", e->name, v_type_text(E, b->v));
+  if (!x.n)
+    diag_fail(E->d, T_EXPORT, e->span, "`%s` holds no tensors that could change: it is %s", e->name,
+              v_type_text(E, b->v));
   x.as_input = v_with_leaves(E, b->v, input);
   vec_push(E->a, &s->name, x);
 }
@@ -131,7 +135,8 @@ static void exchange_states(Session *s) {
 }
 
 static _Noreturn void fail_next(Elab *E, Ast *e, Value *v, Value *old) {
-  Diag *g = diag_add(E->d, T_EXPORT, e->b->span, "the next value of `%s` is %s, but it is %s", e->name, v_type_text(E, v), v_type_text(E, old));
+  Diag *g = diag_add(E->d, T_EXPORT, e->b->span, "the next value of `%s` is %s, but it is %s", e->name,
+                     v_type_text(E, v), v_type_text(E, old));
   diag_help(E->d, g, "a state keeps its structure, shapes and dtypes");
   elab_fail(E, g);
 }
@@ -139,7 +144,9 @@ static _Noreturn void fail_next(Elab *E, Ast *e, Value *v, Value *old) {
 const Env *export_next(Elab *E, const Env *env, Ast *e) {
   const Env *b = env_find(E->session->main->top, e->name);
   if (!b || !b->v) {
-    Diag *g = diag_add(E->d, T_MODEL, e->span, "`next` gives a state its next value: of a model, in its methods; of a top-level name, in an export");
+    Diag *g =
+        diag_add(E->d, T_MODEL, e->span,
+                 "`next` gives a state its next value: of a model, in its methods; of a top-level name, in an export");
     elab_fail(E, g);
   }
   Value *v = elab_expr(E, env, e->b), **leaf, **old;
@@ -154,13 +161,16 @@ const Env *export_next(Elab *E, const Env *env, Ast *e) {
     bool weak = from->kind != V_TENSOR || from->t.weak;
     if (weak) from = tv_cast(E, hard_leaf(E, from, e->span), to->t.dtype, e->b->span);
     bool same = from->t.dtype == to->t.dtype && from->t.rank == to->t.rank;
-    for (int d = 0; same && d < to->t.rank; d++) same = from->t.dim[d].n == to->t.dim[d].n || from->t.dim[d].n < 0 || to->t.dim[d].n < 0;
+    for (int d = 0; same && d < to->t.rank; d++)
+      same = from->t.dim[d].n == to->t.dim[d].n || from->t.dim[d].n < 0 || to->t.dim[d].n < 0;
     if (!same) fail_next(E, e, v, b->v);
     if (!x || E->trial) continue;
     Node *const *param;
-    if (E->index) diag_fail(E->d, T_EXPORT, e->span, "`next %s` stands in a comprehension; it belongs outside", e->name);
+    if (E->index)
+      diag_fail(E->d, T_EXPORT, e->span, "`next %s` stands in a comprehension; it belongs outside", e->name);
     Node *node = tv_closed(E, from);
-    if (nd_free_params(node, &param)) diag_fail(E->d, T_EXPORT, e->span, "`next %s` stands in a loop; it belongs after it", e->name);
+    if (nd_free_params(node, &param))
+      diag_fail(E->d, T_EXPORT, e->span, "`next %s` stands in a loop; it belongs after it", e->name);
     int at = 0;
     while (at < make->next.n && make->next_state.at[at] != x->first + k) at++;
     if (at < make->next.n) {
@@ -336,7 +346,9 @@ typedef struct Named {
   const char *name;
 } Named;
 
-static bool is_load_of(const Value *v, const Node *n) { return v->kind == V_TENSOR && v->t.e->kind == EX_LOAD && v->t.e->node == n; }
+static bool is_load_of(const Value *v, const Node *n) {
+  return v->kind == V_TENSOR && v->t.e->kind == EX_LOAD && v->t.e->node == n;
+}
 
 static void find_name(Session *s, void *ctx) {
   Named *x = ctx;

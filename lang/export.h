@@ -1,18 +1,20 @@
 /* Exports of a script: what `tg build` elaborates, plans and writes (public face of lang/export.c).
  *
  * An export is a def with annotated parameters. Its tensors are flattened: a record or tuple parameter is one tensor a
- * leaf. At most one size may be left open, by a name in front of tensors' other axes (`x: [B, 784]`): the run-time batch. */
+ * leaf. At most one size may be left open, by a name in front of tensors' other axes (`x: [B, 784]`): the run-time
+ * batch. */
 #ifndef TG_LANG_EXPORT_H
 #define TG_LANG_EXPORT_H
 #include "lang/lang.h"
 
 typedef struct ExportTensor {
-  const char *name; /* "x", "state_h" (record and tuple positions joined by _); results "out", "out_0", a record's keys */
+  const char
+      *name; /* "x", "state_h" (record and tuple positions joined by _); results "out", "out_0", a record's keys */
   DType dtype;
   int rank;
   int64_t dim[TG_MAX_RANK];
-  bool batched;     /* an input whose dim 0 is the run-time size. Of outputs the caller finds out */
-  Node *node;       /* input: INPUT of slot EXPORT_SLOT + position; output: its value */
+  bool batched; /* an input whose dim 0 is the run-time size. Of outputs the caller finds out */
+  Node *node;   /* input: INPUT of slot EXPORT_SLOT + position; output: its value */
 } ExportTensor;
 
 typedef struct Export {
@@ -21,12 +23,12 @@ typedef struct Export {
   const char *batch; /* the open size's name; NULL: none */
   int nin, nout, nnext;
   ExportTensor *in, *out;
-  Node **next;       /* values that states take after the call */
-  int *next_state;   /* which */
+  Node **next;     /* values that states take after the call */
+  int *next_state; /* which */
 } Export;
 
-/* A state: a tensor of a top-level name that some export assigns by `next name = ...`. Exports read it as an INPUT, since it
- * changes from call to call; `init` is what the script made of it. */
+/* A state: a tensor of a top-level name that some export assigns by `next name = ...`. Exports read it as an INPUT,
+ * since it changes from call to call; `init` is what the script made of it. */
 typedef struct ExportState {
   const char *name; /* "net.dense1.w" */
   Node *init, *input;

@@ -38,32 +38,47 @@ static inline bool tok_is_word(TokKind k) { return k == TK_NAME || k >= TK_DEF; 
 /* What the parser learns about a token and the formatter needs; ROLE_NONE: spaced as its kind is. */
 typedef enum {
   ROLE_NONE,
-  ROLE_PREFIX,   /* unary sign or spread: no space after */
-  ROLE_TIGHT,    /* operator or slice colon without spaces */
-  ROLE_SUFFIX,   /* bracket of a call, subscript, parameter list or dims: no space before */
-  ROLE_BLOCK,    /* brace of a block or of members */
-  ROLE_RECORD,   /* brace of a record or record type */
-  ROLE_BODY,     /* '=' or '->' before a value or body: a line break may follow */
+  ROLE_PREFIX,    /* unary sign or spread: no space after */
+  ROLE_TIGHT,     /* operator or slice colon without spaces */
+  ROLE_SUFFIX,    /* bracket of a call, subscript, parameter list or dims: no space before */
+  ROLE_BLOCK,     /* brace of a block or of members */
+  ROLE_RECORD,    /* brace of a record or record type */
+  ROLE_BODY,      /* '=' or '->' before a value or body: a line break may follow */
   ROLE_SIGNATURE, /* the same after the signature of a def or model: a good place for one */
-  ROLE_SILENT,   /* ';' after an expression at top level, which hides its value at the prompt */
-  ROLE_OPERATOR, /* binary operator */
-  ROLE_CLAUSE    /* `for` or guard `if` of a comprehension, `if` or `else` of a choice: a line may break before it */
+  ROLE_SILENT,    /* ';' after an expression at top level, which hides its value at the prompt */
+  ROLE_OPERATOR,  /* binary operator */
+  ROLE_CLAUSE     /* `for` or guard `if` of a comprehension, `if` or `else` of a choice: a line may break before it */
 } Role;
 
-typedef struct { ErrId id; const char *msg, *help; } LexError;
+typedef struct {
+  ErrId id;
+  const char *msg, *help;
+} LexError;
 typedef struct {
   uint8_t kind, role;
-  uint8_t nl;     /* newlines since the token or comment before: 0, 1, or 2 for two and more */
-  bool big;       /* INT: exactly 2^63, good only after a minus sign */
+  uint8_t nl; /* newlines since the token or comment before: 0, 1, or 2 for two and more */
+  bool big;   /* INT: exactly 2^63, good only after a minus sign */
   uint32_t lo, hi;
   uint32_t depth; /* open brackets around it; an opening or closing bracket counts as outside itself */
-  union { Name name; int64_t i; double f; const LexError *err; } v;
+  union {
+    Name name;
+    int64_t i;
+    double f;
+    const LexError *err;
+  } v;
 } Token;
 
 /* `nl` as in Token; own_line: nothing but blanks before it on its line. */
-typedef struct { uint32_t lo, hi; bool doc, own_line; uint8_t nl; } Comment;
+typedef struct {
+  uint32_t lo, hi;
+  bool doc, own_line;
+  uint8_t nl;
+} Comment;
 
-typedef struct { char open; uint32_t at; } Bracket; /* ( [ {, '"' for a string, 'S' for an interpolation's brace */
+typedef struct {
+  char open;
+  uint32_t at;
+} Bracket; /* ( [ {, '"' for a string, 'S' for an interpolation's brace */
 
 typedef struct {
   Arena *arena; /* unit: tokens' texts, comments */

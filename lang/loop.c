@@ -410,8 +410,8 @@ static Value *no_steps(LoopForm *f) {
   Value **leaf, **got = arena_array(E->a, Value *, f->nleaf);
   for (int k = 0; k < f->nleaf; k++) {
     StateLeaf *s = &f->leaf[k];
-    got[k] = tv_seal(
-        E, v_tensor(E, s->dtype, s->rank, s->dim, tv_at(E, s->init, s->dtype, s->rank, s->dim, f->ast->span)));
+    got[k] =
+        tv_seal(E, v_tensor(E, s->dtype, s->rank, s->dim, tv_at(E, s->init, s->dtype, s->rank, s->dim, f->ast->span)));
   }
   f->last = v_with_leaves(E, f->init, got);
   if (f->nt == 0) return v_none(E);

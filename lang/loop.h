@@ -23,7 +23,7 @@ typedef struct DataWalk {
   int64_t rows;         /* rows a step reads */
   bool stops;           /* the number of steps is known at run time only: `more` is a state */
   /* of the last attempt */
-  Node *more;       /* PARAM, when stops */
+  Node *more; /* PARAM, when stops */
   Expr *next_more;
 } DataWalk;
 
@@ -52,11 +52,11 @@ typedef struct LoopForm {
   /* States of models that the body gives next values (model.h) are carried: leaf[nleaf..nleaf + ncarry); those of the
    * rows of a stack that it walks are stacked. */
   int ncarry;
-  const void **carry;  /* whose */
-  Value **carry_next;  /* of the last attempt */
-  const Next *mark;    /* Elab.next before the loop */
+  const void **carry; /* whose */
+  Value **carry_next; /* of the last attempt */
+  const Next *mark;   /* Elab.next before the loop */
   int nrow;
-  RowWrite *row;       /* of the last attempt */
+  RowWrite *row; /* of the last attempt */
   /* of the loop when built: its last state, of the structure of init; and with `stops`, whether batches were left */
   Value *last;
   Expr *left;
@@ -74,11 +74,11 @@ Value *loop_run(LoopForm *f);
 /* The block on the short last batch: one elaboration of it. */
 typedef struct Tail {
   LoopForm *f;
-  Expr *guard;      /* where it runs; NULL: always */
+  Expr *guard; /* where it runs; NULL: always */
   int64_t rows;
-  Value *state;     /* before */
-  Value *next;      /* after: leaves are hard, of the state's types */
-  int nrow;         /* scan: what the step stacks, one leaf each */
+  Value *state; /* before */
+  Value *next;  /* after: leaves are hard, of the state's types */
+  int nrow;     /* scan: what the step stacks, one leaf each */
   Value **row;
   VEC(Node *) effect;
 } Tail;

@@ -7,16 +7,18 @@
  *
  * Identity. Every parameter and state has an id, a pointer that is compared only. A model that holds the same sub-model
  * twice holds each of its leaves once: whoever lists leaves lists an id's first occurrence, and whoever replaces leaves
- * replaces all occurrences. Replacing a leaf renews its id, so two versions of a model never share one. Sharing holds within one model, not between fields of a record. */
+ * replaces all occurrences. Replacing a leaf renews its id, so two versions of a model never share one. Sharing holds
+ * within one model, not between fields of a record. */
 #ifndef TG_LANG_MODEL_H
 #define TG_LANG_MODEL_H
 #include "lang/session.h"
 
 typedef enum {
-  MEM_ARG,     /* a constructor's argument */
-  MEM_PARAM, MEM_STATE,
-  MEM_VALUE,   /* `name = e`: a sub-model, a number, a structure of such... fixed at construction */
-  MEM_DERIVED  /* `name = e` where e reads parameters: evaluated again at each use, so that it follows training */
+  MEM_ARG, /* a constructor's argument */
+  MEM_PARAM,
+  MEM_STATE,
+  MEM_VALUE,  /* `name = e`: a sub-model, a number, a structure of such... fixed at construction */
+  MEM_DERIVED /* `name = e` where e reads parameters: evaluated again at each use, so that it follows training */
 } MemberKind;
 typedef struct Member {
   Name name;
@@ -24,12 +26,15 @@ typedef struct Member {
   Value *v;       /* DERIVED: as it was at construction. A bare model's states: V_NONE */
   const void *id; /* PARAM, STATE */
   Span span;
-  Ast *ast;       /* PARAM, STATE, VALUE, DERIVED: the declaration */
-  Stream stream;  /* DERIVED: where it draws from */
+  Ast *ast;      /* PARAM, STATE, VALUE, DERIVED: the declaration */
+  Stream stream; /* DERIVED: where it draws from */
 } Member;
 
 /* One constructor call in a short form's text and the member that it became. */
-typedef struct Site { const Ast *call; int member; } Site;
+typedef struct Site {
+  const Ast *call;
+  int member;
+} Site;
 
 typedef struct ModelV {
   const Fun *def;
@@ -37,22 +42,27 @@ typedef struct ModelV {
   int n;
   Member *at;
   int nmethod;
-  Ast **method;     /* AST_DEF */
+  Ast **method; /* AST_DEF */
   int nsite;
-  Site *site;       /* short form */
+  Site *site; /* short form */
   bool training;
-  bool bare;        /* parameters only, for gradients and an optimiser's averages: no states, no other tensors */
-  int lead;         /* > 0: a stack; the axes in front of every leaf */
+  bool bare; /* parameters only, for gradients and an optimiser's averages: no states, no other tensors */
+  int lead;  /* > 0: a stack; the axes in front of every leaf */
   Dim dim[TG_MAX_RANK];
-  const Index *born; /* innermost index around the construction */
-  struct Hole *hole; /* an argument is `_` still: no members yet */
+  const Index *born;   /* innermost index around the construction */
+  struct Hole *hole;   /* an argument is `_` still: no members yet */
   struct Build *build; /* under construction: `apply` runs on a stand-in */
 } ModelV;
 
 Value *v_model(Elab *E, ModelV *m);
 
 /* ---- leaves (leaves.c) ---- */
-typedef enum { LEAF_PLAIN /* in no model */, LEAF_PARAM, LEAF_STATE, LEAF_VALUE /* another tensor in a model */ } LeafKind;
+typedef enum {
+  LEAF_PLAIN /* in no model */,
+  LEAF_PARAM,
+  LEAF_STATE,
+  LEAF_VALUE /* another tensor in a model */
+} LeafKind;
 /* Parallel to v_leaves. Paths: "dense1.w"; record keys and tuple positions joined by dots; a stack has one path. */
 int v_leaf_paths(Elab *E, Value *v, const char ***path);
 int v_leaf_kinds(Elab *E, Value *v, LeafKind **kind);
@@ -63,7 +73,7 @@ typedef struct LeafMap {
   Value *(*fn)(Elab *E, void *ctx, Value *leaf, LeafKind kind);
   bool (*keep)(void *ctx, const ModelV *m);
   void *ctx;
-  int lead;  /* at most one more */
+  int lead; /* at most one more */
   Dim dim;
   bool bare; /* states and other tensors are dropped */
 } LeafMap;
@@ -85,10 +95,21 @@ Value *v_bare(Elab *E, Value *v);
 Value *v_with_mode(Elab *E, Value *v, bool training);
 /* The model with parameters fn(i-th parameters of each); states and the rest are the first's that is not bare. */
 typedef Value *(*ParamFn)(Elab *E, void *ctx, int n, Value **arg);
-Value *model_arith(Elab *E, int n, Value *const *v, const Span *at, Span whole, const char *opname, ParamFn fn, void *ctx);
+Value *model_arith(Elab *E, int n, Value *const *v, const Span *at, Span whole, const char *opname, ParamFn fn,
+                   void *ctx);
 
 /* ---- construction, `_` (model_make.c, model_solve.c) ---- */
-typedef struct Hole { Fun *def; Call call; int n; Value **value; Span *at; Stream stream; const char *path; struct Build *build; Value *solved; } Hole;
+typedef struct Hole {
+  Fun *def;
+  Call call;
+  int n;
+  Value **value;
+  Span *at;
+  Stream stream;
+  const char *path;
+  struct Build *build;
+  Value *solved;
+} Hole;
 Value *model_construct(Elab *E, Fun *def, Call *c);
 /* With all arguments known. */
 Value *model_build(Elab *E, Fun *def, Call *c, int n, Value **value, Span *at);
@@ -97,7 +118,7 @@ Value *hole_solve(Elab *E, Hole *h, Call *c);
 typedef struct Build {
   ModelV *m;
   const Env *env;
-  Stream stream;    /* of the construction */
+  Stream stream; /* of the construction */
   const Index *index;
   VEC(Hole *) hole; /* of its members; a trial adds those of its sites */
   int declared;     /* of these, the members' */
@@ -128,17 +149,30 @@ char *model_tree(Elab *E, const ModelV *m);        /* for the reader: sub-models
 void model_record(Elab *E, const ModelV *m, const Call *c, Value *result, const struct Record *before);
 
 /* ---- next values (model_next.c) ---- */
-/* Newest first; persistent. `parent`: the first entry of a row of the state `parent` of a stack; `at`: which row, for rows
- * that are read from the stack and written into it at once; NULL: whoever walks the stack collects them. */
-typedef struct Next { const void *id; Value *v; bool write; const void *parent; Expr *at; const struct Next *up; } Next;
+/* Newest first; persistent. `parent`: the first entry of a row of the state `parent` of a stack; `at`: which row, for
+ * rows that are read from the stack and written into it at once; NULL: whoever walks the stack collects them. */
+typedef struct Next {
+  const void *id;
+  Value *v;
+  bool write;
+  const void *parent;
+  Expr *at;
+  const struct Next *up;
+} Next;
 Value *next_value(Elab *E, const void *id, Value *otherwise);
 /* id is v from here on: known anew; or by a next value. */
 void next_know(Elab *E, const void *id, Value *v);
 void next_write(Elab *E, const void *id, Value *v);
 /* States known at `mark` that have been written since: their values before and now. The same of rows of stacks. */
-typedef struct Change { const void *id; Value *before, *v; } Change;
+typedef struct Change {
+  const void *id;
+  Value *before, *v;
+} Change;
 int next_changes(Elab *E, const Next *mark, Change **out);
-typedef struct RowWrite { const void *parent; Value *before, *v; } RowWrite;
+typedef struct RowWrite {
+  const void *parent;
+  Value *before, *v;
+} RowWrite;
 int next_rows(Elab *E, const Next *mark, RowWrite **out);
 /* Closes index i, whose scope began at `mark`: rows become their stacks' values. */
 void next_close(Elab *E, const Next *mark, const Index *i, Expr *guard, Span at);

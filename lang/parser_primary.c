@@ -2,7 +2,6 @@
 #include "lang/parser.h"
 #include <string.h>
 
-
 /* "(" ... ")": grouping, a tuple, or the parameters of a function. */
 static Ast *parse_paren(Parser *p) {
   uint32_t open = take(p);

@@ -35,18 +35,18 @@ struct Session {
   Elab E;
   SessionOptions opt;
   Module *main;
-  Module *scope[SCOPE_MODULES]; /* module_scope: NULL until asked for */
-  NameMap builtin;            /* Value *: builtins, dtypes and constants already looked up */
-  NameMap computed;           /* node -> Value *: what static(...) has run already */
-  NameMap module;             /* by path or library name: Module * */
-  NameMap ever_bound;         /* names that some environment has: others need no walk */
-  VEC(uint32_t) library_file; /* sources whose text is the library's */
-  VEC(Name) arg_used;         /* `arg` declarations met */
+  Module *scope[SCOPE_MODULES];        /* module_scope: NULL until asked for */
+  NameMap builtin;                     /* Value *: builtins, dtypes and constants already looked up */
+  NameMap computed;                    /* node -> Value *: what static(...) has run already */
+  NameMap module;                      /* by path or library name: Module * */
+  NameMap ever_bound;                  /* names that some environment has: others need no walk */
+  VEC(uint32_t) library_file;          /* sources whose text is the library's */
+  VEC(Name) arg_used;                  /* `arg` declarations met */
   VEC(const struct SavedFile *) saved; /* this unit's saves so far (tensor_files.h) */
-  VEC(Node *) loaded;         /* and its loads that have no order: CALLs */
-  VEC(struct Deferred *) deferred; /* by site (deferred.c) */
-  struct ExportStates *stated;  /* names that exports change; NULL until asked for (export.c) */
-  struct ExportMake *exporting; /* the export that session_export elaborates now, or NULL */
+  VEC(Node *) loaded;                  /* and its loads that have no order: CALLs */
+  VEC(struct Deferred *) deferred;     /* by site (deferred.c) */
+  struct ExportStates *stated;         /* names that exports change; NULL until asked for (export.c) */
+  struct ExportMake *exporting;        /* the export that session_export elaborates now, or NULL */
   /* the entry in hand, between session_unit and commit or abandon */
   const Env *entry_top; /* main->top before it */
   Stream entry_stream;

@@ -69,7 +69,8 @@ typedef struct Walk {
 Walk walk_open(Elab *E, Value *v, Span at);
 /* Element number k (an i64 expression that is inside by construction). Not for UNROLL. */
 Value *walk_at(Elab *E, const Walk *w, Expr *k);
-/* The same; next values of the states of rows of a stack (model.h) are written at once, else the caller collects them. */
+/* The same; next values of the states of rows of a stack (model.h) are written at once, else the caller collects them.
+ */
 Value *next_walk(Elab *E, const Walk *w, Expr *k, bool at_once);
 Value *walk_item(Elab *E, const Walk *w, int64_t k); /* static position; UNROLL too */
 

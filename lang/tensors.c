@@ -323,8 +323,10 @@ static void collect_var(void *ctx, Expr *e) {
     if (f->at[k]->uid == e->num.i) return;
   for (Index *i = f->E->index; i; i = i->outer) {
     if (i->uid != e->num.i) continue;
-    if (f->n == TG_MAX_RANK) f->over = i; /* the walk must not be left: it owns memory */
-    else f->at[f->n++] = i;
+    if (f->n == TG_MAX_RANK)
+      f->over = i; /* the walk must not be left: it owns memory */
+    else
+      f->at[f->n++] = i;
     return;
   }
   bug("index %lld escaped from its comprehension", (long long)e->num.i);

@@ -4,9 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-const char *const value_kind_text[] = {"nothing",  "a number", "a bool",     "a string",      "a tuple",
-                                       "a record", "a range",  "a function", "a tensor",      "a dtype",
-                                       "a module", "a model",  "a data set", "a size to be found", "zipped values", "a failed value"};
+const char *const value_kind_text[] = {"nothing",       "a number", "a bool",     "a string",           "a tuple",
+                                       "a record",      "a range",  "a function", "a tensor",           "a dtype",
+                                       "a module",      "a model",  "a data set", "a size to be found", "zipped values",
+                                       "a failed value"};
 
 static Value *v_make(Elab *E, ValueKind kind) {
   Value *v = arena_new_of(E->a, Value);

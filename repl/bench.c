@@ -10,7 +10,6 @@
 enum { MAX_RUNS = 1000, MIN_RUNS = 5 };
 static const double budget = 1.0; /* seconds an expression */
 
-
 /* Compiles the entry once and runs it until the budget is spent; the first run is not counted. */
 static bool time_region(Host *h, Graph *g, Region *r, const char *text, Fault *fault) {
   double *t = malloc(MAX_RUNS * sizeof *t);
@@ -28,7 +27,8 @@ static bool time_region(Host *h, Graph *g, Region *r, const char *text, Fault *f
   }
   if (ok) {
     qsort(t, (size_t)n, sizeof *t, timing_order);
-    fprintf(h->o.out, "%10.4f ms  min %10.4f  %4d runs  %3d kernels  %s\n", t[n / 2] * 1e3, t[0] * 1e3, n, plan_stats(p).kernels, text);
+    fprintf(h->o.out, "%10.4f ms  min %10.4f  %4d runs  %3d kernels  %s\n", t[n / 2] * 1e3, t[0] * 1e3, n,
+            plan_stats(p).kernels, text);
     fflush(h->o.out);
   }
   if (p) plan_free(p);

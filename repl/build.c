@@ -333,7 +333,11 @@ static int write_all(Build *b, const char *path, const char *dir, const AotOutpu
   if (cross && aot_cross_runtime(b->a, &made, &nrt, &no_compiler, &why)) rt = made;
   if (obj && no_compiler) {
     ok = write_text(path, o->object, o->nobject) && aot_write_sources(b->a, arena_printf(b->a, "%s_rt", stem), &why);
-    if (ok) fprintf(stderr, "tg: there is no compiler for %s: the runtime's source is in %s_rt (compile codegen/rt/*.c with -I. -D_GNU_SOURCE)\n", b->o->target, stem);
+    if (ok)
+      fprintf(stderr,
+              "tg: there is no compiler for %s: the runtime's source is in %s_rt (compile codegen/rt/*.c with -I. "
+              "-D_GNU_SOURCE)\n",
+              b->o->target, stem);
   } else if (obj && rt) {
     ok = write_text(path, o->object, o->nobject) && write_text(arena_printf(b->a, "%s_rt.o", stem), rt, nrt);
   } else {
@@ -409,7 +413,8 @@ static int build_unit(Build *b, const char *path, const char *text, size_t len) 
   bool weights = write_weights(b, dir, &fault);
   int code = weights ? write_all(b, out, dir, &o) : fault_code(b, &fault);
   free(o.object);
-  if (code == EXIT_OK && h->o.stats && !strcmp(b->o->emit, "so") && !aot_is_cross(b->o->target)) print_memory(b, out, &o);
+  if (code == EXIT_OK && h->o.stats && !strcmp(b->o->emit, "so") && !aot_is_cross(b->o->target))
+    print_memory(b, out, &o);
   return code;
 }
 

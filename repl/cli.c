@@ -9,8 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef struct { const char *name, *args, *help; } Command;
-typedef struct { const char *name, *letter, *value, *help; } Option;
+typedef struct {
+  const char *name, *args, *help;
+} Command;
+typedef struct {
+  const char *name, *letter, *value, *help;
+} Option;
 static const Command commands[] = {
 #define COMMAND(name, args, help) {name, args, help},
 #define OPTION(...)
@@ -28,10 +32,12 @@ static const Option options[] = {
 enum { NCOMMAND = sizeof commands / sizeof *commands, NOPTION = sizeof options / sizeof *options };
 
 typedef struct Line {
-  const char *command;      /* NULL: prompt, or file, or -e */
+  const char *command;        /* NULL: prompt, or file, or -e */
   const char *given[NOPTION]; /* value, or "" for a flag; NULL absent */
-  int nfile; char **file;
-  int narg; const char **arg; /* --NAME value of the script */
+  int nfile;
+  char **file;
+  int narg;
+  const char **arg; /* --NAME value of the script */
 } Line;
 
 static void help(FILE *f) {
@@ -47,13 +53,15 @@ static void help(FILE *f) {
   for (int i = 0; i < NOPTION; i++) {
     char left[80];
     const Option *o = &options[i];
-    snprintf(left, sizeof left, "%s%s%s--%s%s%s", o->letter ? "-" : "    ", o->letter ? o->letter : "", o->letter ? ", " : "", o->name, o->value ? "=" : "",
-             o->value ? o->value : "");
+    snprintf(left, sizeof left, "%s%s%s--%s%s%s", o->letter ? "-" : "    ", o->letter ? o->letter : "",
+             o->letter ? ", " : "", o->name, o->value ? "=" : "", o->value ? o->value : "");
     fprintf(f, "  %-34s %s\n", left, o->help);
   }
   fprintf(f, "\npasses (for --dump and --stop):\n");
   for (int i = 0; i < PASS_COUNT; i++) fprintf(f, "  %-34s %s\n", pass_info[i].name, pass_info[i].reason);
-  fprintf(f, "\nexit codes: 0; 1 run-time error or failed test; 2 usage; 3 the program does not compile; 130 interrupted\n");
+  fprintf(
+      f,
+      "\nexit codes: 0; 1 run-time error or failed test; 2 usage; 3 the program does not compile; 130 interrupted\n");
 }
 static int usage(const char *what, const char *which) {
   fprintf(stderr, "tg: %s%s%s; see tg --help\n", what, which ? " " : "", which ? which : "");
@@ -67,7 +75,8 @@ static const char **given(Line *l, const char *name) {
 }
 static const char *value_of(Line *l, const char *name) { return *given(l, name); }
 
-/* Its help begins with the one command that it goes with, as "build: ". After a script such a name is the script's own. */
+/* Its help begins with the one command that it goes with, as "build: ". After a script such a name is the script's own.
+ */
 static bool of_other_command(const Option *o) {
   for (int k = 0; k < NCOMMAND; k++) {
     size_t n = strlen(commands[k].name);
@@ -90,9 +99,12 @@ static int take_option(Line *l, char **word, int nword, int *used) {
     if (!o->value) {
       if (eq) return usage("this option takes no value:", w);
       l->given[i] = "";
-    } else if (eq) l->given[i] = eq + 1;
-    else if (nword > 1) l->given[i] = word[1], *used = 2;
-    else return usage("a value is missing after", w);
+    } else if (eq)
+      l->given[i] = eq + 1;
+    else if (nword > 1)
+      l->given[i] = word[1], *used = 2;
+    else
+      return usage("a value is missing after", w);
     return 0;
   }
   if (!is_long || !l->nfile) return usage("unknown option", w);
@@ -128,8 +140,12 @@ static bool is_bench_scale(const Line *l) {
 }
 
 static int host_options(Line *l, HostOptions *o) {
-  *o = (HostOptions){.stop = PASS_COUNT, .narg = l->narg, .arg = l->arg, .stats = value_of(l, "stats") != NULL,
-                     .profile = value_of(l, "profile") != NULL, .tf32 = value_of(l, "tf32") != NULL};
+  *o = (HostOptions){.stop = PASS_COUNT,
+                     .narg = l->narg,
+                     .arg = l->arg,
+                     .stats = value_of(l, "stats") != NULL,
+                     .profile = value_of(l, "profile") != NULL,
+                     .tf32 = value_of(l, "tf32") != NULL};
   o->color = isatty(2) && !getenv("NO_COLOR");
   const char *s;
   if ((s = value_of(l, "threads"))) {
@@ -173,12 +189,18 @@ static int host_options(Line *l, HostOptions *o) {
 static void print_stats(const Host *h) {
   if (!h->codegen) return;
   CodegenStats s = codegen_stats(h->codegen);
-  fprintf(stderr, "kernels: %d in the plan; compiled %lld, from memory %lld, from disk %lld; arena %zu bytes, scratch %zu\n", h->last.kernels,
-          (long long)s.kernels_compiled, (long long)s.kernels_from_memory, (long long)s.kernels_from_disk, h->last.arena_bytes, h->last.scratch_bytes);
+  fprintf(stderr,
+          "kernels: %d in the plan; compiled %lld, from memory %lld, from disk %lld; arena %zu bytes, scratch %zu\n",
+          h->last.kernels, (long long)s.kernels_compiled, (long long)s.kernels_from_memory,
+          (long long)s.kernels_from_disk, h->last.arena_bytes, h->last.scratch_bytes);
   ranks_gpu_stats(h);
 }
 
-typedef struct Unit { const char *name, *text; size_t len; UnitKind kind; } Unit;
+typedef struct Unit {
+  const char *name, *text;
+  size_t len;
+  UnitKind kind;
+} Unit;
 static int run_unit(const HostOptions *o, void *ctx) {
   const Unit *u = ctx;
   Host *h = host_new(o);
@@ -244,13 +266,16 @@ static int cmd_fmt(const HostOptions *o, Line *l) {
     Host *h = host_new(o);
     char *canon = format_source(h->diags, h->arena, diag_source(h->diags, l->file[i], text, len));
     host_report(h);
-    if (!canon) code = EXIT_COMPILE;
-    else if (in) fputs(canon, stdout);
+    if (!canon)
+      code = EXIT_COMPILE;
+    else if (in)
+      fputs(canon, stdout);
     else if (strlen(canon) != len || memcmp(canon, text, len)) {
       if (value_of(l, "check")) {
         printf("%s\n", l->file[i]);
         if (!code) code = EXIT_RUN;
-      } else if (!replace_file(l->file[i], canon)) code = EXIT_RUN;
+      } else if (!replace_file(l->file[i], canon))
+        code = EXIT_RUN;
     }
     host_free(h);
     free(text);
@@ -269,7 +294,10 @@ static int cmd_explain(const char *code) {
 static int cmd_build(Line *l, const HostOptions *ho) {
   const char *emit = value_of(l, "emit"), *target = value_of(l, "target");
   const char *device = value_of(l, "device"); /* TG_DEVICE is for the script's own work */
-  BuildOptions o = {value_of(l, "output"), emit ? emit : "so", target ? target : "native", value_of(l, "weights"), value_of(l, "batch"), value_of(l, "python") != NULL, value_of(l, "no-fit") != NULL, device && !strcmp(device, "cuda")};
+  BuildOptions o = {value_of(l, "output"),         emit ? emit : "so",
+                    target ? target : "native",    value_of(l, "weights"),
+                    value_of(l, "batch"),          value_of(l, "python") != NULL,
+                    value_of(l, "no-fit") != NULL, device && !strcmp(device, "cuda")};
   HostOptions host = *ho;
   if (o.cuda) host.cuda = false; /* no GPU is needed to build for one */
   static const char *const emits[] = {"so", "obj", "llvm", "asm", "dot"};

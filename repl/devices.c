@@ -10,8 +10,8 @@ static void show_device(FILE *out, int index) {
     fprintf(out, "cuda %d   %s\n", index, why);
     return;
   }
-  fprintf(out, "cuda %d   %s, compute capability %d.%d, %.1f GiB; driver for CUDA %d.%d\n", index, d->name, d->arch / 10, d->arch % 10,
-          (double)d->memory / (1 << 30), d->driver / 1000, d->driver % 1000 / 10);
+  fprintf(out, "cuda %d   %s, compute capability %d.%d, %.1f GiB; driver for CUDA %d.%d\n", index, d->name,
+          d->arch / 10, d->arch % 10, (double)d->memory / (1 << 30), d->driver / 1000, d->driver % 1000 / 10);
   d->op->close(d);
 }
 

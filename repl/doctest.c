@@ -1,11 +1,13 @@
-/* `tg test`: the >>> examples of ## comments, each run after the definitions (not the other statements) of its file, and
- * compared with the lines below it. Without files: the library's. */
+/* `tg test`: the >>> examples of ## comments, each run after the definitions (not the other statements) of its file,
+ * and compared with the lines below it. Without files: the library's. */
 #include "cli.h"
 #include "lang/docs.h"
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Tally { int passed, failed; } Tally;
+typedef struct Tally {
+  int passed, failed;
+} Tally;
 
 /* Definitions, imports and arguments of a file, as one text. */
 static char *definitions(Arena *a, const char *text, const Ast *file) {
@@ -50,7 +52,8 @@ static void run_example(Host *h, const DocExample *e, const char *where, Tally *
   const char *file;
   int line, col;
   span_position(h->diags, e->span, &file, &line, &col);
-  if (code == EXIT_OK && same_text(got, e->expected)) t->passed++;
+  if (code == EXIT_OK && same_text(got, e->expected))
+    t->passed++;
   else {
     t->failed++;
     printf("FAIL %s:%d: %s\nwant:\n%sgot:\n%s", where, line, e->expr, e->expected, got);
@@ -59,7 +62,8 @@ static void run_example(Host *h, const DocExample *e, const char *where, Tally *
   free(got);
 }
 
-static void run_file(const HostOptions *options, const char *name, const char *text, size_t len, bool is_module, Tally *t) {
+static void run_file(const HostOptions *options, const char *name, const char *text, size_t len, bool is_module,
+                     Tally *t) {
   HostOptions o = *options;
   o.inner = is_module;
   Host *h = host_new(&o);

@@ -1,7 +1,7 @@
 /* A script's exports between elaboration and code: what `tg check` looks at and what `tg build` goes on from.
  *
- * An export is elaborated on stand-ins, a *shot* for each number of rows that is asked for. Two shots at odd numbers of rows, the
- * *probes*, show before anything runs whether an open size B can be left open. */
+ * An export is elaborated on stand-ins, a *shot* for each number of rows that is asked for. Two shots at odd numbers of
+ * rows, the *probes*, show before anything runs whether an open size B can be left open. */
 #ifndef TG_REPL_EXPORTS_H
 #define TG_REPL_EXPORTS_H
 #include "host.h"
@@ -26,7 +26,7 @@ typedef struct Made {
   Shot probe[2]; /* the first alone when FIXED */
   RowsKind kind;
   bool *out_batched;
-  int nplan;     /* plans' shots by ascending rows, then the golden one */
+  int nplan; /* plans' shots by ascending rows, then the golden one */
   Shot *shot;
 } Made;
 
@@ -42,16 +42,17 @@ typedef struct Exports {
   Made *made;
   int nstate;
   ExportState *state;
-  int nlisted;      /* numbers that --batch names, ascending */
+  int nlisted; /* numbers that --batch names, ascending */
   int64_t listed[MORE_BLOCKS];
-  int nrows;        /* these and the usual blocks, ascending */
+  int nrows; /* these and the usual blocks, ascending */
   int64_t rows[NBLOCK + MORE_BLOCKS];
   VEC(Node *) frontier;
 } Exports;
 
 /* "3,32", or NULL. False with a message: not such a list. */
 bool exports_rows(Exports *x, const char *list);
-/* After a successful unit: all that can be said against the exports without running anything. False with diagnostics. */
+/* After a successful unit: all that can be said against the exports without running anything. False with diagnostics.
+ */
 bool exports_check(Exports *x);
 /* The shots of the plans and of the golden calls. False with diagnostics. */
 bool exports_shoot(Exports *x);

@@ -99,11 +99,16 @@ static bool side_run(void *self, int nin, const Tensor *in, int nout, Tensor *ou
   free(r);
   return ok;
 }
-static bool hook_program(void *ctx, Graph *g, const Region *r0, int n, const int64_t *slot, DataProgram *out, Fault *f) {
+static bool hook_program(void *ctx, Graph *g, const Region *r0, int n, const int64_t *slot, DataProgram *out,
+                         Fault *f) {
   Host *h = ctx;
   Side *s = calloc(1, sizeof *s);
-  if (s) *s = (Side){.h = h, .n = n, .nslot = h->slot.n, .slot = malloc(sizeof *slot * (size_t)(n + 1)),
-                     .input = malloc(sizeof(Tensor) * (size_t)(h->slot.n + 1))};
+  if (s)
+    *s = (Side){.h = h,
+                .n = n,
+                .nslot = h->slot.n,
+                .slot = malloc(sizeof *slot * (size_t)(n + 1)),
+                .input = malloc(sizeof(Tensor) * (size_t)(h->slot.n + 1))};
   if (!s || !s->slot || !s->input) {
     if (s) side_free(s);
     return fault_set(f, R_MEMORY, (Span){0}, "out of memory"), false;
@@ -112,7 +117,8 @@ static bool hook_program(void *ctx, Graph *g, const Region *r0, int n, const int
   if (s->nslot) memcpy(s->input, h->slot.at, sizeof(Tensor) * (size_t)s->nslot);
   Region r = {r0->nout, arena_copy(g->arena, r0->out, sizeof *r0->out * (size_t)r0->nout), 0, NULL};
   graph_simplify(g, &r);
-  s->codegen = codegen_new(&(CodegenOptions){.threads = 1, .cache_dir = host_cache_dir(h), .interrupt = &host_interrupt});
+  s->codegen =
+      codegen_new(&(CodegenOptions){.threads = 1, .cache_dir = host_cache_dir(h), .interrupt = &host_interrupt});
   s->plan = codegen_plan(s->codegen, g, &r, f);
   if (!s->plan) return side_free(s), false;
   *out = (DataProgram){.self = s, .run = side_run, .free = side_free};
@@ -152,11 +158,24 @@ Host *host_new(const HostOptions *o) {
   h->nh = (NativeHost){.out = h->o.out, .width = terminal_width(), .host = h};
   h->nh.progress = progress_new(stderr, isatty(2), error_width(), &host_fit);
   ranks_begin(h);
-  static const Hooks template = {.vjp = ad_vjp, .jvp = ad_jvp, .run = hook_run, .keep = hook_keep, .program = hook_program, .library = library_module};
+  static const Hooks template = {.vjp = ad_vjp,
+                                 .jvp = ad_jvp,
+                                 .run = hook_run,
+                                 .keep = hook_keep,
+                                 .program = hook_program,
+                                 .library = library_module};
   Hooks *hooks = arena_copy(arena, &template, sizeof template);
   hooks->ctx = h, hooks->data = h->nh.data = data_table_new(&host_interrupt);
-  SessionOptions so = {.hooks = hooks, .natives = &h->natives, .diags = h->diags, .arena = arena, .narg = o->narg, .arg = o->arg,
-                      .interrupt = &host_interrupt, .inner = o->inner, .ranks = o->comm ? comm_size(o->comm) : 1, .no_fit = o->no_fit};
+  SessionOptions so = {.hooks = hooks,
+                       .natives = &h->natives,
+                       .diags = h->diags,
+                       .arena = arena,
+                       .narg = o->narg,
+                       .arg = o->arg,
+                       .interrupt = &host_interrupt,
+                       .inner = o->inner,
+                       .ranks = o->comm ? comm_size(o->comm) : 1,
+                       .no_fit = o->no_fit};
   h->session = session_new(&so);
   return h;
 }
@@ -222,9 +241,15 @@ static Plan *make_plan(Host *h, Graph *g, const Region *r, Fault *fault) {
   Cuda *cuda = NULL;
   if (!h->codegen && !open_device(h, &cuda, fault)) return NULL;
   if (!h->codegen)
-    h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads, .cache_dir = host_cache_dir(h), .interrupt = &host_interrupt,
-                                                .profile = h->o.profile, .tf32 = h->o.tf32, .cuda = cuda,
-                                                .between = h->o.comm ? go_on : NULL, .between_ctx = h->o.comm, .trace = h->trace});
+    h->codegen = codegen_new(&(CodegenOptions){.threads = h->o.threads,
+                                               .cache_dir = host_cache_dir(h),
+                                               .interrupt = &host_interrupt,
+                                               .profile = h->o.profile,
+                                               .tf32 = h->o.tf32,
+                                               .cuda = cuda,
+                                               .between = h->o.comm ? go_on : NULL,
+                                               .between_ctx = h->o.comm,
+                                               .trace = h->trace});
   if (!h->gpus_met && h->o.cuda && !ranks_meet_gpus(h, cuda, fault)) return NULL;
   return codegen_plan(h->codegen, g, r, fault);
 }
@@ -249,7 +274,8 @@ static bool run_plan(Host *h, Graph *g, const Region *r, Tensor *out, Fault *fau
   if (!p) return false;
   bool ok = true;
   for (int i = PASS_CLASSIFY; i < PASS_COUNT && !h->stopped; i++) {
-    if (h->o.dump[i] && !plan_dump(p, pass_info[i].name, h->o.out)) codegen_dump(h->codegen, g, r, pass_info[i].name, h->o.out);
+    if (h->o.dump[i] && !plan_dump(p, pass_info[i].name, h->o.out))
+      codegen_dump(h->codegen, g, r, pass_info[i].name, h->o.out);
     h->stopped = h->o.stop == (PassId)i;
   }
   h->last = plan_stats(p);
@@ -298,10 +324,12 @@ static bool is_interrupt(const Fault *f) { return f->id == R_INTERRUPT || (f->id
 void host_report_fault(Host *h, const Fault *met) {
   Fault agreed = *met, *f = &agreed;
   ranks_agree(h, f);
-  if (is_interrupt(f)) diag_add(h->diags, R_INTERRUPT, (Span){0}, "interrupted");
+  if (is_interrupt(f))
+    diag_add(h->diags, R_INTERRUPT, (Span){0}, "interrupted");
   else if (f->id == R_RANK && h->o.comm && h->o.comm->broken) /* the place of the others' fault is unknown */
     diag_add(h->diags, f->id, (Span){0}, "%s", f->msg);
-  else diag_add(h->diags, f->id, f->span, "%s", f->msg);
+  else
+    diag_add(h->diags, f->id, f->span, "%s", f->msg);
   host_report(h);
 }
 static int fault_exit(const Fault *f) { return is_interrupt(f) ? EXIT_INTERRUPT : EXIT_RUN; }
@@ -322,7 +350,8 @@ static int run_entry(Host *h, const Region *unit) {
   if (ok && !h->stopped) {
     for (int i = 0; i < n; i++) slot[i] = hook_keep(h, out[i]);
     session_commit(h->session, slot);
-  } else session_abandon(h->session);
+  } else
+    session_abandon(h->session);
   free(out);
   free(slot);
   if (!ok) host_report_fault(h, &fault);
@@ -363,13 +392,14 @@ int host_unit(Host *h, const char *name, const char *text, size_t len, UnitKind 
   host_report(h);
   if (!ok) return failed;
   int code = EXIT_OK;
-  if (kind == UNIT_ENTRY) code = run_entry(h, &unit);
+  if (kind == UNIT_ENTRY)
+    code = run_entry(h, &unit);
   else if (unit.neffect || unit.nout || wants(h, PASS_GRAPH, PASS_COUNT - 1)) {
     Fault fault = {0};
     Tensor none;
     bool ok = host_run(h, session_graph(h->session), &unit, &none, &fault);
     data_table_end_run(h->nh.data);
-  progress_end_run(h->nh.progress);
+    progress_end_run(h->nh.progress);
     if (!ok) {
       host_report_fault(h, &fault);
       code = fault_exit(&fault);

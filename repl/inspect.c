@@ -6,8 +6,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
-typedef struct Row { const char *name, *type; uint64_t bytes; int64_t count; } Row;
-typedef struct Table { Arena *a; VEC(Row) row; } Table;
+typedef struct Row {
+  const char *name, *type;
+  uint64_t bytes;
+  int64_t count;
+} Row;
+typedef struct Table {
+  Arena *a;
+  VEC(Row) row;
+} Table;
 
 static const char *type_text(Arena *a, const char *dtype, int rank, const int64_t *dim) {
   char *s = arena_printf(a, "%s[", dtype);
@@ -57,7 +64,8 @@ static void show(const Table *t, FILE *out) {
     bytes += r->bytes;
     if (__builtin_add_overflow(count, r->count, &count)) count = INT64_MAX;
   }
-  fprintf(out, "%d %s, %lld elements, %s\n", t->row.n, t->row.n == 1 ? "tensor" : "tensors", (long long)count, size_text(t->a, bytes));
+  fprintf(out, "%d %s, %lld elements, %s\n", t->row.n, t->row.n == 1 ? "tensor" : "tensors", (long long)count,
+          size_text(t->a, bytes));
 }
 
 static bool safetensors(Table *t, const char *path, FILE *out, Fault *f) {
@@ -70,7 +78,8 @@ static bool safetensors(Table *t, const char *path, FILE *out, Fault *f) {
   }
   if (ok) show(t, out);
   for (int k = 0; ok && k < s.nmeta; k++)
-    if (strcmp(s.meta[k].key, "tg.crc32")) fprintf(out, "%s: %s\n", clean(t->a, s.meta[k].key), clean(t->a, s.meta[k].value));
+    if (strcmp(s.meta[k].key, "tg.crc32"))
+      fprintf(out, "%s: %s\n", clean(t->a, s.meta[k].key), clean(t->a, s.meta[k].value));
   fflush(out);
   ok = ok && st_verify(&in, &s);
   if (ok && s.crc_at) fprintf(out, "checksum: fits\n");
@@ -91,8 +100,10 @@ static bool csv(Table *t, const char *path, FILE *out, Fault *f) {
   CsvInfo info;
   if (!csv_header(t->a, path, &info, f)) return false;
   for (int k = 0; k < info.ncol; k++)
-    if (info.col[k].text) fprintf(out, "%s: text\n", clean(t->a, info.col[k].name));
-    else add_type(t, info.col[k].name, &(FileTensor){info.col[k].dtype, 1, {info.nrow}});
+    if (info.col[k].text)
+      fprintf(out, "%s: text\n", clean(t->a, info.col[k].name));
+    else
+      add_type(t, info.col[k].name, &(FileTensor){info.col[k].dtype, 1, {info.nrow}});
   show(t, out);
   return true;
 }
@@ -110,14 +121,22 @@ int inspect_run(const char *path) {
   Table t = {.a = arena_new()};
   Fault f = {0};
   struct stat st;
-  if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) path = arena_printf(t.a, "%s/checkpoint.safetensors", path); /* of fit */
+  if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+    path = arena_printf(t.a, "%s/checkpoint.safetensors", path); /* of fit */
   FileKind kind = file_kind(path);
   bool ok = true;
-  if (kind == FILE_SAFETENSORS) ok = safetensors(&t, path, stdout, &f);
-  else if (kind == FILE_NPZ) ok = npz(&t, path, stdout, &f);
-  else if (kind == FILE_CSV) ok = csv(&t, path, stdout, &f);
-  else if (kind != FILE_UNKNOWN) ok = one(&t, kind, path, stdout, &f);
-  else fault_set(&f, M_FILE, (Span){0}, "%.300s: the name's end tells the format: .safetensors .npy .npz .csv .idx, -ubyte", path), ok = false;
+  if (kind == FILE_SAFETENSORS)
+    ok = safetensors(&t, path, stdout, &f);
+  else if (kind == FILE_NPZ)
+    ok = npz(&t, path, stdout, &f);
+  else if (kind == FILE_CSV)
+    ok = csv(&t, path, stdout, &f);
+  else if (kind != FILE_UNKNOWN)
+    ok = one(&t, kind, path, stdout, &f);
+  else
+    fault_set(&f, M_FILE, (Span){0},
+              "%.300s: the name's end tells the format: .safetensors .npy .npz .csv .idx, -ubyte", path),
+        ok = false;
   fflush(stdout);
   if (!ok) fprintf(stderr, "tg: %s\n", f.msg);
   arena_free(t.a);

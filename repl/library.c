@@ -2,7 +2,10 @@
 #include "host.h"
 #include <string.h>
 
-typedef struct { const char *name, *text; size_t len; } LibraryFile;
+typedef struct {
+  const char *name, *text;
+  size_t len;
+} LibraryFile;
 extern const LibraryFile library_files[];
 extern const int library_nfile;
 

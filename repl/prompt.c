@@ -21,16 +21,20 @@ typedef struct Prompt {
   History *history;
   HistEvent event;
   const char *history_path;
-  char *entry;          /* lines so far; NULL: none */
+  char *entry; /* lines so far; NULL: none */
   size_t len;
-  int number;           /* of the entry, for positions in messages */
-  char *last;           /* the last complete entry, for :graph and its kin without an argument */
+  int number; /* of the entry, for positions in messages */
+  char *last; /* the last complete entry, for :graph and its kin without an argument */
   bool quit;
 } Prompt;
 
 /* ---- commands ---------------------------------------------------------------------------------------------------- */
 typedef struct Command Command;
-struct Command { const char *name, *args, *help; void (*run)(Prompt *p, const struct Command *self, const char *arg); PassId pass; };
+struct Command {
+  const char *name, *args, *help;
+  void (*run)(Prompt *p, const struct Command *self, const char *arg);
+  PassId pass;
+};
 static void cmd_help(Prompt *p, const Command *self, const char *arg);
 static void cmd_type(Prompt *p, const Command *self, const char *arg);
 static void cmd_dump(Prompt *p, const Command *self, const char *arg);
@@ -40,7 +44,8 @@ static const Command commands[] = {
     {":help", "", "this list", cmd_help, 0},
     {":t", "EXPR", "the type of an expression, without running it", cmd_type, 0},
     {":time", "EXPR", "run it and say how long checking, compiling and running took", cmd_time, 0},
-    {":graph", "[EXPR]", "its graph of comprehensions, in normal form (the last entry without EXPR)", cmd_dump, PASS_SIMPLIFY},
+    {":graph", "[EXPR]", "its graph of comprehensions, in normal form (the last entry without EXPR)", cmd_dump,
+     PASS_SIMPLIFY},
     {":kernels", "[EXPR]", "the kernels it becomes, and why each boundary stands", cmd_dump, PASS_FUSE},
     {":llvm", "[EXPR]", "LLVM IR of its kernels", cmd_dump, PASS_LLVM},
     {":asm", "[EXPR]", "machine code of its kernels", cmd_dump, PASS_ASM},
@@ -52,9 +57,12 @@ enum { NCOMMAND = sizeof commands / sizeof *commands };
 static void cmd_help(Prompt *p, const Command *self, const char *arg) {
   FILE *f = p->h->o.out;
   (void)arg;
-  fprintf(f, "An entry is a statement or an expression, whose value is printed (`;` at the end hides it) and bound to `ans`.\n"
-             "Entries go on over several lines while a bracket, a block or an operator is open. Tab completes names.\n"
-             "  %-18s %s\n", "?name", "documentation of a name");
+  fprintf(
+      f,
+      "An entry is a statement or an expression, whose value is printed (`;` at the end hides it) and bound to `ans`.\n"
+      "Entries go on over several lines while a bracket, a block or an operator is open. Tab completes names.\n"
+      "  %-18s %s\n",
+      "?name", "documentation of a name");
   for (int i = 0; i < NCOMMAND; i++) {
     char left[64];
     snprintf(left, sizeof left, "%s %s", commands[i].name, commands[i].args);
@@ -97,8 +105,8 @@ static void cmd_time(Prompt *p, const Command *self, const char *arg) {
   double t = seconds() - t0;
   int64_t n = (p->h->codegen ? codegen_stats(p->h->codegen).kernels_compiled : 0) - before;
   HostTimes *w = &p->h->times;
-  fprintf(stderr, "%.3f ms: check %.3f, compile %.3f (%lld new kernel%s), run %.3f\n", t * 1e3, w->check * 1e3, w->compile * 1e3, (long long)n, n == 1 ? "" : "s",
-          w->run * 1e3);
+  fprintf(stderr, "%.3f ms: check %.3f, compile %.3f (%lld new kernel%s), run %.3f\n", t * 1e3, w->check * 1e3,
+          w->compile * 1e3, (long long)n, n == 1 ? "" : "s", w->run * 1e3);
 }
 
 static void run_command(Prompt *p, const char *line) {
@@ -106,8 +114,10 @@ static void run_command(Prompt *p, const char *line) {
   const char *arg = line + n + strspn(line + n, " \t\n");
   for (int i = 0; i < NCOMMAND; i++)
     if (strlen(commands[i].name) == n && !strncmp(line, commands[i].name, n)) {
-      if (!strcmp(commands[i].args, "EXPR") && !*arg) fprintf(stderr, "%s needs an expression\n", commands[i].name);
-      else commands[i].run(p, &commands[i], arg);
+      if (!strcmp(commands[i].args, "EXPR") && !*arg)
+        fprintf(stderr, "%s needs an expression\n", commands[i].name);
+      else
+        commands[i].run(p, &commands[i], arg);
       return;
     }
   fprintf(stderr, "no such command: %.*s; :help lists them\n", (int)n, line);
@@ -118,9 +128,12 @@ static void show_doc(Prompt *p, const char *line) {
   snprintf(name, sizeof name, "%s", line + 1 + strspn(line + 1, " \t"));
   name[strcspn(name, " \t\r\n")] = 0;
   char *doc = *name ? session_doc(p->h->session, name, a) : NULL;
-  if (!*name) cmd_help(p, NULL, "");
-  else if (doc) fprintf(p->h->o.out, "%s\n", doc);
-  else fprintf(stderr, "no documentation of `%s`\n", name);
+  if (!*name)
+    cmd_help(p, NULL, "");
+  else if (doc)
+    fprintf(p->h->o.out, "%s\n", doc);
+  else
+    fprintf(stderr, "no documentation of `%s`\n", name);
   arena_free(a);
 }
 
@@ -147,8 +160,10 @@ static void take_line(Prompt *p, const char *line) {
   if (!p->entry && is_blank(line)) return;
   if (!p->entry && (*first == ':' || *first == '?')) {
     if (p->history) history(p->history, &p->event, H_ENTER, line);
-    if (*first == ':') run_command(p, first);
-    else show_doc(p, first);
+    if (*first == ':')
+      run_command(p, first);
+    else
+      show_doc(p, first);
     return;
   }
   if (!append(p, line)) {
@@ -172,7 +187,10 @@ static Prompt *prompt_of(EditLine *el) {
 }
 static const char *text_of_prompt(EditLine *el) { return prompt_of(el)->entry ? "... " : "tg> "; }
 
-static bool is_word(char c) { return c == '_' || c == '.' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (unsigned char)c >= 0x80; }
+static bool is_word(char c) {
+  return c == '_' || c == '.' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+         (unsigned char)c >= 0x80;
+}
 static size_t common(const char *a, const char *b) {
   size_t n = 0;
   while (a[n] && a[n] == b[n]) n++;
@@ -246,7 +264,8 @@ static unsigned char paste(EditLine *el, int ch) {
   for (char *s = text; *s; s++)
     if (*s == '\t') *s = ' ';
   char *last = strrchr(text, '\n');
-  if (!last) el_insertstr(el, text);
+  if (!last)
+    el_insertstr(el, text);
   else {
     Prompt *p = prompt_of(el);
     const LineInfo *li = el_line(el);
@@ -269,7 +288,8 @@ static unsigned char paste(EditLine *el, int ch) {
   return CC_REDISPLAY;
 }
 
-/* While a line is edited Ctrl-C and Ctrl-Z are keys (libedit reads on over the signals); while a program runs they are signals. */
+/* While a line is edited Ctrl-C and Ctrl-Z are keys (libedit reads on over the signals); while a program runs they are
+ * signals. */
 static unsigned char suspend(EditLine *el, int ch) {
   (void)ch;
   el_set(el, EL_PREP_TERM, 0);
@@ -340,12 +360,14 @@ static void edit_loop(Prompt *p) {
     host_interrupt = 0;
     errno = 0;
     const char *line = el_gets(p->el, &n);
-    if (line && n > 0) take_line(p, line);
+    if (line && n > 0)
+      take_line(p, line);
     else if (host_interrupt || errno == EINTR) {
       forget(p);
       fputc('\n', stdout);
       el_reset(p->el);
-    } else break;
+    } else
+      break;
   }
   printf("\033[?2004l%s", p->quit ? "" : "\n");
   if (p->history_path) history(p->history, &p->event, H_SAVE, p->history_path);
@@ -364,8 +386,10 @@ static void plain_loop(Prompt *p) {
 int prompt_run(Host *h) {
   Prompt p = {.h = h};
   host_catch_interrupt();
-  if (isatty(0) && isatty(1)) edit_loop(&p);
-  else plain_loop(&p);
+  if (isatty(0) && isatty(1))
+    edit_loop(&p);
+  else
+    plain_loop(&p);
   forget(&p);
   free(p.last);
   return EXIT_OK;

@@ -23,8 +23,8 @@ bool ranks_repeat(Host *h);
 /* ---- GPUs (ranks_gpu.c); both are collectives ---- */
 /* This rank's GPU, as cuda_open counts them. False with *fault when the group is broken. */
 bool ranks_gpu(Host *h, int *index, Fault *fault);
-/* Starts NCCL where all ranks can use it; Host.no_nccl has the reason where not. False with *fault: it failed. cuda: the
- * rank's device, or NULL. */
+/* Starts NCCL where all ranks can use it; Host.no_nccl has the reason where not. False with *fault: it failed. cuda:
+ * the rank's device, or NULL. */
 bool ranks_meet_gpus(Host *h, struct Cuda *cuda, Fault *fault);
 void ranks_gpu_stats(const Host *h); /* of rank 0, on standard error */
 #endif

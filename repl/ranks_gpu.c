@@ -41,6 +41,6 @@ void ranks_gpu_stats(const Host *h) {
   if (!h->nccl) return;
   int v = nccl_version(h->nccl);
   NcclStats s = nccl_stats(h->nccl);
-  fprintf(stderr, "NCCL %d.%d.%d: %lld collectives of GPUs, %lld bytes from rank 0 to others\n", v / 10000, v / 100 % 100, v % 100,
-          (long long)s.collectives, (long long)s.bytes);
+  fprintf(stderr, "NCCL %d.%d.%d: %lld collectives of GPUs, %lld bytes from rank 0 to others\n", v / 10000,
+          v / 100 % 100, v % 100, (long long)s.collectives, (long long)s.bytes);
 }

@@ -28,7 +28,8 @@ static const char *label(Arena *a, const Node *n) {
   case ND_COMP: {
     if (!n->comp.nred) return arena_printf(a, "map\\n%s", dims(a, n));
     char *s = arena_printf(a, "%s over", red_name(n->comp.op));
-    for (int k = 0; k < n->comp.nred; k++) s = arena_printf(a, "%s %lld", s, (long long)n->comp.extent[n->comp.nout + k]);
+    for (int k = 0; k < n->comp.nred; k++)
+      s = arena_printf(a, "%s %lld", s, (long long)n->comp.extent[n->comp.nout + k]);
     return arena_printf(a, "%s\\n%s", s, dims(a, n));
   }
   case ND_SCAN:
@@ -64,7 +65,8 @@ char *aot_dot(Arena *a, const AotLibrary *l, Graph *g) {
     o.export = k;
     put(&o, arena_printf(a, "  subgraph cluster_%d {\n    label = \"%s\";\n", k, e->name));
     for (int i = 0; i < n; i++) {
-      put(&o, arena_printf(a, "    e%d_n%u [label = \"%s\"%s];\n", k, order[i]->id, label(a, order[i]), order[i]->kind == ND_INPUT ? ", style = rounded" : ""));
+      put(&o, arena_printf(a, "    e%d_n%u [label = \"%s\"%s];\n", k, order[i]->id, label(a, order[i]),
+                           order[i]->kind == ND_INPUT ? ", style = rounded" : ""));
       o.to = order[i];
       nd_each_input(order[i], edge, &o);
     }

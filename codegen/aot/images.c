@@ -1,7 +1,7 @@
 /* Kernels of a library for a GPU: their images, launches and places of faults (rt/lib_device.h).
  *
- * A kernel that several plans use is one module. Images are copied as they come, since the compiler's session ends before
- * the tables are written. */
+ * A kernel that several plans use is one module. Images are copied as they come, since the compiler's session ends
+ * before the tables are written. */
 #include "codegen/aot/tables.h"
 #include "codegen/cuda/session.h"
 #include "codegen/rt/lib_device.h"

@@ -1,9 +1,9 @@
 /* Weights of contractions packed when the library is built (mma.h, GEMM_GIVEN).
  *
  * A constant that a contraction reads as R, the same at all loop points, becomes a further constant: its panels, in the
- * order in which the micro-kernel reads them. The kernel has them as one more argument and packs nothing. What is read in
- * no other way is left out of the library. Only weights inside the library are packed, and only for one machine: panels
- * depend on its tiles. */
+ * order in which the micro-kernel reads them. The kernel has them as one more argument and packs nothing. What is read
+ * in no other way is left out of the library. Only weights inside the library are packed, and only for one machine:
+ * panels depend on its tiles. */
 #include "codegen/aot/tables.h"
 #include "codegen/cpu/mma.h"
 #include <string.h>
@@ -30,7 +30,8 @@ int panels_constant(Tables *t, const MmaGiven *g, int from) {
   return t->konst.n - 1;
 }
 
-/* ---- Which constants are read as they are -------------------------------------------------------------------------- */
+/* ---- Which constants are read as they are --------------------------------------------------------------------------
+ */
 typedef struct Seen {
   const Tables *t;
   const LibSlot *slot;
@@ -54,7 +55,8 @@ static void see_step(const Seen *s, const Step *x) {
   } else if (x->kind == STEP_COND) {
     see(s, x->cond.pred);
     for (int side = 0; side < 2; side++) {
-      for (int i = 0; i < x->cond.nmove[side]; i++) see(s, x->cond.move[side][i].src), see(s, x->cond.move[side][i].dst);
+      for (int i = 0; i < x->cond.nmove[side]; i++)
+        see(s, x->cond.move[side][i].src), see(s, x->cond.move[side][i].dst);
       see_block(s, &x->cond.branch[side]);
     }
   } else {

@@ -1,5 +1,6 @@
-/* Are two regions, the same program at two numbers of rows, equal but for extents that are multiples of the number? Then no
- * value in them depends on the number itself. Both are in one graph, where equal nodes are one: only what differs is walked. */
+/* Are two regions, the same program at two numbers of rows, equal but for extents that are multiples of the number?
+ * Then no value in them depends on the number itself. Both are in one graph, where equal nodes are one: only what
+ * differs is walked. */
 #include "codegen/aot/aot.h"
 #include "codegen/map.h"
 #include "graph/native.h"
@@ -26,7 +27,9 @@ static bool same_extents(const Pair *p, int n, const int64_t *x, const int64_t *
 
 static bool same_expr(Pair *p, const Expr *x, const Expr *y) {
   if (x == y) return true;
-  if (!x || !y || x->kind != y->kind || x->dtype != y->dtype || x->op != y->op || x->n != y->n || x->checked != y->checked) return false;
+  if (!x || !y || x->kind != y->kind || x->dtype != y->dtype || x->op != y->op || x->n != y->n ||
+      x->checked != y->checked)
+    return false;
   int at = nummap_get(&p->expr, x);
   if (at >= 0) return p->ey.at[at] == y;
   if (x->kind == EX_CONST || x->kind == EX_ITER || x->kind == EX_VAR) return false; /* interned: they differ */
@@ -44,8 +47,10 @@ static bool same_expr(Pair *p, const Expr *x, const Expr *y) {
 }
 
 static bool same_comp(Pair *p, const Comp *x, const Comp *y) {
-  return x->nout == y->nout && x->nred == y->nred && x->op == y->op && x->chunk == y->chunk && x->reverse == y->reverse && x->exclusive == y->exclusive &&
-         same_extents(p, x->nout + x->nred, x->extent, y->extent) && same_expr(p, x->body, y->body) && same_expr(p, x->guard, y->guard);
+  return x->nout == y->nout && x->nred == y->nred && x->op == y->op && x->chunk == y->chunk &&
+         x->reverse == y->reverse && x->exclusive == y->exclusive &&
+         same_extents(p, x->nout + x->nred, x->extent, y->extent) && same_expr(p, x->body, y->body) &&
+         same_expr(p, x->guard, y->guard);
 }
 
 static bool same_nodes(Pair *p, int n, Node *const *x, Node *const *y) {
@@ -74,10 +79,13 @@ static bool same_loop(Pair *p, const Loop *x, const Loop *y) {
 }
 
 static bool same_call(Pair *p, const Node *x, const Node *y) {
-  if (x->call.fn != y->call.fn || x->call.fn->effect || x->call.nattr != y->call.nattr || x->call.narg != y->call.narg) return false;
+  if (x->call.fn != y->call.fn || x->call.fn->effect || x->call.nattr != y->call.nattr || x->call.narg != y->call.narg)
+    return false;
   for (int i = 0; i < x->call.nattr; i++) {
     const Attr *s = &x->call.attr[i], *t = &y->call.attr[i];
-    if (s->i != t->i || memcmp(&s->f, &t->f, sizeof s->f) || (s->s || t->s ? !s->s || !t->s || strcmp(s->s, t->s) : false)) return false;
+    if (s->i != t->i || memcmp(&s->f, &t->f, sizeof s->f) ||
+        (s->s || t->s ? !s->s || !t->s || strcmp(s->s, t->s) : false))
+      return false;
   }
   for (int i = 0; i < x->nres; i++) {
     const TensorType *s = &x->res[i], *t = &y->res[i];
@@ -94,7 +102,9 @@ static bool same_payload(Pair *p, const Node *x, const Node *y) {
   case ND_SCAN:
     return same_comp(p, &x->comp, &y->comp);
   case ND_SCATTER:
-    if (x->scatter.how != y->scatter.how || x->scatter.checked != y->scatter.checked || !same_comp(p, &x->scatter.src, &y->scatter.src)) return false;
+    if (x->scatter.how != y->scatter.how || x->scatter.checked != y->scatter.checked ||
+        !same_comp(p, &x->scatter.src, &y->scatter.src))
+      return false;
     for (int d = 0; d < x->rank; d++)
       if (!same_expr(p, x->scatter.idx[d], y->scatter.idx[d])) return false;
     return same_maybe(p, x->scatter.base, y->scatter.base);

@@ -1,5 +1,5 @@
-/* The runtime's object (codegen/rt, compiled apart and joined by the linker) inside the program, so that an installed tg
- * needs no source tree. RT_OBJECT is its path when tg is built. */
+/* The runtime's object (codegen/rt, compiled apart and joined by the linker) inside the program, so that an installed
+ * tg needs no source tree. RT_OBJECT is its path when tg is built. */
 #include "codegen/aot/aot.h"
 
 __asm__(".section .rodata\n"

@@ -50,9 +50,9 @@ typedef struct Tables {
   Fault *fault;
   VEC(PanelRow) panel;
   bool one_machine;
-  size_t plan_slots;                 /* of the plan at work: place of its LibSlots, */
-  int nslot;                         /* their number so far, */
-  size_t lane_bytes, shared_bytes;   /* and what its kernels need */
+  size_t plan_slots;               /* of the plan at work: place of its LibSlots, */
+  int nslot;                       /* their number so far, */
+  size_t lane_bytes, shared_bytes; /* and what its kernels need */
   VEC(DeviceModule) module;
   VEC(DeviceLaunch) launch;
   VEC(Span) site;

@@ -28,9 +28,9 @@ static const char *upper(Arena *a, const char *s) {
 }
 
 static const char *c_type(DType t) {
-  static const char *const name[] = {[DT_BOOL] = "uint8_t", [DT_U8] = "uint8_t", [DT_I8] = "int8_t", [DT_I16] = "int16_t",
-                                     [DT_I32] = "int32_t", [DT_I64] = "int64_t", [DT_F16] = "uint16_t", [DT_BF16] = "uint16_t",
-                                     [DT_F32] = "float", [DT_F64] = "double"};
+  static const char *const name[] = {
+      [DT_BOOL] = "uint8_t", [DT_U8] = "uint8_t",   [DT_I8] = "int8_t",     [DT_I16] = "int16_t", [DT_I32] = "int32_t",
+      [DT_I64] = "int64_t",  [DT_F16] = "uint16_t", [DT_BF16] = "uint16_t", [DT_F32] = "float",   [DT_F64] = "double"};
   return name[t];
 }
 
@@ -38,7 +38,8 @@ static const char *c_type(DType t) {
 static const char *shape_of(Arena *a, const AotExport *e, const AotTensor *t) {
   char *s = arena_printf(a, "%s[", dt_name(t->dtype));
   for (int d = 0; d < t->rank; d++)
-    s = d == 0 && t->batched ? arena_printf(a, "%s%s", s, e->batch) : arena_printf(a, "%s%s%lld", s, d ? ", " : "", (long long)t->dim[d]);
+    s = d == 0 && t->batched ? arena_printf(a, "%s%s", s, e->batch)
+                             : arena_printf(a, "%s%s%lld", s, d ? ", " : "", (long long)t->dim[d]);
   return arena_printf(a, "%s]", s);
 }
 
@@ -56,7 +57,8 @@ static void comment(Out *o, const char *text) {
 
 static const char *listed_rows(Arena *a, const AotExport *e) {
   char *s = "";
-  for (int i = 0; i < e->nvariant; i++) s = arena_printf(a, "%s%s%lld", s, i ? ", " : "", (long long)e->variant[i].rows);
+  for (int i = 0; i < e->nvariant; i++)
+    s = arena_printf(a, "%s%s%lld", s, i ? ", " : "", (long long)e->variant[i].rows);
   return s;
 }
 
@@ -67,15 +69,19 @@ static void c_export(Out *o, const AotLibrary *l, const AotExport *e) {
     const AotTensor *t = i < e->nin ? &e->in[i] : &e->out[i - e->nin];
     put(o, " * %s %s: %s\n", i < e->nin ? "in " : "out", t->name, shape_of(o->a, e, t));
   }
-  if (e->listed) put(o, " * %s is one of %s: rows meet in the results. Other numbers give %s_BAD_SIZE.\n", e->batch, listed_rows(o->a, e), upper(o->a, l->name));
+  if (e->listed)
+    put(o, " * %s is one of %s: rows meet in the results. Other numbers give %s_BAD_SIZE.\n", e->batch,
+        listed_rows(o->a, e), upper(o->a, l->name));
   put(o, " */\nint %s_%s(%s_context *context", l->name, e->name, l->name);
   if (e->batch) put(o, ", int64_t %s", e->batch);
   for (int i = 0; i < e->nin; i++) put(o, ", const %s *%s", c_type(e->in[i].dtype), e->in[i].name);
   for (int i = 0; i < e->nout; i++) put(o, ", %s *%s", c_type(e->out[i].dtype), e->out[i].name);
-  put(o, ");\nint %s_%s_dl(%s_context *context, const %s_tensor *const *in, int nin, const %s_tensor *const *out, int nout);\n", l->name,
-      e->name, l->name, l->name, l->name);
-  put(o, "int %s_%s_dlpack(%s_context *context, %s_managed *const *in, int nin, %s_managed **out, int nout);\n", l->name, e->name, l->name,
-      l->name, l->name);
+  put(o,
+      ");\nint %s_%s_dl(%s_context *context, const %s_tensor *const *in, int nin, const %s_tensor *const *out, int "
+      "nout);\n",
+      l->name, e->name, l->name, l->name, l->name);
+  put(o, "int %s_%s_dlpack(%s_context *context, %s_managed *const *in, int nin, %s_managed **out, int nout);\n",
+      l->name, e->name, l->name, l->name, l->name);
 }
 
 static const char head_c[] =
@@ -114,20 +120,24 @@ static const char head_c[] =
     "  void (*release)(void *user, void *p, size_t bytes);\n"
     "  void *user;\n"
     "  const char *weights_file;    /* of a library built with --weights=FILE: another place */\n"
-    "  const void *const *weights;  /* of one built with --weights=caller: in the manifest's order, aligned to 64 bytes */\n"
+    "  const void *const *weights;  /* of one built with --weights=caller: in the manifest's order, aligned to 64 "
+    "bytes */\n"
     "} %1$s_options;\n"
     "\n"
-    "/* A context owns the memory and threads of calls; nothing is allocated after its creation. One thread uses it at a time;\n"
+    "/* A context owns the memory and threads of calls; nothing is allocated after its creation. One thread uses it at "
+    "a time;\n"
     " * threads that call at the same time have one each. options may be NULL. */\n"
     "typedef struct %1$s_context %1$s_context;\n"
     "int %1$s_create(const %1$s_options *options, %1$s_context **context);\n"
     "void %1$s_destroy(%1$s_context *context);\n"
     "size_t %1$s_memory(const %1$s_options *options);       /* bytes that a context takes */\n"
     "const char *%1$s_message(const %1$s_context *context); /* details of its last error */\n"
-    "int %1$s_selftest(%1$s_context *context);              /* computes again what the build computed, and compares the bits */\n"
+    "int %1$s_selftest(%1$s_context *context);              /* computes again what the build computed, and compares "
+    "the bits */\n"
     "const char *%1$s_manifest(void);                       /* JSON: functions, shapes, weights, states */\n"
     "\n"
-    "/* States are what functions change (`next` in the script): each context has its own, at first as the script left them. */\n"
+    "/* States are what functions change (`next` in the script): each context has its own, at first as the script left "
+    "them. */\n"
     "int %1$s_reset(%1$s_context *context);\n"
     "int %1$s_get_state(%1$s_context *context, const char *name, void *data); /* names and sizes: the manifest */\n"
     "int %1$s_set_state(%1$s_context *context, const char *name, const void *data);\n"
@@ -147,7 +157,8 @@ static const char head_c[] =
     "  void (*deleter)(struct %1$s_managed *self);\n"
     "} %1$s_managed;\n"
     "\n"
-    "/* Each function three times: packed row-major buffers; tensors with strides, checked; and tensors of which the results are\n"
+    "/* Each function three times: packed row-major buffers; tensors with strides, checked; and tensors of which the "
+    "results are\n"
     " * made here (release them by their deleter). Results overlap nothing else. */\n";
 
 char *header_text(Arena *a, const Tables *t) {
@@ -156,8 +167,11 @@ char *header_text(Arena *a, const Tables *t) {
   const char *up = upper(a, l->name);
   put(&o, "/* %s: a library made by tg %s from %s. */", l->name, TG_VERSION, l->source);
   if (tables_need_lapack(t))
-    put(&o, "\n\n/* Functions here factor matrices by LAPACK. %s_create looks for libopenblas.so.0 or liblapack.so.3; where there is neither,\n"
-            " * these functions return %s_NO_LAPACK. OpenBLAS is set to one thread while they run. */", l->name, up);
+    put(&o,
+        "\n\n/* Functions here factor matrices by LAPACK. %s_create looks for libopenblas.so.0 or liblapack.so.3; "
+        "where there is neither,\n"
+        " * these functions return %s_NO_LAPACK. OpenBLAS is set to one thread while they run. */",
+        l->name, up);
   put(&o, head_c, l->name, up, LIB_ABI);
   for (int i = 0; i < l->nexport; i++) c_export(&o, l, &l->export[i]);
   put(&o, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
@@ -272,8 +286,10 @@ static const char head_py[] =
     "\n"
     "\n"
     "class _Options(ctypes.Structure):\n"
-    "    _fields_ = [(\"size\", ctypes.c_size_t), (\"threads\", ctypes.c_int), (\"alloc\", ctypes.c_void_p), (\"release\", ctypes.c_void_p),\n"
-    "                (\"user\", ctypes.c_void_p), (\"weights_file\", ctypes.c_char_p), (\"weights\", ctypes.c_void_p)]\n"
+    "    _fields_ = [(\"size\", ctypes.c_size_t), (\"threads\", ctypes.c_int), (\"alloc\", ctypes.c_void_p), "
+    "(\"release\", ctypes.c_void_p),\n"
+    "                (\"user\", ctypes.c_void_p), (\"weights_file\", ctypes.c_char_p), (\"weights\", "
+    "ctypes.c_void_p)]\n"
     "\n"
     "\n"
     "class Error(Exception):\n"
@@ -284,7 +300,8 @@ static const char head_py[] =
     "    \"\"\"Memory and threads of calls. One thread uses a context at a time.\"\"\"\n"
     "\n"
     "    def __init__(self, threads=0, weights_file=None):\n"
-    "        o = _Options(ctypes.sizeof(_Options), threads, None, None, None, os.fsencode(weights_file) if weights_file else None, None)\n"
+    "        o = _Options(ctypes.sizeof(_Options), threads, None, None, None, os.fsencode(weights_file) if "
+    "weights_file else None, None)\n"
     "        self._c = ctypes.c_void_p()\n"
     "        self._check(_lib.%1$s_create(ctypes.byref(o), ctypes.byref(self._c)))\n"
     "\n"
@@ -308,7 +325,8 @@ static const char head_py[] =
     "        return x\n";
 
 static const char *py_type(DType t) {
-  static const char *const name[] = {"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "uint16", "float32", "float64"};
+  static const char *const name[] = {"bool",  "uint8",   "int8",   "int16",   "int32",
+                                     "int64", "float16", "uint16", "float32", "float64"};
   return name[t];
 }
 
@@ -332,13 +350,16 @@ static void py_export(Out *o, const AotLibrary *l, const AotExport *e) {
   put(o, "        \"\"\"%s\"\"\"\n", doc);
   const char *lead = NULL;
   for (int i = 0; i < e->nin; i++) {
-    put(o, "        %s = self._take(\"%s\", %s, np.%s, ", e->in[i].name, e->in[i].name, e->in[i].name, py_type(e->in[i].dtype));
+    put(o, "        %s = self._take(\"%s\", %s, np.%s, ", e->in[i].name, e->in[i].name, e->in[i].name,
+        py_type(e->in[i].dtype));
     py_shape(o, &e->in[i], "None");
     put(o, ")\n");
     if (!e->in[i].batched) continue;
     if (lead)
-      put(o, "        if len(%s) != len(%s):\n            raise Error(\"%s has {} rows, %s {}\".format(len(%s), len(%s)))\n", e->in[i].name, lead,
-          e->in[i].name, lead, e->in[i].name, lead);
+      put(o,
+          "        if len(%s) != len(%s):\n            raise Error(\"%s has {} rows, %s {}\".format(len(%s), "
+          "len(%s)))\n",
+          e->in[i].name, lead, e->in[i].name, lead, e->in[i].name, lead);
     else
       lead = e->in[i].name;
   }

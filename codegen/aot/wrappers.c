@@ -10,10 +10,17 @@ typedef struct Row {
   char result;
 } Row;
 static const Row rows[] = {
-    {"create", "lib_create", "pp", 'i'},   {"destroy", "lib_destroy", "p", 'v'},   {"message", "lib_message", "p", 'p'},
-    {"memory", "lib_memory", "p", 'z'},    {"selftest", "lib_selftest", "p", 'i'}, {"manifest", "lib_manifest", "", 'p'},
-    {"reset", "lib_reset", "p", 'i'},      {"get_state", "lib_get_state", "ppp", 'i'}, {"set_state", "lib_set_state", "ppp", 'i'},
-    {"strerror", "lib_strerror", "i", 'p'}, {"abi", "lib_abi", "", 'i'},
+    {"create", "lib_create", "pp", 'i'},
+    {"destroy", "lib_destroy", "p", 'v'},
+    {"message", "lib_message", "p", 'p'},
+    {"memory", "lib_memory", "p", 'z'},
+    {"selftest", "lib_selftest", "p", 'i'},
+    {"manifest", "lib_manifest", "", 'p'},
+    {"reset", "lib_reset", "p", 'i'},
+    {"get_state", "lib_get_state", "ppp", 'i'},
+    {"set_state", "lib_set_state", "ppp", 'i'},
+    {"strerror", "lib_strerror", "i", 'p'},
+    {"abi", "lib_abi", "", 'i'},
 };
 enum { NROW = sizeof rows / sizeof *rows };
 
@@ -40,7 +47,9 @@ typedef struct Build {
   const char *prefix;
 } Build;
 
-static LLVMTypeRef type_of(const Build *w, char c) { return c == 'i' ? w->i32 : c == 'p' ? w->ptr : c == 'v' ? w->none : w->i64; }
+static LLVMTypeRef type_of(const Build *w, char c) {
+  return c == 'i' ? w->i32 : c == 'p' ? w->ptr : c == 'v' ? w->none : w->i64;
+}
 
 static LLVMValueRef open_function(Build *w, const char *name, LLVMTypeRef result, int n, LLVMTypeRef *arg) {
   char full[512];
@@ -119,8 +128,15 @@ static void tensor_function(Build *w, Arena *a, const AotExport *e, int index, c
 void wrappers_emit(LLVMModuleRef m, const AotLibrary *l, LLVMValueRef lib) {
   LLVMContextRef cx = LLVMGetModuleContext(m);
   Arena *a = arena_new();
-  Build w = {m, cx, LLVMCreateBuilderInContext(cx), LLVMPointerTypeInContext(cx, 0), LLVMInt32TypeInContext(cx),
-             LLVMInt64TypeInContext(cx), LLVMVoidTypeInContext(cx), lib, l->name};
+  Build w = {m,
+             cx,
+             LLVMCreateBuilderInContext(cx),
+             LLVMPointerTypeInContext(cx, 0),
+             LLVMInt32TypeInContext(cx),
+             LLVMInt64TypeInContext(cx),
+             LLVMVoidTypeInContext(cx),
+             lib,
+             l->name};
   for (int i = 0; i < NROW; i++) row_function(&w, &rows[i]);
   for (int i = 0; i < l->nexport; i++) {
     export_function(&w, a, &l->export[i], i);

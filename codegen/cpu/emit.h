@@ -85,7 +85,7 @@ typedef struct Em {
   LLVMValueRef mask; /* live lanes of the tail, or NULL: all. Built at `mask_level` */
   int mask_level;
   LLVMValueRef live; /* number of live lanes where mask is set (i64) */
-  int64_t copies;           /* of the code being built, by unrolled loops around it */
+  int64_t copies;    /* of the code being built, by unrolled loops around it */
   int vec_iter;      /* iterator that runs along the lanes, or -1 */
   bool aligned;      /* vector loops being opened begin at a multiple of 16 */
   int ntile;         /* active tiles and the row they are at */
@@ -197,8 +197,8 @@ void em_fault_function(Em *E);
 void em_fault_check(Em *E, int kind, int site, Val bad, Val index, int64_t size);
 
 /* ---- emit_digit.c: // and % by constants along the lanes */
-/* Lanes of x // c or x % c (e; i64), x affine with step 1 along aligned lanes, c a divisor or a multiple of 16: lane l holds
- * *base + lane[l]; base is uniform. False: another form. */
+/* Lanes of x // c or x % c (e; i64), x affine with step 1 along aligned lanes, c a divisor or a multiple of 16: lane l
+ * holds *base + lane[l]; base is uniform. False: another form. */
 bool em_digit(Em *E, Expr *e, Val *base, int64_t *lane);
 bool em_digit_form(const Expr *e, int iter); /* might em_digit know e when iterator iter runs along the lanes? */
 

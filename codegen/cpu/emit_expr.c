@@ -314,8 +314,8 @@ static LLVMValueRef load_apart(Em *E, DType t, LLVMValueRef p, int step) {
   return r;
 }
 
-/* Lanes at fixed elements lane[l] from p, all within two vectors: whole loads and a shuffle. Only elements of live lanes are
- * read. */
+/* Lanes at fixed elements lane[l] from p, all within two vectors: whole loads and a shuffle. Only elements of live
+ * lanes are read. */
 static bool few_vectors(const Ptr *p, int64_t *first, int *nvec) {
   int64_t lo = p->lane[0], hi = lo;
   for (int l = 1; l < 16; l++) lo = p->lane[l] < lo ? p->lane[l] : lo, hi = p->lane[l] > hi ? p->lane[l] : hi;
@@ -344,9 +344,7 @@ static LLVMValueRef load_fixed(Em *E, DType t, const Ptr *p, int64_t first, int 
   return em_shuffle(E, x[0], x[1], 16, pick);
 }
 
-Val em_load(Em *E, int buf, const Addr *a, Val *mask, int site) {
-  return em_load_safe(E, buf, a, mask, site, false);
-}
+Val em_load(Em *E, int buf, const Addr *a, Val *mask, int site) { return em_load_safe(E, buf, a, mask, site, false); }
 Val em_load_safe(Em *E, int buf, const Addr *a, Val *mask, int site, bool safe) {
   DType t = (DType)E->k->buf[buf].dtype;
   int floor_level = E->buf[buf].inner ? E->point_level : 0;

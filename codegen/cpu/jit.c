@@ -61,7 +61,8 @@ typedef struct Helper {
   const char *name;
   void *fn;
 } Helper;
-#define HELPER(f) {#f, (void *)(uintptr_t)f}
+#define HELPER(f)                                                                                                      \
+  { #f, (void *)(uintptr_t)f }
 static const Helper helpers[] = {HELPER(sin),   HELPER(cos),  HELPER(tan),    HELPER(fma),    HELPER(fmod),
                                  HELPER(fmodf), HELPER(fmaf), HELPER(memcpy), HELPER(memset), HELPER(memmove)};
 

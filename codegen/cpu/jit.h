@@ -29,8 +29,9 @@ Jit *jit_new(const char *cache_dir); /* NULL: no disk cache. Cheap: does not sta
 /* The same for another CPU of this machine's kind (LLVM's names), for tests: code must run here and give the same bits.
  */
 Jit *jit_new_for(const char *cache_dir, const char *cpu, const char *features);
-/* Collects instead of running: modules live in cx (the caller's), are optimised for the given machine and kept. jit_symbol then gives
- * the function's name in its module, as text, in place of an address; it lives as long as j. For codegen/aot. */
+/* Collects instead of running: modules live in cx (the caller's), are optimised for the given machine and kept.
+ * jit_symbol then gives the function's name in its module, as text, in place of an address; it lives as long as j. For
+ * codegen/aot. */
 Jit *jit_new_collect(LLVMContextRef cx, const char *triple, const char *cpu, const char *features);
 /* The modules collected, at most cap; the caller owns them from now on. Returns how many there were. */
 int jit_take_modules(Jit *j, LLVMModuleRef *out, int cap);

@@ -229,8 +229,8 @@ static double prod_axes(const Axis *a, int n) {
   for (int i = 0; i < n; i++) p *= (double)a[i].n;
   return p;
 }
-/* Vector operations a point (VEC_POINT: a vector of points). own_lanes: a reduction whose order is free runs its lanes along the
- * last own axis. */
+/* Vector operations a point (VEC_POINT: a vector of points). own_lanes: a reduction whose order is free runs its lanes
+ * along the last own axis. */
 static double cost_with(const Kernel *k, const Use *u, SGroup *g, int vp_iter, uint64_t beside, int width,
                         bool own_lanes) {
   double own = prod_axes(g->own, g->nown), red = prod_axes(g->red, g->nred), lanes = 1, extra = 0;

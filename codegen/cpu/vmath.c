@@ -98,8 +98,8 @@ static VmV expm1_small(const VmB *B, bool W, VmV r) {
   VmV q = W ? POLY(r, exp_d) : POLY(r, exp_f);
   return OP3(FMA, q, OP2(MUL, r, r), r);
 }
-/* e^x, |x| within twice the range of exponents. Where the result rounds to 0 it is 0 that is scaled: processors that take
- * an underflow in microcode need a hundred cycles for it, and a softmax with a mask is full of e^-inf. */
+/* e^x, |x| within twice the range of exponents. Where the result rounds to 0 it is 0 that is scaled: processors that
+ * take an underflow in microcode need a hundred cycles for it, and a softmax with a mask is full of e^-inf. */
 static VmV exp_core(const VmB *B, bool W, VmV x) {
   Split s = split_exp(B, W, x);
   VmV e = OP3(SEL, OP2(LT, x, N(W ? -745.2 : -103.98)), N(0), OP2(ADD, expm1_small(B, W, s.r), N(1)));

@@ -27,23 +27,36 @@ static VmV of_d(double d) {
 static VmV of_u(bool wide, uint64_t u) { return (VmV){.u = wide ? u : (uint32_t)u}; }
 
 /* The same for f32 and f64: T, its maker, and the suffix of C's functions. */
-#define OPS(NAME, T, OF, SUFFIX) \
-  static VmV NAME(VmOp op, T a, T b, T c) { \
-    switch (op) { \
-    case VM_ADD: return OF(a + b); \
-    case VM_SUB: return OF(a - b); \
-    case VM_MUL: return OF(a * b); \
-    case VM_DIV: return OF(a / b); \
-    case VM_FMA: return OF(fma##SUFFIX(a, b, c)); \
-    case VM_RINT: return OF(rint##SUFFIX(a)); \
-    case VM_FLOOR: return OF(floor##SUFFIX(a)); \
-    case VM_ABS: return OF(fabs##SUFFIX(a)); \
-    case VM_NEG: return OF(-a); \
-    case VM_COPYSIGN: return OF(copysign##SUFFIX(a, b)); \
-    case VM_LT: return (VmV){.u = a < b}; \
-    case VM_LE: return (VmV){.u = a <= b}; \
-    default: return (VmV){.u = a == b}; \
-    } \
+#define OPS(NAME, T, OF, SUFFIX)                                                                                       \
+  static VmV NAME(VmOp op, T a, T b, T c) {                                                                            \
+    switch (op) {                                                                                                      \
+    case VM_ADD:                                                                                                       \
+      return OF(a + b);                                                                                                \
+    case VM_SUB:                                                                                                       \
+      return OF(a - b);                                                                                                \
+    case VM_MUL:                                                                                                       \
+      return OF(a * b);                                                                                                \
+    case VM_DIV:                                                                                                       \
+      return OF(a / b);                                                                                                \
+    case VM_FMA:                                                                                                       \
+      return OF(fma##SUFFIX(a, b, c));                                                                                 \
+    case VM_RINT:                                                                                                      \
+      return OF(rint##SUFFIX(a));                                                                                      \
+    case VM_FLOOR:                                                                                                     \
+      return OF(floor##SUFFIX(a));                                                                                     \
+    case VM_ABS:                                                                                                       \
+      return OF(fabs##SUFFIX(a));                                                                                      \
+    case VM_NEG:                                                                                                       \
+      return OF(-a);                                                                                                   \
+    case VM_COPYSIGN:                                                                                                  \
+      return OF(copysign##SUFFIX(a, b));                                                                               \
+    case VM_LT:                                                                                                        \
+      return (VmV){.u = a < b};                                                                                        \
+    case VM_LE:                                                                                                        \
+      return (VmV){.u = a <= b};                                                                                       \
+    default:                                                                                                           \
+      return (VmV){.u = a == b};                                                                                       \
+    }                                                                                                                  \
   }
 OPS(op_f, float, of_f, f)
 OPS(op_d, double, of_d, )

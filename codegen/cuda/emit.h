@@ -2,8 +2,8 @@
  *
  *   Cu     one kernel's source: functions so far, helpers wanted, names of what expressions have been computed
  *
- * Registers: f16, bf16 and f32 are `float`, bool is `int` 0 or 1, the rest C's types. Memory: f16 and bf16 are their bits
- * (u16), bool is u8. Iterators of the stage at hand are C variables i0, i1, ..; buffers b0, b1, .. */
+ * Registers: f16, bf16 and f32 are `float`, bool is `int` 0 or 1, the rest C's types. Memory: f16 and bf16 are their
+ * bits (u16), bool is u8. Iterators of the stage at hand are C variables i0, i1, ..; buffers b0, b1, .. */
 #ifndef TG_CODEGEN_CUDA_EMIT_H
 #define TG_CODEGEN_CUDA_EMIT_H
 #include "codegen/text.h"
@@ -31,25 +31,25 @@ typedef struct Cu {
   Arena *a;
   Graph *g;
   const Kernel *k;
-  bool tf32;          /* f32 contractions by matrix instructions, their factors rounded to tf32 */
+  bool tf32; /* f32 contractions by matrix instructions, their factors rounded to tf32 */
   SchedKind sched;
-  int block;          /* threads a block, of BLOCK */
+  int block; /* threads a block, of BLOCK */
   CuBuf *buf;
-  size_t scratch;     /* bytes so far */
-  Text *t;            /* where lines go */
-  Text body, math;    /* functions of the kernel; elementary functions */
+  size_t scratch;        /* bytes so far */
+  Text *t;               /* where lines go */
+  Text body, math;       /* functions of the kernel; elementary functions */
   uint64_t math_have[2]; /* by ScalarOp: f32, f64 */
-  NumMap memo;        /* Expr -> number of its variable, in the scope at hand */
-  int nvar, nred;     /* names used up */
-  const Stage *st;    /* the stage at hand */
-  const char *minor;  /* C expression ordering faults inside a unit */
+  NumMap memo;           /* Expr -> number of its variable, in the scope at hand */
+  int nvar, nred;        /* names used up */
+  const Stage *st;       /* the stage at hand */
+  const char *minor;     /* C expression ordering faults inside a unit */
   CuKernel *out;
 } Cu;
 
 extern const char cuda_prelude[];
-const char *cu_reg(DType t);  /* C type of a register, of memory */
+const char *cu_reg(DType t); /* C type of a register, of memory */
 const char *cu_mem(DType t);
-const char *cu_num(Cu *c, DType t, double v);     /* a constant of a register */
+const char *cu_num(Cu *c, DType t, double v); /* a constant of a register */
 const char *cu_int(Cu *c, DType t, int64_t v);
 const char *cu_round(Cu *c, DType t, const char *x);
 const char *cu_cast(Cu *c, DType to, DType from, const char *x);
@@ -62,10 +62,10 @@ const char *cu_identity(Cu *c, Reduce op, DType t);
 void cu_math(Cu *c, ScalarOp op, bool wide); /* makes tg_NAME_f or tg_NAME_d be there */
 
 /* ---- expr.c */
-void cu_scope(Cu *c);                      /* forgets what has been computed: a new scope begins */
-const char *cu_expr(Cu *c, const Expr *e); /* the name of e's value; emits what it needs */
-const char *cu_place(Cu *c, const Stage *s);               /* subscript of the element that stage s stores to */
-const char *cu_index(Cu *c, int buf, Expr *const *idx);    /* flat subscript of unchecked coordinates */
+void cu_scope(Cu *c);                                   /* forgets what has been computed: a new scope begins */
+const char *cu_expr(Cu *c, const Expr *e);              /* the name of e's value; emits what it needs */
+const char *cu_place(Cu *c, const Stage *s);            /* subscript of the element that stage s stores to */
+const char *cu_index(Cu *c, int buf, Expr *const *idx); /* flat subscript of unchecked coordinates */
 void cu_store(Cu *c, int buf, const char *at, const char *value); /* value: register of the buffer's dtype */
 const char *cu_acc_type(Cu *c, const Stage *s, DType *acc);
 
@@ -85,8 +85,9 @@ void cu_scatter(Cu *c, const Stage *s);
 int64_t cu_chunks(const Stage *s); /* pieces of the work that are joined by a tree: an argmax is one */
 /* Declares `name` as the partial sum of chunk number `chunk` of the outputs at hand, by one thread. */
 void cu_chunk_serial(Cu *c, const Stage *s, const char *chunk, const char *name);
-/* The same by 64 threads (`t` counts them, `red` is their shared memory); valid in thread t == 0. All threads of the block come
- * here equally often; `live` is a C expression, false: no chunk. again: it is in a loop, and red is written anew. */
+/* The same by 64 threads (`t` counts them, `red` is their shared memory); valid in thread t == 0. All threads of the
+ * block come here equally often; `live` is a C expression, false: no chunk. again: it is in a loop, and red is written
+ * anew. */
 void cu_chunk_group(Cu *c, const Stage *s, const char *chunk, const char *live, const char *name, bool again);
 /* Emits the aligned pairwise tree over n partial results: `fetch` is a C expression of partial number q. */
 void cu_tree(Cu *c, const Stage *s, const char *n, const char *fetch, const char *name);

@@ -1,5 +1,5 @@
-/* Expressions as C statements: each distinct sub-expression is one variable of the scope at hand. Addresses are formed modulo
- * 2^32 where the buffer is smaller (the sum is right whatever its parts do), else modulo 2^64. */
+/* Expressions as C statements: each distinct sub-expression is one variable of the scope at hand. Addresses are formed
+ * modulo 2^32 where the buffer is smaller (the sum is right whatever its parts do), else modulo 2^64. */
 #include "codegen/cuda/emit.h"
 #include <inttypes.h>
 
@@ -123,8 +123,8 @@ static const char *load(Cu *c, const Expr *e) {
     int v = c->nvar++;
     text_line(c->t, "i64 v%d = %s;", v, x);
     text_line(c->t, "if ((u64)v%d >= %" PRId64 "ull) {", v, b->dim[d]);
-    text_line(c->t, "%s%s%stg_fault(A.fault, %d, (int)A.site + %d, v%d, %" PRId64 "ll, unit, %s);", mask ? "if (" : "", mask ? mask : "",
-              mask ? ") " : "", KF_INDEX, kernel_site(c->k, e), v, b->dim[d], c->minor);
+    text_line(c->t, "%s%s%stg_fault(A.fault, %d, (int)A.site + %d, v%d, %" PRId64 "ll, unit, %s);", mask ? "if (" : "",
+              mask ? mask : "", mask ? ") " : "", KF_INDEX, kernel_site(c->k, e), v, b->dim[d], c->minor);
     text_line(c->t, "v%d = 0;", v);
     text_line(c->t, "}");
     sum_term(&s, c->buf[at].stride[d], name_of(c, v));
@@ -140,7 +140,8 @@ static const char *operation(Cu *c, const Expr *e) {
   for (int i = 0; i < e->n; i++) arg[i] = cu_expr(c, e->arg[i]);
   bool divides = (e->op == OP_FLOORDIV || e->op == OP_MOD) && dt_is_int((DType)e->dtype);
   if (divides && !(e->arg[1]->kind == EX_CONST && e->arg[1]->num.i != 0))
-    text_line(c->t, "if (%s == 0) tg_fault(A.fault, %d, (int)A.site + %d, 0, 0, unit, %s);", arg[1], KF_DIVZERO, kernel_site(c->k, e), c->minor);
+    text_line(c->t, "if (%s == 0) tg_fault(A.fault, %d, (int)A.site + %d, 0, 0, unit, %s);", arg[1], KF_DIVZERO,
+              kernel_site(c->k, e), c->minor);
   return let(c, e, cu_reg((DType)e->dtype), cu_op(c, e, arg));
 }
 

@@ -85,8 +85,10 @@ static VmV op(void *ctx, VmOp o, bool wide, VmV va, VmV vb, VmV vc) {
     const char *bias = wide ? "1023" : "127", *shift = wide ? "52" : "23";
     VmV half = let(b, it, arena_printf(m, "%s >> 1", z));
     VmV rest = let(b, it, arena_printf(m, "%s - %s", z, (char *)half.p));
-    VmV p = let(b, ft, arena_printf(m, "tg_float_%c((%s)((%s)(%s + %s) << %s))", w, it, ut, (char *)half.p, bias, shift));
-    VmV q = let(b, ft, arena_printf(m, "tg_float_%c((%s)((%s)(%s + %s) << %s))", w, it, ut, (char *)rest.p, bias, shift));
+    VmV p =
+        let(b, ft, arena_printf(m, "tg_float_%c((%s)((%s)(%s + %s) << %s))", w, it, ut, (char *)half.p, bias, shift));
+    VmV q =
+        let(b, ft, arena_printf(m, "tg_float_%c((%s)((%s)(%s + %s) << %s))", w, it, ut, (char *)rest.p, bias, shift));
     return let(b, ft, arena_printf(m, "%s * %s * %s", x, (char *)p.p, (char *)q.p));
   }
   case VM_WIDEN:
@@ -108,7 +110,8 @@ static VmV bits(void *ctx, bool wide, int64_t v) {
 static VmV slow(void *ctx, ScalarOp o, VmV x, VmV where, VmV fast) {
   Build *b = ctx;
   const char *name = o == OP_SIN ? "sin" : o == OP_COS ? "cos" : "tan";
-  return let(b, "double", arena_printf(b->c->a, "%s ? %s(%s) : %s", (char *)where.p, name, (char *)x.p, (char *)fast.p));
+  return let(b, "double",
+             arena_printf(b->c->a, "%s ? %s(%s) : %s", (char *)where.p, name, (char *)x.p, (char *)fast.p));
 }
 
 void cu_math(Cu *c, ScalarOp o, bool wide) {

@@ -11,18 +11,19 @@
 enum { MAX_THREADS = 64, MAX_OPTIONS = 7 };
 
 /* ---- The library's interface ------------------------------------------------------------------------------------- */
-#define NVRTC(X) \
-  X(nvrtcVersion, (int *major, int *minor)) \
-  X(nvrtcGetNumSupportedArchs, (int *n)) \
-  X(nvrtcGetSupportedArchs, (int *arch)) \
-  X(nvrtcCreateProgram, (void **p, const char *src, const char *name, int nheader, const char *const *header, const char *const *names)) \
-  X(nvrtcDestroyProgram, (void **p)) \
-  X(nvrtcCompileProgram, (void *p, int noption, const char *const *option)) \
-  X(nvrtcGetProgramLogSize, (void *p, size_t *n)) \
-  X(nvrtcGetProgramLog, (void *p, char *log)) \
-  X(nvrtcGetCUBINSize, (void *p, size_t *n)) \
-  X(nvrtcGetCUBIN, (void *p, char *image)) \
-  X(nvrtcGetPTXSize, (void *p, size_t *n)) \
+#define NVRTC(X)                                                                                                       \
+  X(nvrtcVersion, (int *major, int *minor))                                                                            \
+  X(nvrtcGetNumSupportedArchs, (int *n))                                                                               \
+  X(nvrtcGetSupportedArchs, (int *arch))                                                                               \
+  X(nvrtcCreateProgram,                                                                                                \
+    (void **p, const char *src, const char *name, int nheader, const char *const *header, const char *const *names))   \
+  X(nvrtcDestroyProgram, (void **p))                                                                                   \
+  X(nvrtcCompileProgram, (void *p, int noption, const char *const *option))                                            \
+  X(nvrtcGetProgramLogSize, (void *p, size_t *n))                                                                      \
+  X(nvrtcGetProgramLog, (void *p, char *log))                                                                          \
+  X(nvrtcGetCUBINSize, (void *p, size_t *n))                                                                           \
+  X(nvrtcGetCUBIN, (void *p, char *image))                                                                             \
+  X(nvrtcGetPTXSize, (void *p, size_t *n))                                                                             \
   X(nvrtcGetPTX, (void *p, char *image))
 
 typedef struct Nvrtc {
@@ -59,11 +60,14 @@ struct CudaBuild {
 
 /* ---- Finding the library ----------------------------------------------------------------------------------------- */
 static bool entries(Nvrtc *rt, void *lib) {
-  struct { const char *name; void **at; } entry[] = {
+  struct {
+    const char *name;
+    void **at;
+  } entry[] = {
 #define ENTRY(name, params) {#name, (void **)(void *)&rt->name},
       NVRTC(ENTRY)
 #undef ENTRY
-      {"nvrtcGetErrorString", (void **)(void *)&rt->nvrtcGetErrorString},
+          {"nvrtcGetErrorString", (void **)(void *)&rt->nvrtcGetErrorString},
   };
   for (size_t i = 0; i < sizeof entry / sizeof *entry; i++)
     if (!(*entry[i].at = dlsym(lib, entry[i].name))) return false;
@@ -103,13 +107,15 @@ static bool find_library(CudaBuild *b, char *why, size_t nwhy) {
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (try_library(b, names[i])) return true;
   if (rt_search(sizeof folders / sizeof *folders, folders, try_library, b)) return true;
-  snprintf(why, nwhy, "libnvrtc, CUDA's compiler library, was not found (libnvrtc.so.13, .12 or .11.2, in CUDA's and Python's folders); "
-                      "install it (pip install nvidia-cuda-nvrtc-cu12) or name it by TG_NVRTC");
+  snprintf(why, nwhy,
+           "libnvrtc, CUDA's compiler library, was not found (libnvrtc.so.13, .12 or .11.2, in CUDA's and Python's "
+           "folders); "
+           "install it (pip install nvidia-cuda-nvrtc-cu12) or name it by TG_NVRTC");
   return false;
 }
 
-/* Machine code for the newest architecture that the library knows and the device runs: its own; else PTX, which the driver
- * translates. */
+/* Machine code for the newest architecture that the library knows and the device runs: its own; else PTX, which the
+ * driver translates. */
 static bool choose_arch(CudaBuild *b, int arch, char *why, size_t nwhy) {
   int n = 0, known[256];
   if (b->rt.nvrtcGetNumSupportedArchs(&n) || n < 1 || n > 256 || b->rt.nvrtcGetSupportedArchs(known)) {
@@ -121,7 +127,8 @@ static bool choose_arch(CudaBuild *b, int arch, char *why, size_t nwhy) {
     if (known[i] <= arch && known[i] > b->arch) b->arch = known[i];
   b->native = b->arch == arch;
   if (b->arch >= 75) return true;
-  snprintf(why, nwhy, "%s (%d.%d) knows no architecture for compute capability %d.%d", b->name, b->major, b->minor, arch / 10, arch % 10);
+  snprintf(why, nwhy, "%s (%d.%d) knows no architecture for compute capability %d.%d", b->name, b->major, b->minor,
+           arch / 10, arch % 10);
   return false;
 }
 
@@ -190,8 +197,8 @@ static void compile(CudaBuild *b, CudaJob *j) {
     free(key);
     return;
   }
-  const char *option[MAX_OPTIONS] = {arch,           "--std=c++17", "--fmad=false", "--prec-div=true",
-                                     "--prec-sqrt=true", "--ftz=false", "--ptxas-options=-v"};
+  const char *option[MAX_OPTIONS] = {
+      arch, "--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false", "--ptxas-options=-v"};
   void *program = NULL;
   int r = b->rt.nvrtcCreateProgram(&program, j->source, "kernel.cu", 0, NULL, NULL);
   if (!r) {

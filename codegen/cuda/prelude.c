@@ -1,5 +1,5 @@
-/* The text that every CUDA source begins with: types, conversions, integer operations, faults. The first part is what CUDA alone
- * can say (NVRTC defines __CUDACC__); tests/cuda_host/shim.h says the same in C. */
+/* The text that every CUDA source begins with: types, conversions, integer operations, faults. The first part is what
+ * CUDA alone can say (NVRTC defines __CUDACC__); tests/cuda_host/shim.h says the same in C. */
 #include "codegen/cuda/emit.h"
 
 /* clang-format off */

@@ -38,7 +38,8 @@ Cuda *cuda_open_collect(int threads, const char *cache_dir, char *why, size_t nw
   }
   for (; c->nbuild < CU_TARGETS; c->nbuild++) {
     const CudaTarget *t = &cuda_target[c->nbuild];
-    CudaBuild *b = c->build[c->nbuild] = cuda_build_new(t->arch, (threads + CU_TARGETS - 1) / CU_TARGETS, cache_dir, why, nwhy);
+    CudaBuild *b = c->build[c->nbuild] =
+        cuda_build_new(t->arch, (threads + CU_TARGETS - 1) / CU_TARGETS, cache_dir, why, nwhy);
     if (!b) {
       cuda_close(c);
       return NULL;
@@ -104,7 +105,8 @@ bool cuda_ready(Cuda *c, CudaCode *code, bool *from_disk, const char **why) {
   const void *image = cuda_build_wait(code->job[0], &bytes, from_disk, why);
   if (!image || !c->dev) return image != NULL;
   bool ok = c->dev->op->load(c->dev, image, &code->module);
-  for (int i = 0; ok && i < code->k.nlaunch; i++) ok = c->dev->op->function(c->dev, code->module, code->name[i], &code->fn[i]);
+  for (int i = 0; ok && i < code->k.nlaunch; i++)
+    ok = c->dev->op->function(c->dev, code->module, code->name[i], &code->fn[i]);
   if (ok) {
     cuda_build_release(code->job[0]);
     return true;

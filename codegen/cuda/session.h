@@ -32,13 +32,15 @@ Cuda *cuda_open_collect(int threads, const char *cache_dir, char *why, size_t nw
 void cuda_close(Cuda *c);
 RtDevice *cuda_device(const Cuda *c); /* NULL: none */
 
-/* NULL with *why. tf32: as cuda_emit has it; not on a device whose matrix instructions know no tf32, which computes in f32. */
+/* NULL with *why. tf32: as cuda_emit has it; not on a device whose matrix instructions know no tf32, which computes in
+ * f32. */
 CudaCode *cuda_compile(Cuda *c, Graph *g, const Kernel *k, bool tf32, const char **why);
 /* Waits for the compiler and loads the code. False with *why, which lives until the next call. */
 bool cuda_ready(Cuda *c, CudaCode *code, bool *from_disk, const char **why);
 /* The image for cuda_target[i], after cuda_ready; it lives as long as the code. */
 const void *cuda_image(const CudaCode *code, int i, size_t *bytes);
-/* The image of a source of one's own, behind the prelude, for the device; it lives as long as the session. NULL with *why. */
+/* The image of a source of one's own, behind the prelude, for the device; it lives as long as the session. NULL with
+ * *why. */
 const void *cuda_image_of(Cuda *c, const char *source, const char **why);
 void cuda_code_free(Cuda *c, CudaCode *code);
 #endif

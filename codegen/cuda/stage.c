@@ -75,7 +75,8 @@ static void scan_here(Cu *c, const Stage *s) {
   text_line(c->t, "const %s v%d = %s;", type, v, x);
   x = arena_printf(c->a, "v%d", v);
   if (s->exclusive) cu_store(c, s->out, cu_place(c, s), cu_cast(c, out, t, acc));
-  text_line(c->t, "%s%s%s%s = %s;", g ? "if (" : "", g ? g : "", g ? ") " : "", acc, cu_combine(c, (Reduce)s->op, t, acc, x));
+  text_line(c->t, "%s%s%s%s = %s;", g ? "if (" : "", g ? g : "", g ? ") " : "", acc,
+            cu_combine(c, (Reduce)s->op, t, acc, x));
   if (!s->exclusive) cu_store(c, s->out, cu_place(c, s), cu_cast(c, out, t, acc));
   text_line(c->t, "}");
 }
@@ -120,7 +121,8 @@ static void declare_parts(Cu *c, const Stage *s, int64_t n) {
     return;
   }
   size_t off = cu_scratch(c, (double)n * dt_bytes(t) * (double)kernel_points(c->k));
-  text_line(c->t, "%s *const part%d = (%s *)(A.scratch + %zull) + (i64)blockIdx.x * %" PRId64 "ll;", type, at, type, off, n);
+  text_line(c->t, "%s *const part%d = (%s *)(A.scratch + %zull) + (i64)blockIdx.x * %" PRId64 "ll;", type, at, type,
+            off, n);
 }
 
 static void join_parts(Cu *c, const Stage *s, int64_t chunks) {
@@ -128,7 +130,8 @@ static void join_parts(Cu *c, const Stage *s, int64_t chunks) {
   text_line(c->t, "__syncthreads(); /* all chunks */");
   text_line(c->t, "for (i64 o = threadIdx.x; o < %" PRId64 "ll; o += %d) {", own_count(s), c->block);
   decode_own(c, s, "o");
-  cu_tree(c, s, arena_printf(c->a, "%" PRId64 "ll", chunks), arena_printf(c->a, "part%d[o * %" PRId64 "ll + q]", number_of(c, s), chunks), r);
+  cu_tree(c, s, arena_printf(c->a, "%" PRId64 "ll", chunks),
+          arena_printf(c->a, "part%d[o * %" PRId64 "ll + q]", number_of(c, s), chunks), r);
   cu_finish(c, s, r);
   text_line(c->t, "}");
 }
@@ -260,7 +263,8 @@ void cu_stage_spread(Cu *c, const Stage *s) {
   spread_chunks(c, s, outputs * chunks, chunks, part);
   open_flat(c, outputs);
   bind_output(c, s, "flat", n);
-  cu_tree(c, s, arena_printf(c->a, "%" PRId64 "ll", chunks), arena_printf(c->a, "(%s)[flat * %" PRId64 "ll + q]", part, chunks), r);
+  cu_tree(c, s, arena_printf(c->a, "%" PRId64 "ll", chunks),
+          arena_printf(c->a, "(%s)[flat * %" PRId64 "ll + q]", part, chunks), r);
   cu_finish(c, s, r);
   text_line(c->t, "}");
   cu_close(c);

@@ -38,10 +38,14 @@ static void *driver_open(CudaDriver *cu, char *why, size_t nwhy) {
   bool given = path && *path;
   void *lib = dlopen(given ? path : "libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!lib) {
-    snprintf(why, nwhy, "the CUDA driver is missing: %s%s", dlerror(), given ? " (TG_CUDA_DRIVER)" : "; install the NVIDIA driver");
+    snprintf(why, nwhy, "the CUDA driver is missing: %s%s", dlerror(),
+             given ? " (TG_CUDA_DRIVER)" : "; install the NVIDIA driver");
     return NULL;
   }
-  struct { const char *name; void **at; } entry[] = {
+  struct {
+    const char *name;
+    void **at;
+  } entry[] = {
 #define ENTRY(name, params) {#name, (void **)(void *)&cu->name},
       CUDA_DRIVER(ENTRY)
 #undef ENTRY
@@ -132,7 +136,8 @@ static bool cuda_alloc(RtDevice *d, size_t bytes, void **p) {
   *p = r ? NULL : (void *)(uintptr_t)at;
   if (!r) return true;
   char text[160];
-  snprintf(d->why, sizeof d->why, "%zu MiB on %s were refused: %s", bytes >> 20, d->name, error_text(&of(d)->cu, r, text, sizeof text));
+  snprintf(d->why, sizeof d->why, "%zu MiB on %s were refused: %s", bytes >> 20, d->name,
+           error_text(&of(d)->cu, r, text, sizeof text));
   return false;
 }
 static void cuda_release(RtDevice *d, void *p) {
@@ -148,17 +153,20 @@ static void cuda_unpin(RtDevice *d, void *p) {
 /* The driver has taken pageable bytes when it returns. */
 static bool cuda_put(RtDevice *d, void *dst, const void *src, size_t bytes) {
   if (bytes > PAGEABLE_AT_ONCE && !settled_before_copy(d, bytes)) return false;
-  return !bytes || done(d, of(d)->cu.cuMemcpyHtoDAsync_v2(ptr(dst), src, bytes, of(d)->stream), "copying to the device");
+  return !bytes ||
+         done(d, of(d)->cu.cuMemcpyHtoDAsync_v2(ptr(dst), src, bytes, of(d)->stream), "copying to the device");
 }
 static bool cuda_get_async(RtDevice *d, void *dst, const void *src, size_t bytes) {
   if (!settled_before_copy(d, bytes)) return false;
-  return !bytes || done(d, of(d)->cu.cuMemcpyDtoHAsync_v2(dst, ptr(src), bytes, of(d)->stream), "copying from the device");
+  return !bytes ||
+         done(d, of(d)->cu.cuMemcpyDtoHAsync_v2(dst, ptr(src), bytes, of(d)->stream), "copying from the device");
 }
 static bool cuda_get(RtDevice *d, void *dst, const void *src, size_t bytes) {
   return cuda_get_async(d, dst, src, bytes) && stream_settled(d, of(d)->stream, "a kernel");
 }
 static bool cuda_copy(RtDevice *d, void *dst, const void *src, size_t bytes) {
-  return !bytes || done(d, of(d)->cu.cuMemcpyDtoDAsync_v2(ptr(dst), ptr(src), bytes, of(d)->stream), "copying on the device");
+  return !bytes ||
+         done(d, of(d)->cu.cuMemcpyDtoDAsync_v2(ptr(dst), ptr(src), bytes, of(d)->stream), "copying on the device");
 }
 static bool cuda_zero(RtDevice *d, void *dst, size_t bytes) {
   return !bytes || done(d, of(d)->cu.cuMemsetD8Async(ptr(dst), 0, bytes, of(d)->stream), "clearing device memory");
@@ -182,7 +190,8 @@ static bool cuda_function(RtDevice *d, RtModule *m, const char *name, RtFunction
 }
 static bool cuda_launch(RtDevice *d, RtFunction *f, uint32_t grid, uint32_t block, const void *args) {
   void *param[1] = {(void *)(uintptr_t)args};
-  return done(d, of(d)->cu.cuLaunchKernel(f, grid, 1, 1, block, 1, 1, 0, of(d)->stream, param, NULL), "launching a kernel");
+  return done(d, of(d)->cu.cuLaunchKernel(f, grid, 1, 1, block, 1, 1, 0, of(d)->stream, param, NULL),
+              "launching a kernel");
 }
 /* All streams: after it nothing is queued. */
 static bool cuda_wait(RtDevice *d) {
@@ -234,7 +243,9 @@ static bool cuda_recorded(RtDevice *d, RtTape **t) {
   if (ok) *t = exec;
   return ok;
 }
-static bool cuda_replay(RtDevice *d, RtTape *t) { return done(d, of(d)->cu.cuGraphLaunch(t, of(d)->stream), "launching a graph"); }
+static bool cuda_replay(RtDevice *d, RtTape *t) {
+  return done(d, of(d)->cu.cuGraphLaunch(t, of(d)->stream), "launching a graph");
+}
 static void cuda_drop_tape(RtDevice *d, RtTape *t) {
   if (t) of(d)->cu.cuGraphExecDestroy(t);
 }
@@ -332,11 +343,13 @@ static bool start(Cuda *c, int index) {
          done(d, c->cu.cuDeviceGetAttribute(&major, CU_MAJOR, c->id), "asking for the device's architecture") &&
          done(d, c->cu.cuDeviceGetAttribute(&minor, CU_MINOR, c->id), "asking for the device's architecture") &&
          done(d, c->cu.cuDeviceTotalMem_v2(&d->memory, c->id), "asking for the device's memory") &&
-         done(d, c->cu.cuDriverGetVersion(&d->driver), "asking for the driver's version") && (d->arch = 10 * major + minor, true) &&
-         done(d, c->cu.cuDeviceGetUuid_v2(&uuid, c->id), "asking for the device's identity") && (d->unit = rt_hash(RT_HASH, uuid.byte, sizeof uuid.byte), true) &&
+         done(d, c->cu.cuDriverGetVersion(&d->driver), "asking for the driver's version") &&
+         (d->arch = 10 * major + minor, true) &&
+         done(d, c->cu.cuDeviceGetUuid_v2(&uuid, c->id), "asking for the device's identity") &&
+         (d->unit = rt_hash(RT_HASH, uuid.byte, sizeof uuid.byte), true) &&
          (c->retained = done(d, c->cu.cuDevicePrimaryCtxRetain(&c->ctx, c->id), "starting a context")) &&
-         cuda_enter(d) &&
-         done(d, c->cu.cuStreamCreate(&c->first, CU_STREAM_NON_BLOCKING), "making a stream") && (c->stream = c->first, true);
+         cuda_enter(d) && done(d, c->cu.cuStreamCreate(&c->first, CU_STREAM_NON_BLOCKING), "making a stream") &&
+         (c->stream = c->first, true);
 }
 
 static RtDevice *cuda_open(int index, char *why, size_t nwhy) {
@@ -351,13 +364,15 @@ static RtDevice *cuda_open(int index, char *why, size_t nwhy) {
   if (index < 0) index = n > 0 ? (-1 - index) % n : 0;
   bool ok = n > index;
   if (n >= 0 && !ok)
-    snprintf(why, nwhy, n ? "there is no CUDA device %d: the driver shows %d" : "the CUDA driver shows no device", index, n);
+    snprintf(why, nwhy, n ? "there is no CUDA device %d: the driver shows %d" : "the CUDA driver shows no device",
+             index, n);
   if (ok && !start(c, index)) {
     snprintf(why, nwhy, "%s", c->dev.why);
     ok = false;
   }
   if (ok && c->dev.arch < 75) {
-    snprintf(why, nwhy, "%s is of compute capability %d.%d; 7.5 or later is needed", c->dev.name, c->dev.arch / 10, c->dev.arch % 10);
+    snprintf(why, nwhy, "%s is of compute capability %d.%d; 7.5 or later is needed", c->dev.name, c->dev.arch / 10,
+             c->dev.arch % 10);
     ok = false;
   }
   if (ok) return &c->dev;

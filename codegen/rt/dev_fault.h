@@ -3,8 +3,8 @@
 #define TG_CODEGEN_RT_DEV_FAULT_H
 #include <stdint.h>
 
-/* kind: KF_INDEX, KF_DIVZERO (kernel.h). The least (unit, minor) of one kernel wins; a sealed record keeps what it has. Sites are
- * numbered in the plan, or in the library. */
+/* kind: KF_INDEX, KF_DIVZERO (kernel.h). The least (unit, minor) of one kernel wins; a sealed record keeps what it has.
+ * Sites are numbered in the plan, or in the library. */
 typedef struct CuFault {
   int32_t kind, site;
   int64_t index, size, unit, minor;

@@ -11,8 +11,8 @@
 
 enum { KF_NONE, KF_INDEX, KF_DIVZERO, KF_MEMORY };
 typedef struct KFault {
-  int32_t kind,
-      site; /* the first in this call; later ones are ignored. After one, reads use index 0, quotients are 0 */
+  /* the first in this call; later ones are ignored. After one, reads use index 0, quotients are 0 */
+  int32_t kind, site;
   int64_t index, size, unit;
 } KFault;
 

@@ -25,7 +25,8 @@ typedef struct Lapack {
   void (*set_threads)(int);
 } Lapack;
 
-/* Fills the tables of f32 and of f64. 0: there is no LAPACK. Once found it stays in the process, since it may have threads. */
+/* Fills the tables of f32 and of f64. 0: there is no LAPACK. Once found it stays in the process, since it may have
+ * threads. */
 int lapack_open(Lapack two[2]);
 #define LAPACK_MISSING "LAPACK is not installed; on Debian: apt install libopenblas0"
 #endif

@@ -172,7 +172,15 @@ int lib_create(const Lib *lib, const LibOptions *o, LibContext **out) {
   if (!m) return RT_NO_MEMORY;
   memset(m, 0, l.arena);
   LibContext *c = (LibContext *)(void *)m;
-  *c = (LibContext){.lib = lib, .o = op, .bytes = l.all, .lanes = 1, .isa = isa, .has_lapack = has_lapack, .lapack = {two[0], two[1]}, .work = m + l.work, .work_bytes = work};
+  *c = (LibContext){.lib = lib,
+                    .o = op,
+                    .bytes = l.all,
+                    .lanes = 1,
+                    .isa = isa,
+                    .has_lapack = has_lapack,
+                    .lapack = {two[0], two[1]},
+                    .work = m + l.work,
+                    .work_bytes = work};
   c->addr = (void **)(void *)(m + l.addr);
   c->ptr = (void **)(void *)(m + l.ptr);
   c->fault = (KFault *)(void *)(m + l.fault);

@@ -39,10 +39,11 @@ typedef struct LibKernel {
   const Phase *phase;
   const int32_t *arg;
   uint64_t dest_bytes;
-  const char *const *site; /* places of faults, "file.tg:3:7" */
+  const char *const *site;     /* places of faults, "file.tg:3:7" */
   int32_t nphase, narg, nsite; /* counts */
   int32_t init, dest;          /* init -2: zeros */
-  int32_t launch, nlaunch, site0, faults; /* on a device (lib_device.h), in place of phases: number, count, number, truth */
+  /* on a device (lib_device.h), in place of phases: number, count, number, truth */
+  int32_t launch, nlaunch, site0, faults;
 } LibKernel;
 
 typedef struct LibState {
@@ -101,8 +102,8 @@ typedef struct LibPlan {
 
 typedef struct LibTensor {
   const char *name;
-  const int64_t *dim; /* of a batched tensor: without the leading, run-time size */
-  uint64_t bytes;     /* of a batched tensor: of a row */
+  const int64_t *dim;                  /* of a batched tensor: without the leading, run-time size */
+  uint64_t bytes;                      /* of a batched tensor: of a row */
   int32_t dtype, rank, batched, esize; /* dtype: order of graph/dtype.h; rank counts the batch */
 } LibTensor;
 
@@ -114,17 +115,17 @@ typedef struct LibGolden { /* a call and what it gave when the library was built
 
 typedef struct LibExport {
   const char *name;
-  const LibTensor *tensor; /* nin inputs, then nout outputs */
+  const LibTensor *tensor;    /* nin inputs, then nout outputs */
   const LibPlan *const *plan; /* nisa groups of nplan, by ascending rows */
   const LibGolden *golden;
-  const int32_t *next;        /* states that outputs nout .. nout + nnext are the next values of */
+  const int32_t *next;               /* states that outputs nout .. nout + nnext are the next values of */
   int32_t nin, nout, nplan, batched; /* batched: truth */
-  int32_t nnext, listed;      /* listed, truth: rows meet, so that no plan stands for other numbers of rows than its own */
+  int32_t nnext, listed; /* listed, truth: rows meet, so that no plan stands for other numbers of rows than its own */
 } LibExport;
 
 typedef struct LibConst {
-  const char *name;  /* of weights that may come from elsewhere; "" for others */
-  const void *data;  /* embedded, or NULL */
+  const char *name; /* of weights that may come from elsewhere; "" for others */
+  const void *data; /* embedded, or NULL */
   const int64_t *dim;
   uint64_t bytes;
   int32_t dtype, rank;
@@ -138,10 +139,10 @@ typedef struct Lib {
   const char *name, *manifest;
   const LibExport *export;
   const LibConst *konst;
-  const int32_t *isa; /* LibIsa by ascending demand; the last that the machine has is used */
+  const int32_t *isa;             /* LibIsa by ascending demand; the last that the machine has is used */
   const struct LibDevice *device; /* NULL: the processor */
   const LibCallStep *const *call; /* all of the plans' */
-  const char *file;   /* FILE: safetensors, beside the library unless the caller names another */
+  const char *file;               /* FILE: safetensors, beside the library unless the caller names another */
   int32_t abi, nexport, nconst, nisa, weights;
   int32_t nstate, first_state, ncall; /* states begin as constants first_state .. first_state + nstate */
 } Lib;
@@ -176,8 +177,13 @@ int lib_abi(const Lib *lib);
 int lib_call(const Lib *lib, LibContext *c, int export, int64_t rows, const void *const *in, void *const *out);
 
 /* DLPack (github.com/dmlc/dlpack, ABI of version 0.x and the tensor of 1.x) */
-typedef struct DLDevice { int32_t device_type, device_id; } DLDevice;
-typedef struct DLDataType { uint8_t code, bits; uint16_t lanes; } DLDataType;
+typedef struct DLDevice {
+  int32_t device_type, device_id;
+} DLDevice;
+typedef struct DLDataType {
+  uint8_t code, bits;
+  uint16_t lanes;
+} DLDataType;
 typedef struct DLTensor {
   void *data;
   DLDevice device;
@@ -193,9 +199,11 @@ typedef struct DLManagedTensor {
 } DLManagedTensor;
 
 /* Any strides, also negative or 0 for inputs. Shapes, dtypes and devices are checked. */
-int lib_call_dl(const Lib *lib, LibContext *c, int export, const DLTensor *const *in, int nin, const DLTensor *const *out, int nout);
+int lib_call_dl(const Lib *lib, LibContext *c, int export, const DLTensor *const *in, int nin,
+                const DLTensor *const *out, int nout);
 /* The same, outputs allocated: *out[i] is the caller's, to be released by its deleter. */
-int lib_call_dlpack(const Lib *lib, LibContext *c, int export, DLManagedTensor *const *in, int nin, DLManagedTensor **out, int nout);
+int lib_call_dlpack(const Lib *lib, LibContext *c, int export, DLManagedTensor *const *in, int nin,
+                    DLManagedTensor **out, int nout);
 
 /* ---- Inside (lib*.c) --------------------------------------------------------------------------------------------- */
 struct RtPool;
@@ -212,14 +220,14 @@ struct LibContext {
   void **addr, **ptr;
   KFault *fault;
   char *arena, *lane, *shared, *stage;
-  void **in, **out;   /* of the call under way */
+  void **in, **out;      /* of the call under way */
   char **state, **spare; /* by state: its value, and room for the next */
-  const void **konst; /* by constant: where it lies */
-  Lapack lapack[2];   /* of routines that need it, when it was found */
+  const void **konst;    /* by constant: where it lies */
+  Lapack lapack[2];      /* of routines that need it, when it was found */
   int has_lapack;
-  char *work;         /* of routines */
+  char *work; /* of routines */
   size_t work_bytes;
-  void *map;          /* FILE */
+  void *map; /* FILE */
   size_t map_bytes;
   struct LibCuda *device; /* lib_cuda.c; NULL: the processor */
   char message[256];
@@ -234,7 +242,7 @@ int lib_run_call(LibContext *c, const LibCallStep *s);
 int lib_isa_here(int isa); /* truth: this processor has it (lib_isa.c) */
 /* A state's value to `to`, or from `from` where that is NULL. */
 int lib_state_copy(LibContext *c, int i, void *to, const void *from);
-int lib_map_weights(LibContext *c, const char *path);  /* lib_weights.c */
+int lib_map_weights(LibContext *c, const char *path); /* lib_weights.c */
 void lib_unmap_weights(LibContext *c);
 /* Deterministic inputs: floats in [-1, 1), integers and bools 0. */
 void lib_golden_fill(int dtype, uint64_t seed, int64_t count, void *data);

@@ -61,10 +61,8 @@ static int run_kernel(Run *r, const LibKernel *k) {
     memset(c->addr[k->dest], 0, k->dest_bytes);
   else if (k->init >= 0)
     move(c->addr[k->dest], c->addr[k->init], k->dest_bytes);
-  Task t = {.args = {.ptr = c->ptr, .shared = c->shared},
-            .lane = c->lane,
-            .lane_bytes = r->p->lane_bytes,
-            .fault = c->fault};
+  Task t = {
+      .args = {.ptr = c->ptr, .shared = c->shared}, .lane = c->lane, .lane_bytes = r->p->lane_bytes, .fault = c->fault};
   for (int i = 0; i < k->nphase; i++) {
     t.phase = &k->phase[i];
     t.args.ctx = t.phase->ctx;

@@ -44,7 +44,8 @@ static int test_export(const Lib *lib, LibContext *c, int k) {
   if (!g) return RT_OK;
   size_t bytes = 0;
   char *p[LIB_MAX_TENSOR * 2];
-  for (int i = 0; i < e->nin + e->nout; i++) bytes += (size_t)elements(&e->tensor[i], g->rows) * (size_t)e->tensor[i].esize + 64;
+  for (int i = 0; i < e->nin + e->nout; i++)
+    bytes += (size_t)elements(&e->tensor[i], g->rows) * (size_t)e->tensor[i].esize + 64;
   char *memory = c->o.alloc(c->o.user, bytes + 64, 64);
   if (!memory) return RT_NO_MEMORY;
   size_t at = 0;

@@ -1,7 +1,8 @@
 /* Weights beside the library: a safetensors file, mapped read-only, so that processes share its pages.
  *
- * The header is JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}. Only what is looked for is
- * read: a name as a quoted key, then the two offsets inside its braces. Everything is checked against the file's size. */
+ * The header is JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}. Only what is looked
+ * for is read: a name as a quoted key, then the two offsets inside its braces. Everything is checked against the file's
+ * size. */
 #include "codegen/rt/lib.h"
 #include <dlfcn.h>
 #include <fcntl.h>

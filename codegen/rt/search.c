@@ -24,7 +24,8 @@ bool rt_search(int n, const char *const *pattern, RtTake take, void *ctx) {
   for (size_t r = 0; r < sizeof root / sizeof *root; r++)
     for (int i = 0; i < n && root[r]; i++) {
       if (!is_below(pattern[i])) continue;
-      if (snprintf(path, sizeof path, "%s%s", root[r], pattern[i] + 2) < (int)sizeof path && try_pattern(path, take, ctx))
+      if (snprintf(path, sizeof path, "%s%s", root[r], pattern[i] + 2) < (int)sizeof path &&
+          try_pattern(path, take, ctx))
         return true;
     }
   for (int i = 0; i < n; i++)

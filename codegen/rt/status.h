@@ -8,7 +8,7 @@ typedef enum {
   RT_BAD_INDEX,   /* a data-dependent subscript was outside its axis */
   RT_DIV_ZERO,    /* integer // or % by zero */
   RT_NO_MEMORY,
-  RT_ASSERT, /* assert met false */
+  RT_ASSERT,  /* assert met false */
   RT_ROUTINE, /* a library routine failed */
   /* of calls into a library made by `tg build` */
   RT_BAD_ARGUMENT, /* a null pointer, another library's context */

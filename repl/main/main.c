@@ -1,11 +1,13 @@
-/* The program: runs tg_main on a stack large enough for the deepest program that the parser and the elaborator allow. */
+/* The program: runs tg_main on a stack large enough for the deepest program that the parser and the elaborator allow.
+ */
 #include "repl/cli.h"
 #include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-/* LLVM cannot go on without memory: C++'s std::set_new_handler, by its name in the object, ends the program in order. */
+/* LLVM cannot go on without memory: C++'s std::set_new_handler, by its name in the object, ends the program in order.
+ */
 typedef void (*NewHandler)(void);
 NewHandler _ZSt15set_new_handlerPFvvE(NewHandler handler);
 static void no_memory(void) {
@@ -14,7 +16,11 @@ static void no_memory(void) {
   _exit(EXIT_RUN);
 }
 
-typedef struct Main { int argc; char **argv; int code; } Main;
+typedef struct Main {
+  int argc;
+  char **argv;
+  int code;
+} Main;
 static void *run(void *ctx) {
   Main *m = ctx;
   m->code = tg_main(m->argc, m->argv);

@@ -300,4 +300,5 @@ static bool run_checkpoint(void *ctx, int nattr, const Attr *attr, int nin, cons
 }
 
 const Native native_resume = {.name = "resume", .effect = true, .who = RUN_FIRST_TELL, .run = run_resume};
-const Native native_checkpoint = {.name = "checkpoint", .effect = true, .who = RUN_FIRST_TELL, .run = run_checkpoint, .idle = checkpoint_idle};
+const Native native_checkpoint = {
+    .name = "checkpoint", .effect = true, .who = RUN_FIRST_TELL, .run = run_checkpoint, .idle = checkpoint_idle};

@@ -184,8 +184,8 @@ static bool scan(Arena *a, CsvReader *r, const char *path, CsvInfo *out, Fault *
   return more == 0;
 }
 
-bool csv_sample(Arena *a, const char *path, const char *text, size_t n, bool whole, char sep, CsvInfo *out, size_t *data_at,
-                int64_t *line, Fault *f) {
+bool csv_sample(Arena *a, const char *path, const char *text, size_t n, bool whole, char sep, CsvInfo *out,
+                size_t *data_at, int64_t *line, Fault *f) {
   *out = (CsvInfo){0};
   f->id = E_NONE;
   CsvReader *r = csv_open_text(path, text, n, f);

@@ -34,11 +34,11 @@ bool csv_float(const char *s, DType t, void *base, int64_t i);
 /* The first row names the columns, unless some field of it is a value (or all are empty). */
 bool csv_is_header(const CsvRow *first);
 
-/* What the beginning of a file says, without the number of rows: header and types as csv_header, from at most 1,000 rows.
- * `whole`: the text is all there is; else its last row may be cut and takes no part. sep 0: as the first line has it.
- * *data_at: where the first row begins, *line: its number. */
-bool csv_sample(Arena *a, const char *path, const char *text, size_t n, bool whole, char sep, CsvInfo *out, size_t *data_at,
-                int64_t *line, Fault *f);
+/* What the beginning of a file says, without the number of rows: header and types as csv_header, from at most 1,000
+ * rows. `whole`: the text is all there is; else its last row may be cut and takes no part. sep 0: as the first line has
+ * it. *data_at: where the first row begins, *line: its number. */
+bool csv_sample(Arena *a, const char *path, const char *text, size_t n, bool whole, char sep, CsvInfo *out,
+                size_t *data_at, int64_t *line, Fault *f);
 
 extern const Native native_load_csv, native_save_csv;
 #endif

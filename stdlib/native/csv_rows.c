@@ -6,7 +6,7 @@
 enum { BLOCK = 1 << 16, MAX_ROW = 1 << 26, MAX_FIELDS = 1 << 20 };
 
 struct CsvReader {
-  Stream *in;      /* NULL: text in memory, the next `left` bytes of it at `mem` */
+  Stream *in; /* NULL: text in memory, the next `left` bytes of it at `mem` */
   const char *mem;
   size_t left, taken; /* taken: bytes read into buf so far */
   const char *path;

@@ -26,7 +26,7 @@ typedef struct Chunk {
 struct DataPassRun {
   DataPass pass;
   DataIter *it;
-  int64_t looked; /* the number of the batch that data_pass_look has given; -1: none */
+  int64_t looked;             /* the number of the batch that data_pass_look has given; -1: none */
   int64_t size, number, left; /* left: rows not yet given, of a direct pass */
   int64_t lo, hi;             /* the window in a batch; behind the lock where there is a thread */
   bool direct, ended;         /* ended: the chunk in hand is the last */

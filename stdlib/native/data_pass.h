@@ -17,7 +17,8 @@ int64_t data_pass_ready(DataPassRun *p, Fault *f);
  * the pass it is. */
 bool data_pass_take(DataPassRun *p, int64_t n, int64_t lo, int64_t hi, void *const *to, int64_t *number, Fault *f);
 
-/* Reads what taking the next full batch would give, and takes nothing. False: it can't be had without reading further, or at all. */
+/* Reads what taking the next full batch would give, and takes nothing. False: it can't be had without reading further,
+ * or at all. */
 bool data_pass_look(DataPassRun *p, int64_t n, int64_t lo, int64_t hi, void *const *to);
 /* Takes the batch that was looked at last, without reading it; false if that is not the next one. */
 bool data_pass_claim(DataPassRun *p, int64_t n, int64_t *number);

@@ -344,4 +344,5 @@ static bool run_histograms(void *ctx, int nattr, const Attr *attr, int nin, cons
 }
 
 const Native native_log_scalars = {.name = "log_scalars", .effect = true, .who = RUN_FIRST, .run = run_scalars};
-const Native native_log_histograms = {.name = "log_histograms", .effect = true, .who = RUN_FIRST, .run = run_histograms};
+const Native native_log_histograms = {
+    .name = "log_histograms", .effect = true, .who = RUN_FIRST, .run = run_histograms};

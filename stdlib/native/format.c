@@ -102,8 +102,8 @@ static bool reads_back(DType t, const char *text, double v) {
   return dt_get_f(t, &half, 0) == v;
 }
 
-/* The fewest digits that read back. A normal value that has a text of at most 15 digits (f32: 6) prints exactly that text
- * at 15 digits, padded with zeros; so the search starts there. Below the normal range it starts at 1. */
+/* The fewest digits that read back. A normal value that has a text of at most 15 digits (f32: 6) prints exactly that
+ * text at 15 digits, padded with zeros; so the search starts there. Below the normal range it starts at 1. */
 static Decimal shortest(DType t, double v) {
   bool f64 = t == DT_F64, normal = t >= DT_F32 && v >= (f64 ? DBL_MIN : (double)FLT_MIN);
   char text[64];

@@ -10,14 +10,14 @@ struct Progress;
 struct TrainFiles;
 
 typedef struct NativeHost {
-  NativeCtx base;   /* the ranks of the program */
-  FILE *out;        /* where print writes; not flushed by natives */
-  int width;        /* columns of the terminal; <= 0: 80 */
-  const char *root; /* folder that relative paths start from; NULL: the working folder */
-  struct TrainFiles *train; /* made by natives that need it; to be freed by train_files_free (checkpoint.h) */
-  struct DataTable *data; /* the session's data sets (data.h); NULL: none can be read */
+  NativeCtx base;            /* the ranks of the program */
+  FILE *out;                 /* where print writes; not flushed by natives */
+  int width;                 /* columns of the terminal; <= 0: 80 */
+  const char *root;          /* folder that relative paths start from; NULL: the working folder */
+  struct TrainFiles *train;  /* made by natives that need it; to be freed by train_files_free (checkpoint.h) */
+  struct DataTable *data;    /* the session's data sets (data.h); NULL: none can be read */
   struct Progress *progress; /* what fit shows (progress.h); NULL: nothing */
-  void *host;       /* who made this; for natives of the composition root */
+  void *host;                /* who made this; for natives of the composition root */
 } NativeHost;
 
 /* Adds every native of this folder to the registry; their conventions are in README.md. */

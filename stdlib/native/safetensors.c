@@ -399,4 +399,5 @@ static bool run_save(void *ctx, int nattr, const Attr *attr, int nin, const Tens
 }
 
 const Native native_load_safetensors = {.name = "load_safetensors", .run = run_load};
-const Native native_save_safetensors = {.name = "save_safetensors", .effect = true, .who = RUN_FIRST_TELL, .run = run_save};
+const Native native_save_safetensors = {
+    .name = "save_safetensors", .effect = true, .who = RUN_FIRST_TELL, .run = run_save};

@@ -13,11 +13,30 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { OUT_OF_MEMORY = 2, INVALID = 1, NOT_FOUND = 500, BAD_IMAGE = 200, UNSUPPORTED_IN_CAPTURE = 900, BAD_CONTEXT = 201, OTHER_QUEUE = 999 };
+enum {
+  OUT_OF_MEMORY = 2,
+  INVALID = 1,
+  NOT_FOUND = 500,
+  BAD_IMAGE = 200,
+  UNSUPPORTED_IN_CAPTURE = 900,
+  BAD_CONTEXT = 201,
+  OTHER_QUEUE = 999
+};
 
 typedef enum { OP_COPY, OP_ZERO, OP_LAUNCH, OP_JOIN, OP_WORK } OpKind;
-typedef struct Module { struct Module *next; void *lib; struct TgShim **shim; size_t args; bool waits, racing; int cut; } Module;
-typedef struct Function { struct Function *next; Module *of; void (*fn)(const void *); } Function;
+typedef struct Module {
+  struct Module *next;
+  void *lib;
+  struct TgShim **shim;
+  size_t args;
+  bool waits, racing;
+  int cut;
+} Module;
+typedef struct Function {
+  struct Function *next;
+  Module *of;
+  void (*fn)(const void *);
+} Function;
 typedef struct Op {
   struct Op *next;
   OpKind kind;
@@ -31,18 +50,34 @@ typedef struct Op {
   long count;
   FakeWork work;
 } Op;
-typedef struct Ops { Op *first, **last; } Ops;
-typedef struct Stream { struct Stream *next; Ops ops; long queued, done; } Stream;
-typedef struct Event { Stream *of; long count; } Event;
-typedef struct Piece { struct Piece *next; char *at; size_t n, mapped; bool host; } Piece;
-typedef struct Graph { Ops ops; } Graph;
+typedef struct Ops {
+  Op *first, **last;
+} Ops;
+typedef struct Stream {
+  struct Stream *next;
+  Ops ops;
+  long queued, done;
+} Stream;
+typedef struct Event {
+  Stream *of;
+  long count;
+} Event;
+typedef struct Piece {
+  struct Piece *next;
+  char *at;
+  size_t n, mapped;
+  bool host;
+} Piece;
+typedef struct Graph {
+  Ops ops;
+} Graph;
 
 enum { MAX_CALLS = 64 };
 static struct Fake {
   int calls[MAX_CALLS];
   const char *name[MAX_CALLS];
   int ncall;
-  int lost; /* the result of all calls from now on */
+  int lost;    /* the result of all calls from now on */
   bool closed; /* the context was not let in last time */
   int contexts, streams, modules, events, graphs, execs;
   Piece *pieces;
@@ -82,11 +117,11 @@ int fake_fails(const char *call) {
   if (r >= 700 && r < 900) fake.lost = r;
   return r;
 }
-#define CALL(name) \
-  HOLD; \
-  do { \
-    int fails_ = fake_fails(#name); \
-    if (fails_) return fails_; \
+#define CALL(name)                                                                                                     \
+  HOLD;                                                                                                                \
+  do {                                                                                                                 \
+    int fails_ = fake_fails(#name);                                                                                    \
+    if (fails_) return fails_;                                                                                         \
   } while (0)
 
 void fake_misuse(const char *what) {
@@ -96,21 +131,24 @@ void fake_misuse(const char *what) {
 
 /* Contexts entered by this thread. What works in one says so by CALL_IN. */
 static _Thread_local int entered;
-#define CALL_IN(name) \
-  CALL(name); \
-  do { \
-    if (entered < 1) { \
-      fake_misuse(#name " outside a context"); \
-      return BAD_CONTEXT; \
-    } \
+#define CALL_IN(name)                                                                                                  \
+  CALL(name);                                                                                                          \
+  do {                                                                                                                 \
+    if (entered < 1) {                                                                                                 \
+      fake_misuse(#name " outside a context");                                                                         \
+      return BAD_CONTEXT;                                                                                              \
+    }                                                                                                                  \
   } while (0)
 
 __attribute__((destructor)) static void at_end(void) {
   int device = 0, pinned = 0;
   for (Piece *p = fake.pieces; p; p = p->next) p->host ? pinned++ : device++;
-  if (!fake.lost && (device || pinned || fake.contexts || fake.streams || fake.modules || fake.events || fake.graphs || fake.execs))
-    fprintf(stderr, "fake driver: not freed: %d device, %d pinned, %d contexts, %d streams, %d modules, %d events, %d graphs, %d execs\n", device, pinned,
-            fake.contexts, fake.streams, fake.modules, fake.events, fake.graphs, fake.execs);
+  if (!fake.lost &&
+      (device || pinned || fake.contexts || fake.streams || fake.modules || fake.events || fake.graphs || fake.execs))
+    fprintf(stderr,
+            "fake driver: not freed: %d device, %d pinned, %d contexts, %d streams, %d modules, %d events, %d graphs, "
+            "%d execs\n",
+            device, pinned, fake.contexts, fake.streams, fake.modules, fake.events, fake.graphs, fake.execs);
   const char *path = getenv("TG_FAKE_COUNT");
   FILE *f = path ? fopen(path, "a") : NULL;
   for (int i = 0; f && i < fake.ncall; i++) fprintf(f, "%s %d\n", fake.name[i], fake.calls[i]);
@@ -118,12 +156,12 @@ __attribute__((destructor)) static void at_end(void) {
 }
 
 /* The thing is gone, whatever the call says. */
-#define CALL_FREE(name, ...) \
-  HOLD; \
-  __VA_ARGS__; \
-  do { \
-    int fails_ = fake_fails(#name); \
-    if (fails_) return fails_; \
+#define CALL_FREE(name, ...)                                                                                           \
+  HOLD;                                                                                                                \
+  __VA_ARGS__;                                                                                                         \
+  do {                                                                                                                 \
+    int fails_ = fake_fails(#name);                                                                                    \
+    if (fails_) return fails_;                                                                                         \
   } while (0)
 
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
@@ -165,7 +203,8 @@ static int piece_new(size_t n, bool host, char **at) {
 static bool in_use(const Piece *x) {
   for (Stream *t = fake.stream; t; t = t->next)
     for (Op *op = t->ops.first; op; op = op->next) {
-      const char *at[] = {op->kind == OP_JOIN ? NULL : op->dst, op->kind == OP_COPY && op->src != op->held ? op->src : NULL};
+      const char *at[] = {op->kind == OP_JOIN ? NULL : op->dst,
+                          op->kind == OP_COPY && op->src != op->held ? op->src : NULL};
       for (int k = 0; k < 2; k++)
         if (at[k] >= x->at && at[k] < x->at + x->n) return true;
       if (op->kind == OP_WORK && op->work.touches(op->work.ctx, x->at, x->at + x->n)) return true;
@@ -229,7 +268,10 @@ static int run_until(Stream *s, long count) {
   int r = 0;
   while (s->done < count && s->ops.first) {
     Op *op = s->ops.first;
-    if (!r) r = op->kind == OP_JOIN ? run_until(op->of, op->count) : op->kind == OP_WORK ? op->work.step(op->work.ctx) : op_run(op);
+    if (!r)
+      r = op->kind == OP_JOIN   ? run_until(op->of, op->count)
+          : op->kind == OP_WORK ? op->work.step(op->work.ctx)
+                                : op_run(op);
     if (r == FAKE_NOT_YET) return r;
     s->ops.first = op->next;
     s->done++;
@@ -298,16 +340,31 @@ static void context_free(void) {
 }
 
 /* ---- Entry points ------------------------------------------------------------------------------------------------ */
-CuResult cuInit(unsigned flags) { CALL(cuInit); return 0; }
-CuResult cuDriverGetVersion(int *version) { CALL(cuDriverGetVersion); *version = 12040; return 0; }
+CuResult cuInit(unsigned flags) {
+  CALL(cuInit);
+  return 0;
+}
+CuResult cuDriverGetVersion(int *version) {
+  CALL(cuDriverGetVersion);
+  *version = 12040;
+  return 0;
+}
 CuResult cuDeviceGetCount(int *n) {
   CALL(cuDeviceGetCount);
   const char *s = getenv("TG_FAKE_DEVICES");
   *n = s ? atoi(s) : 1;
   return 0;
 }
-CuResult cuDeviceGet(int *dev, int index) { CALL(cuDeviceGet); *dev = index; return 0; }
-CuResult cuDeviceGetName(char *name, int n, int dev) { CALL(cuDeviceGetName); snprintf(name, (size_t)n, "Fake device"); return 0; }
+CuResult cuDeviceGet(int *dev, int index) {
+  CALL(cuDeviceGet);
+  *dev = index;
+  return 0;
+}
+CuResult cuDeviceGetName(char *name, int n, int dev) {
+  CALL(cuDeviceGetName);
+  snprintf(name, (size_t)n, "Fake device");
+  return 0;
+}
 CuResult cuDeviceGetAttribute(int *value, int what, int dev) {
   CALL(cuDeviceGetAttribute);
   const char *s = getenv("TG_FAKE_ARCH");
@@ -315,12 +372,26 @@ CuResult cuDeviceGetAttribute(int *value, int what, int dev) {
   *value = what == CU_MAJOR ? arch / 10 : what == CU_MINOR ? arch % 10 : 0;
   return 0;
 }
-CuResult cuDeviceTotalMem_v2(size_t *bytes, int dev) { CALL(cuDeviceTotalMem_v2); *bytes = (size_t)8 << 30; return 0; }
-CuResult cuDeviceGetUuid_v2(CuUuid *uuid, int dev) { CALL(cuDeviceGetUuid_v2); *uuid = (CuUuid){{(unsigned char)(dev + 1)}}; return 0; }
-CuResult cuDevicePrimaryCtxRetain(void **ctx, int dev) { CALL(cuDevicePrimaryCtxRetain); *ctx = &fake; fake.contexts++; return 0; }
+CuResult cuDeviceTotalMem_v2(size_t *bytes, int dev) {
+  CALL(cuDeviceTotalMem_v2);
+  *bytes = (size_t)8 << 30;
+  return 0;
+}
+CuResult cuDeviceGetUuid_v2(CuUuid *uuid, int dev) {
+  CALL(cuDeviceGetUuid_v2);
+  *uuid = (CuUuid){{(unsigned char)(dev + 1)}};
+  return 0;
+}
+CuResult cuDevicePrimaryCtxRetain(void **ctx, int dev) {
+  CALL(cuDevicePrimaryCtxRetain);
+  *ctx = &fake;
+  fake.contexts++;
+  return 0;
+}
 void fake_at_end(void (*fn)(void)) { fake.at_end = fn; }
 CuResult cuDevicePrimaryCtxRelease_v2(int dev) {
-  CALL_FREE(cuDevicePrimaryCtxRelease_v2, if (!--fake.contexts && fake.closed) context_free(); if (fake.at_end) fake.at_end());
+  CALL_FREE(cuDevicePrimaryCtxRelease_v2, if (!--fake.contexts && fake.closed) context_free();
+            if (fake.at_end) fake.at_end());
   return 0;
 }
 CuResult cuCtxPushCurrent_v2(void *ctx) {
@@ -414,9 +485,18 @@ static void stream_free(Stream *s) {
   free(s);
   fake.streams--;
 }
-CuResult cuStreamDestroy_v2(void *stream) { CALL_FREE(cuStreamDestroy_v2, stream_free(stream)); return 0; }
-CuResult cuStreamSynchronize(void *stream) { CALL_IN(cuStreamSynchronize); return flush(stream, ((Stream *)stream)->queued, true); }
-CuResult cuStreamQuery(void *stream) { CALL_IN(cuStreamQuery); return flush(stream, ((Stream *)stream)->queued, false); }
+CuResult cuStreamDestroy_v2(void *stream) {
+  CALL_FREE(cuStreamDestroy_v2, stream_free(stream));
+  return 0;
+}
+CuResult cuStreamSynchronize(void *stream) {
+  CALL_IN(cuStreamSynchronize);
+  return flush(stream, ((Stream *)stream)->queued, true);
+}
+CuResult cuStreamQuery(void *stream) {
+  CALL_IN(cuStreamQuery);
+  return flush(stream, ((Stream *)stream)->queued, false);
+}
 CuResult cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
   CALL_IN(cuStreamWaitEvent);
   const Event *e = event;
@@ -468,19 +548,39 @@ CuResult cuModuleGetFunction(void **f, void *module, const char *name) {
   *f = x;
   return 0;
 }
-CuResult cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void *stream, void **param,
-                        void **extra) {
+CuResult cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                        unsigned shared, void *stream, void **param, void **extra) {
   CALL_IN(cuLaunchKernel);
   const Function *fn = f;
   if (!gx || !bx || bx > 1024 || gy != 1 || gz != 1 || by != 1 || bz != 1 || extra) return INVALID;
   return queue(stream, (Op){.kind = OP_LAUNCH, .held = param[0], .n = fn->of->args, .f = fn, .grid = gx, .block = bx});
 }
 
-CuResult cuEventCreate(void **event, unsigned flags) { CALL_IN(cuEventCreate); *event = calloc(1, sizeof(Event)); fake.events++; return 0; }
-CuResult cuEventRecord(void *event, void *stream) { CALL_IN(cuEventRecord); *(Event *)event = (Event){stream, ((Stream *)stream)->queued}; return 0; }
-CuResult cuEventSynchronize(void *event) { CALL_IN(cuEventSynchronize); const Event *e = event; return flush(e->of, e->count, true); }
-CuResult cuEventQuery(void *event) { CALL_IN(cuEventQuery); const Event *e = event; return e->of ? flush(e->of, e->count, false) : 0; }
-CuResult cuEventDestroy_v2(void *event) { CALL_FREE(cuEventDestroy_v2, free(event), fake.events--); return 0; }
+CuResult cuEventCreate(void **event, unsigned flags) {
+  CALL_IN(cuEventCreate);
+  *event = calloc(1, sizeof(Event));
+  fake.events++;
+  return 0;
+}
+CuResult cuEventRecord(void *event, void *stream) {
+  CALL_IN(cuEventRecord);
+  *(Event *)event = (Event){stream, ((Stream *)stream)->queued};
+  return 0;
+}
+CuResult cuEventSynchronize(void *event) {
+  CALL_IN(cuEventSynchronize);
+  const Event *e = event;
+  return flush(e->of, e->count, true);
+}
+CuResult cuEventQuery(void *event) {
+  CALL_IN(cuEventQuery);
+  const Event *e = event;
+  return e->of ? flush(e->of, e->count, false) : 0;
+}
+CuResult cuEventDestroy_v2(void *event) {
+  CALL_FREE(cuEventDestroy_v2, free(event), fake.events--);
+  return 0;
+}
 
 CuResult cuStreamBeginCapture_v2(void *stream, int mode) {
   CALL_IN(cuStreamBeginCapture_v2);
@@ -524,11 +624,20 @@ CuResult cuGraphLaunch(void *exec, void *stream) {
   for (Op *op = ((Graph *)exec)->ops.first; op; op = op->next) queue(stream, *op);
   return 0;
 }
-CuResult cuGraphExecDestroy(void *exec) { CALL_FREE(cuGraphExecDestroy, graph_free(exec), fake.execs--); return 0; }
-CuResult cuGraphDestroy(void *graph) { CALL_FREE(cuGraphDestroy, graph_free(graph), fake.graphs--); return 0; }
+CuResult cuGraphExecDestroy(void *exec) {
+  CALL_FREE(cuGraphExecDestroy, graph_free(exec), fake.execs--);
+  return 0;
+}
+CuResult cuGraphDestroy(void *graph) {
+  CALL_FREE(cuGraphDestroy, graph_free(graph), fake.graphs--);
+  return 0;
+}
 
 CuResult cuGetErrorName(CuResult r, const char **s) {
-  *s = r == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : r == 719 ? "CUDA_ERROR_LAUNCH_FAILED" : r == 999 ? "CUDA_ERROR_UNKNOWN" : "CUDA_ERROR_OTHER";
+  *s = r == 2     ? "CUDA_ERROR_OUT_OF_MEMORY"
+       : r == 719 ? "CUDA_ERROR_LAUNCH_FAILED"
+       : r == 999 ? "CUDA_ERROR_UNKNOWN"
+                  : "CUDA_ERROR_OTHER";
   return 0;
 }
 CuResult cuGetErrorString(CuResult r, const char **s) {

@@ -1,4 +1,5 @@
-/* NVRTC's entry points: the source, behind shim.h, goes through a C compiler; the image is the library's bytes (fake.h). */
+/* NVRTC's entry points: the source, behind shim.h, goes through a C compiler; the image is the library's bytes
+ * (fake.h). */
 #include "tests/cuda_host/fake.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -7,7 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef struct Program { char *source, *image; size_t n; char log[4096]; } Program;
+typedef struct Program {
+  char *source, *image;
+  size_t n;
+  char log[4096];
+} Program;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* the driver's counters */
 
 static int fails(const char *call) {
@@ -27,10 +32,17 @@ int nvrtcVersion(int *major, int *minor) {
   *major = 0, *minor = racing() ? 2 : 1; /* images on disk are told apart */
   return r;
 }
-int nvrtcGetNumSupportedArchs(int *n) { *n = 3; return fails("nvrtcGetNumSupportedArchs"); }
-int nvrtcGetSupportedArchs(int *arch) { arch[0] = 75, arch[1] = 80, arch[2] = 90; return fails("nvrtcGetSupportedArchs"); }
+int nvrtcGetNumSupportedArchs(int *n) {
+  *n = 3;
+  return fails("nvrtcGetNumSupportedArchs");
+}
+int nvrtcGetSupportedArchs(int *arch) {
+  arch[0] = 75, arch[1] = 80, arch[2] = 90;
+  return fails("nvrtcGetSupportedArchs");
+}
 
-int nvrtcCreateProgram(void **p, const char *src, const char *name, int nheader, const char *const *header, const char *const *names) {
+int nvrtcCreateProgram(void **p, const char *src, const char *name, int nheader, const char *const *header,
+                       const char *const *names) {
   int r = fails("nvrtcCreateProgram");
   if (r) return r;
   Program *x = calloc(1, sizeof *x);
@@ -97,12 +109,16 @@ int nvrtcCompileProgram(void *p, int noption, const char *const *option) {
   const char *body = strstr(x->source, "typedef struct TgArgs"); /* behind the prelude, which names them all */
   if (body) waits = strstr(body, "__syncthreads") || strstr(body, "tg_down(") || strstr(body, "tg_mma_");
   FILE *f = fopen(src, "w");
-  fprintf(f, "#include \"%s\"\n#line 1 \"kernel.cu\"\n%s\nconst unsigned long long tg_about[4] = {sizeof(TgArgs), %d, %d, 0x%llxu};\n", TG_SHIM, x->source, waits,
-          racing(), (unsigned long long)number_of(x->source));
+  fprintf(f,
+          "#include \"%s\"\n#line 1 \"kernel.cu\"\n%s\nconst unsigned long long tg_about[4] = {sizeof(TgArgs), %d, %d, "
+          "0x%llxu};\n",
+          TG_SHIM, x->source, waits, racing(), (unsigned long long)number_of(x->source));
   fclose(f);
   if (racing()) /* linked without the run time: shim.h has its own */
-    snprintf(cmd, sizeof cmd, "gcc -O1 -fPIC -w -fsanitize=thread -c -o %s/k.o %s >%s 2>&1 && gcc -shared -o %s %s/k.o -lm >>%s 2>&1; rm -f %s/k.o", dir, src, log, so,
-             dir, log, dir);
+    snprintf(cmd, sizeof cmd,
+             "gcc -O1 -fPIC -w -fsanitize=thread -c -o %s/k.o %s >%s 2>&1 && gcc -shared -o %s %s/k.o -lm >>%s 2>&1; "
+             "rm -f %s/k.o",
+             dir, src, log, so, dir, log, dir);
   else
     snprintf(cmd, sizeof cmd, "%s -shared -fPIC -w -o %s %s -lm >%s 2>&1", cc && *cc ? cc : "tcc", so, src, log);
   r = system(cmd) ? 6 : 0;
@@ -116,10 +132,30 @@ int nvrtcCompileProgram(void *p, int noption, const char *const *option) {
   unlink(src), unlink(so), unlink(log), rmdir(dir);
   return r;
 }
-int nvrtcGetProgramLogSize(void *p, size_t *n) { *n = strlen(((Program *)p)->log) + 1; return fails("nvrtcGetProgramLogSize"); }
-int nvrtcGetProgramLog(void *p, char *log) { strcpy(log, ((Program *)p)->log); return fails("nvrtcGetProgramLog"); }
-int nvrtcGetCUBINSize(void *p, size_t *n) { *n = ((Program *)p)->n; return fails("nvrtcGetCUBINSize"); }
-int nvrtcGetCUBIN(void *p, char *image) { memcpy(image, ((Program *)p)->image, ((Program *)p)->n); return fails("nvrtcGetCUBIN"); }
-int nvrtcGetPTXSize(void *p, size_t *n) { *n = ((Program *)p)->n; return fails("nvrtcGetPTXSize"); }
-int nvrtcGetPTX(void *p, char *image) { memcpy(image, ((Program *)p)->image, ((Program *)p)->n); return fails("nvrtcGetPTX"); }
-const char *nvrtcGetErrorString(int r) { return r == 6 ? "NVRTC_ERROR_COMPILATION" : r == 2 ? "NVRTC_ERROR_OUT_OF_MEMORY" : "NVRTC_ERROR"; }
+int nvrtcGetProgramLogSize(void *p, size_t *n) {
+  *n = strlen(((Program *)p)->log) + 1;
+  return fails("nvrtcGetProgramLogSize");
+}
+int nvrtcGetProgramLog(void *p, char *log) {
+  strcpy(log, ((Program *)p)->log);
+  return fails("nvrtcGetProgramLog");
+}
+int nvrtcGetCUBINSize(void *p, size_t *n) {
+  *n = ((Program *)p)->n;
+  return fails("nvrtcGetCUBINSize");
+}
+int nvrtcGetCUBIN(void *p, char *image) {
+  memcpy(image, ((Program *)p)->image, ((Program *)p)->n);
+  return fails("nvrtcGetCUBIN");
+}
+int nvrtcGetPTXSize(void *p, size_t *n) {
+  *n = ((Program *)p)->n;
+  return fails("nvrtcGetPTXSize");
+}
+int nvrtcGetPTX(void *p, char *image) {
+  memcpy(image, ((Program *)p)->image, ((Program *)p)->n);
+  return fails("nvrtcGetPTX");
+}
+const char *nvrtcGetErrorString(int r) {
+  return r == 6 ? "NVRTC_ERROR_COMPILATION" : r == 2 ? "NVRTC_ERROR_OUT_OF_MEMORY" : "NVRTC_ERROR";
+}

@@ -1,5 +1,6 @@
-/* Many compilations at once through a CudaBuild, for ThreadSanitizer (tests/check/cuda_runs): good and bad sources, waited for in another
- * order than started, some never; twice, so that the second time images come from disk. Usage: parallel CACHE_FOLDER; prints what differs. */
+/* Many compilations at once through a CudaBuild, for ThreadSanitizer (tests/check/cuda_runs): good and bad sources,
+ * waited for in another order than started, some never; twice, so that the second time images come from disk. Usage:
+ * parallel CACHE_FOLDER; prints what differs. */
 #include "codegen/cuda/nvrtc.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,8 @@ static void round_of(const char *cache, bool known) {
     exit(1);
   }
   for (int i = 0; i < JOBS; i++) {
-    snprintf(source, sizeof source, "typedef struct TgArgs { int *p; } TgArgs;\nTG_KERNEL(k%d, 32) { %s A.p[threadIdx.x] = %d; }\n", i,
+    snprintf(source, sizeof source,
+             "typedef struct TgArgs { int *p; } TgArgs;\nTG_KERNEL(k%d, 32) { %s A.p[threadIdx.x] = %d; }\n", i,
              i == BAD ? "no such thing;" : "", i);
     job[i] = cuda_build_start(b, source);
     CHECK(job[i]);

@@ -1,5 +1,8 @@
-/* What the fake driver does for a kernel's text: between shim.h, which the text is compiled behind, and fibers.c. No includes. */
-typedef struct TgDim { unsigned x, y, z; } TgDim;
+/* What the fake driver does for a kernel's text: between shim.h, which the text is compiled behind, and fibers.c. No
+ * includes. */
+typedef struct TgDim {
+  unsigned x, y, z;
+} TgDim;
 typedef enum { TG_MMA_F16, TG_MMA_BF16, TG_MMA_TF32 } TgMma;
 typedef struct TgShim {
   TgDim thread, block;

@@ -1,18 +1,24 @@
 /* Runs programs on the oracle and compiled, and compares. Programs come on standard input, separated by lines `---`.
  *
- * Every tensor that a program binds at its top level is computed by the oracle in f64, before and after simplification, by the compiler
- * on one thread, and by the compiler on three, where nothing is interpreted, however small. The two compiled results must agree in
- * every bit; with the oracle's to 1e-11 (f64) or 2e-5 (f32: programs may cancel) of the tensor's largest magnitude, integers
- * exactly. A bool of rank 0 whose value depends on data is a claim and must be true. A program that faults must fault
- * everywhere. With the argument `cuda` the second compiled run is on the CUDA device, and must have the CPU's bits, but for sums of
- * f16 and bf16 products, which agree with the oracle. Closing line: N passed, N failed; failing programs are printed. */
+ * Every tensor that a program binds at its top level is computed by the oracle in f64, before and after simplification,
+ * by the compiler on one thread, and by the compiler on three, where nothing is interpreted, however small. The two
+ * compiled results must agree in every bit; with the oracle's to 1e-11 (f64) or 2e-5 (f32: programs may cancel) of the
+ * tensor's largest magnitude, integers exactly. A bool of rank 0 whose value depends on data is a claim and must be
+ * true. A program that faults must fault everywhere. With the argument `cuda` the second compiled run is on the CUDA
+ * device, and must have the CPU's bits, but for sums of f16 and bf16 products, which agree with the oracle. Closing
+ * line: N passed, N failed; failing programs are printed. */
 #include "repl/host.h"
 #include "codegen/cuda/session.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Compare { Codegen *one, *three; const char *other;  int passed, failed; const char *program; } Compare;
+typedef struct Compare {
+  Codegen *one, *three;
+  const char *other;
+  int passed, failed;
+  const char *program;
+} Compare;
 
 static bool fail(Compare *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static bool fail(Compare *c, const char *fmt, ...) {
@@ -38,12 +44,15 @@ static bool agrees(Compare *c, const char *who, int k, DType dtype, const Tensor
   for (int64_t i = 0; i < n; i++) {
     if (!is_f) {
       int64_t w = dt_get_i(want->dtype, want->data, i), g = dt_get_i(got->dtype, got->data, i);
-      if (w != g) return fail(c, "binding %d, element %lld: oracle %lld, %s %lld", k, (long long)i, (long long)w, who, (long long)g);
+      if (w != g)
+        return fail(c, "binding %d, element %lld: oracle %lld, %s %lld", k, (long long)i, (long long)w, who,
+                    (long long)g);
       continue;
     }
     double w = dt_get_f(want->dtype, want->data, i), g = dt_get_f(got->dtype, got->data, i);
     if (w == g || (isnan(w) && isnan(g))) continue;
-    if (!(fabs(w - g) <= tol * fmax(scale, 0.1))) return fail(c, "binding %d, element %lld: oracle %.17g, %s %.17g", k, (long long)i, w, who, g);
+    if (!(fabs(w - g) <= tol * fmax(scale, 0.1)))
+      return fail(c, "binding %d, element %lld: oracle %.17g, %s %.17g", k, (long long)i, w, who, g);
   }
   return true;
 }
@@ -55,7 +64,9 @@ static bool same_bits(const Tensor *a, const Tensor *b) {
   if (bytes == 0 || !memcmp(x, y, bytes)) return true;
   if (!dt_is_float(a->dtype)) return false;
   for (int64_t i = 0, n = tensor_count(a); i < n; i++)
-    if (memcmp(x + (size_t)i * each, y + (size_t)i * each, each) && !(isnan(dt_get_f(a->dtype, x, i)) && isnan(dt_get_f(a->dtype, y, i)))) return false;
+    if (memcmp(x + (size_t)i * each, y + (size_t)i * each, each) &&
+        !(isnan(dt_get_f(a->dtype, x, i)) && isnan(dt_get_f(a->dtype, y, i))))
+      return false;
   return true;
 }
 
@@ -84,9 +95,11 @@ static bool compare(Compare *c, Host *h, Graph *g, int n, Node **node) {
   if (ok != oks || ok != ok1 || ok != ok3 || f.id != f1.id || f.id != f3.id)
     good = fail(c, "faults differ: oracle `%s`, compiled `%s`, on %s `%s`", f.msg, f1.msg, c->other, f3.msg);
   for (int k = 0; k < n && good && ok && oks && ok1 && ok3; k++) {
-    good = agrees(c, "simplified", k, one[k].dtype, &want[k], &plain[k]) && agrees(c, "compiled", k, one[k].dtype, &want[k], &one[k]);
+    good = agrees(c, "simplified", k, one[k].dtype, &want[k], &plain[k]) &&
+           agrees(c, "compiled", k, one[k].dtype, &want[k], &one[k]);
     if (good && !same_bits(&one[k], &three[k])) good = fail(c, "binding %d: 1 thread and %s differ", k, c->other);
-    if (good && one[k].dtype == DT_BOOL && one[k].rank == 0 && !*(bool *)want[k].data) good = fail(c, "binding %d: the claim is false", k);
+    if (good && one[k].dtype == DT_BOOL && one[k].rank == 0 && !*(bool *)want[k].data)
+      good = fail(c, "binding %d: the claim is false", k);
   }
   if (ok) drop(n, want);
   if (oks) drop(n, plain);
@@ -108,12 +121,16 @@ static void check(Compare *c, const char *text) {
   } else {
     Node **pending;
     int n = session_pending(h->session, &pending);
-    if (n == 0) ok = true; /* all static */
-    else ok = compare(c, h, session_graph(h->session), n, arena_copy(h->arena, pending, sizeof *pending * (size_t)n));
+    if (n == 0)
+      ok = true; /* all static */
+    else
+      ok = compare(c, h, session_graph(h->session), n, arena_copy(h->arena, pending, sizeof *pending * (size_t)n));
     session_abandon(h->session);
   }
-  if (ok) c->passed++;
-  else c->failed++;
+  if (ok)
+    c->passed++;
+  else
+    c->failed++;
   host_free(h);
 }
 
@@ -126,7 +143,8 @@ int main(int argc, char **argv) {
   if (on_device && !cuda) return fprintf(stderr, "compare: no CUDA device: %s\n", why), 2;
   char *all = host_read_stream(stdin, &len);
   if (!all) return 2;
-  Compare c = {.one = codegen_new(&(CodegenOptions){.threads = 1}), .three = codegen_new(&(CodegenOptions){.threads = 3, .interpret_below = -1, .cuda = cuda}),
+  Compare c = {.one = codegen_new(&(CodegenOptions){.threads = 1}),
+               .three = codegen_new(&(CodegenOptions){.threads = 3, .interpret_below = -1, .cuda = cuda}),
                .other = on_device ? "the device" : "3 threads"};
   for (char *p = all, *next; p && *p; p = next) {
     char *end = strstr(p, "\n---\n");

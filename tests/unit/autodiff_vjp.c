@@ -1,5 +1,5 @@
-/* Every rule against finite differences: graphs built by hand, f64, through the oracle. For y = f(x) the test takes the vjp with
- * random cotangents and compares it with central differences of <ct, f(x)>; then the jvp with the vjp. */
+/* Every rule against finite differences: graphs built by hand, f64, through the oracle. For y = f(x) the test takes the
+ * vjp with random cotangents and compares it with central differences of <ct, f(x)>; then the jvp with the vjp. */
 #include "autodiff/autodiff.h"
 #include "stdlib/native/host.h"
 #include <criterion/criterion.h>
@@ -7,7 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct T { Arena *a; Graph *g; Natives nat; Tensor in[4]; Node *x[4]; int nx; uint64_t seed; } T;
+typedef struct T {
+  Arena *a;
+  Graph *g;
+  Natives nat;
+  Tensor in[4];
+  Node *x[4];
+  int nx;
+  uint64_t seed;
+} T;
 
 static double next(T *t) {
   t->seed = t->seed * 6364136223846793005u + 1442695040888963407u;
@@ -61,7 +69,8 @@ static void check(T *t, Node *y) {
       Tensor lo = eval(t, y);
       x[i] = keep;
       double fd = (dot(&hi, w) - dot(&lo, w)) / (2 * eps), got = ((double *)d.data)[i];
-      cr_assert(fabs(fd - got) <= 1e-6 * fmax(1, fabs(fd)) + 1e-8, "x%d[%d]: finite difference %.10g, adjoint %.10g", k, (int)i, fd, got);
+      cr_assert(fabs(fd - got) <= 1e-6 * fmax(1, fabs(fd)) + 1e-8, "x%d[%d]: finite difference %.10g, adjoint %.10g", k,
+                (int)i, fd, got);
       tensor_drop(&hi), tensor_drop(&lo);
       v[i] = next(t);
       directional += v[i] * got;
@@ -72,7 +81,8 @@ static void check(T *t, Node *y) {
   }
   ad_jvp(g, &t->nat, t->nx, t->x, tx, 1, &y, ty);
   Tensor tan = eval(t, ty[0]);
-  cr_assert(fabs(dot(&tan, w) - directional) <= 1e-9 * fmax(1, fabs(directional)), "jvp %.12g, vjp %.12g", dot(&tan, w), directional);
+  cr_assert(fabs(dot(&tan, w) - directional) <= 1e-9 * fmax(1, fabs(directional)), "jvp %.12g, vjp %.12g", dot(&tan, w),
+            directional);
   tensor_drop(&tan), tensor_drop(&y0);
   free(w);
 }
@@ -81,10 +91,13 @@ static void done(T *t) {
   arena_free(t->a);
 }
 
-#define DIMS(...) (int64_t[]){__VA_ARGS__}
+#define DIMS(...)                                                                                                      \
+  (int64_t[]) { __VA_ARGS__ }
 static Expr *it(T *t, int k) { return ex_iter(t->g, k); }
 static Expr *lin(T *t, int64_t c, int n, const int64_t *coef, Expr *const *at) { return ex_lin(t->g, c, n, coef, at); }
-static Expr *load(T *t, Node *x, int n, Expr *const *at) { return ex_load(t->g, x, n, at, NULL, false, (Span){0, 0, 0}); }
+static Expr *load(T *t, Node *x, int n, Expr *const *at) {
+  return ex_load(t->g, x, n, at, NULL, false, (Span){0, 0, 0});
+}
 static Expr *mul(T *t, Expr *a, Expr *b) { return ex_op2(t->g, OP_MUL, a, b); }
 static Expr *un(T *t, ScalarOp op, Expr *a) { return ex_op1(t->g, op, a); }
 
@@ -101,7 +114,8 @@ static void conv(int64_t stride, int64_t dil, int64_t h, int64_t r) {
   int64_t oh = (h - 1 - dil * (r - 1)) / stride + 1;
   Node *x = input(t, 2, DIMS(2, h)), *w = input(t, 3, DIMS(3, 2, r));
   Expr *pos = lin(t, 0, 2, DIMS(stride, dil), (Expr *[]){it(t, 1), it(t, 3)});
-  Expr *body = mul(t, load(t, x, 2, (Expr *[]){it(t, 2), pos}), load(t, w, 3, (Expr *[]){it(t, 0), it(t, 2), it(t, 3)}));
+  Expr *body =
+      mul(t, load(t, x, 2, (Expr *[]){it(t, 2), pos}), load(t, w, 3, (Expr *[]){it(t, 0), it(t, 2), it(t, 3)}));
   check(t, nd_comp(t->g, 2, 2, DIMS(3, oh, 2, r), RED_SUM, body, NULL));
   done(t);
 }
@@ -128,7 +142,8 @@ Test(vjp, softmax) {
   Node *x = input(t, 2, DIMS(3, 4));
   Node *m = nd_comp(g, 1, 1, DIMS(3, 4), RED_MAX, ex_load_full(g, x, 0), NULL);
   Expr *i0 = it(t, 0);
-  Node *e = nd_comp(g, 2, 0, DIMS(3, 4), RED_NONE, un(t, OP_EXP, ex_op2(g, OP_SUB, ex_load_full(g, x, 0), load(t, m, 1, &i0))), NULL);
+  Node *e = nd_comp(g, 2, 0, DIMS(3, 4), RED_NONE,
+                    un(t, OP_EXP, ex_op2(g, OP_SUB, ex_load_full(g, x, 0), load(t, m, 1, &i0))), NULL);
   Node *s = nd_comp(g, 1, 1, DIMS(3, 4), RED_SUM, ex_load_full(g, e, 0), NULL);
   check(t, nd_comp(g, 2, 0, DIMS(3, 4), RED_NONE, ex_op2(g, OP_DIV, ex_load_full(g, e, 0), load(t, s, 1, &i0)), NULL));
   done(t);
@@ -176,7 +191,8 @@ Test(vjp, gather_and_scatter) {
   Node *src = input(t, 2, DIMS(6, 3));
   Expr *to[2] = {at, it(t, 1)};
   for (int how = SC_SET; how <= SC_MIN; how++)
-    check(t, nd_scatter(g, DT_F64, 2, DIMS(5, 3), x, 2, DIMS(6, 3), to, un(t, OP_SIN, ex_load_full(g, src, 0)), NULL, (Combine)how, true));
+    check(t, nd_scatter(g, DT_F64, 2, DIMS(5, 3), x, 2, DIMS(6, 3), to, un(t, OP_SIN, ex_load_full(g, src, 0)), NULL,
+                        (Combine)how, true));
   done(t);
 }
 Test(vjp, segmented_sum) {
@@ -196,7 +212,10 @@ Test(vjp, running_reductions) {
     T *t = setup();
     Node *x = input(t, 2, DIMS(2, 5));
     bool exclusive = k & 8;
-    if (exclusive && ops[k & 3] >= RED_MAX) { done(t); continue; } /* starts at -inf: no finite difference */
+    if (exclusive && ops[k & 3] >= RED_MAX) {
+      done(t);
+      continue;
+    } /* starts at -inf: no finite difference */
     check(t, nd_scan(t->g, 2, DIMS(2, 5), ops[k & 3], un(t, OP_SIN, ex_load_full(t->g, x, 0)), k & 4, exclusive));
     done(t);
   }
@@ -209,12 +228,14 @@ Test(vjp, untaken_arm_is_zero_not_nan) {
   v[0] = 0, v[1] = 4, v[2] = -1;
   Node *root = nd_comp(g, 1, 0, DIMS(3), RED_NONE, un(t, OP_SQRT, ex_load_full(g, x, 0)), NULL);
   Expr *pos = ex_op2(g, OP_GT, ex_load_full(g, x, 0), ex_float(g, DT_F64, 0));
-  Node *y = nd_comp(g, 1, 0, DIMS(3), RED_NONE, ex_select(g, pos, ex_load_full(g, root, 0), ex_float(g, DT_F64, 0)), NULL);
+  Node *y =
+      nd_comp(g, 1, 0, DIMS(3), RED_NONE, ex_select(g, pos, ex_load_full(g, root, 0), ex_float(g, DT_F64, 0)), NULL);
   Node *ct = nd_comp(g, 1, 0, DIMS(3), RED_NONE, ex_float(g, DT_F64, 1), NULL), *dx;
   ad_vjp(g, &t->nat, 1, &y, &ct, 1, &x, &dx);
   Tensor d = eval(t, dx);
   double want[3] = {0, 0.25, 0};
-  for (int i = 0; i < 3; i++) cr_assert(fabs(((double *)d.data)[i] - want[i]) < 1e-15, "%d: %g", i, ((double *)d.data)[i]);
+  for (int i = 0; i < 3; i++)
+    cr_assert(fabs(((double *)d.data)[i] - want[i]) < 1e-15, "%d: %g", i, ((double *)d.data)[i]);
   tensor_drop(&d);
   done(t);
 }
@@ -225,13 +246,22 @@ static Node *rnn(T *t, int64_t steps, bool with_while) {
   Node *w = input(t, 2, DIMS(3, 3)), *x = input(t, 2, DIMS(steps, 3)), *s0 = input(t, 1, DIMS(3));
   Node *s = nd_param(g, DT_F64, 1, DIMS(3), "s"), *c = nd_counter(g, 0, steps - 1);
   Expr *k = it(t, 1);
-  Node *prod = nd_comp(g, 1, 1, DIMS(3, 3), RED_SUM, mul(t, load(t, s, 1, &k), load(t, w, 2, (Expr *[]){k, it(t, 0)})), NULL);
+  Node *prod =
+      nd_comp(g, 1, 1, DIMS(3, 3), RED_SUM, mul(t, load(t, s, 1, &k), load(t, w, 2, (Expr *[]){k, it(t, 0)})), NULL);
   Expr *row = load(t, x, 2, (Expr *[]){load(t, c, 0, NULL), it(t, 0)});
-  Node *next = nd_comp(g, 1, 0, DIMS(3), RED_NONE, un(t, OP_TANH, ex_op2(g, OP_ADD, ex_load_full(g, prod, 0), row)), NULL);
+  Node *next =
+      nd_comp(g, 1, 0, DIMS(3), RED_NONE, un(t, OP_TANH, ex_op2(g, OP_ADD, ex_load_full(g, prod, 0), row)), NULL);
   Node *norm = nd_comp(g, 0, 1, DIMS(3), RED_SUM, mul(t, ex_load_full(g, s, 0), ex_load_full(g, s, 0)), NULL);
   Node *outs[2] = {next, next};
-  Loop l = {.nstate = 1, .init = &s0, .param = &s, .counter = c, .trip = steps, .body = {.nout = 2, .out = outs}, .nstack = 1};
-  if (with_while) l.cond = nd_comp(g, 0, 0, NULL, RED_NONE, ex_op2(g, OP_LT, load(t, norm, 0, NULL), ex_float(g, DT_F64, 1.2)), NULL);
+  Loop l = {.nstate = 1,
+            .init = &s0,
+            .param = &s,
+            .counter = c,
+            .trip = steps,
+            .body = {.nout = 2, .out = outs},
+            .nstack = 1};
+  if (with_while)
+    l.cond = nd_comp(g, 0, 0, NULL, RED_NONE, ex_op2(g, OP_LT, load(t, norm, 0, NULL), ex_float(g, DT_F64, 1.2)), NULL);
   Node *loop = nd_loop(g, &l), *fin = nd_get(g, loop, 0), *all = nd_get(g, loop, 1);
   Expr *i = it(t, 1);
   return nd_comp(g, 2, 0, DIMS(steps, 3), RED_NONE, mul(t, ex_load_full(g, all, 0), load(t, fin, 1, &i)), NULL);
@@ -261,7 +291,8 @@ Test(vjp, branch) {
   Node *x = input(t, 1, DIMS(3));
   Node *sum = nd_comp(g, 0, 1, DIMS(3), RED_SUM, ex_load_full(g, x, 0), NULL);
   for (int side = 0; side < 2; side++) {
-    Node *pred = nd_comp(g, 0, 0, NULL, RED_NONE, ex_op2(g, side ? OP_LT : OP_GE, load(t, sum, 0, NULL), ex_float(g, DT_F64, 100)), NULL);
+    Node *pred = nd_comp(g, 0, 0, NULL, RED_NONE,
+                         ex_op2(g, side ? OP_LT : OP_GE, load(t, sum, 0, NULL), ex_float(g, DT_F64, 100)), NULL);
     Node *a = nd_comp(g, 1, 0, DIMS(3), RED_NONE, un(t, OP_EXP, ex_load_full(g, x, 0)), NULL);
     Node *b = nd_comp(g, 1, 0, DIMS(3), RED_NONE, un(t, OP_COS, ex_load_full(g, x, 0)), NULL);
     Region yes = {.nout = 1, .out = &a}, no = {.nout = 1, .out = &b};

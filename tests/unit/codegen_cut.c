@@ -316,7 +316,8 @@ static void check(Ways *w, DType t, int64_t rows, int64_t inner) {
   case_make(&c, t, rows, inner);
   reference(&c, want);
   for (int i = 0; i < w->n; i++) {
-    if (rows <= 20 && w->n == 3 && i == 1 + rows % 2) continue; /* one thread and three by turns: compiling takes long */
+    if (rows <= 20 && w->n == 3 && i == 1 + rows % 2)
+      continue; /* one thread and three by turns: compiling takes long */
     run(w->by[i], &c, 0, rows, got);
     for (int j = 0; j < c.nform; j++) expect_same(&c, j, &got[j], &want[j], w->name[i]);
     drop(&c, got);

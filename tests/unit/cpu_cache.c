@@ -21,7 +21,7 @@ static void each_entry(void (*fn)(const char *path)) {
   }
   closedir(d);
 }
-static void delete(const char *path) { unlink(path); }
+static void delete (const char *path) { unlink(path); }
 static void drop_dir(void) {
   each_entry(delete);
   rmdir(dir);

@@ -137,8 +137,10 @@ static int64_t rnd(int64_t lo, int64_t hi) {
 static int64_t eval(const Expr *e, const int64_t *at) {
   int64_t r, x[3];
   switch (e->kind) {
-  case EX_CONST: return e->num.i;
-  case EX_ITER: return at[e->num.i];
+  case EX_CONST:
+    return e->num.i;
+  case EX_ITER:
+    return at[e->num.i];
   case EX_LIN:
     r = e->num.i;
     for (int i = 0; i < e->n; i++) r += e->coef[i] * eval(e->arg[i], at);
@@ -155,12 +157,18 @@ static Expr *random_form(int depth) {
   switch (rnd(0, 7)) {
   case 0:
   case 1:
-  case 2: return add(mul(a, I(rnd(-5, 8))), add(b, I(rnd(-5, 5))));
-  case 3: return op(OP_FLOORDIV, a, I(rnd(1, 9)));
-  case 4: return op(OP_MOD, a, I(rnd(1, 9)));
-  case 5: return op(rnd(0, 1) ? OP_MIN : OP_MAX, a, b);
-  case 6: return ex_select(g, random_cond(1), a, b);
-  default: return mul(a, b);
+  case 2:
+    return add(mul(a, I(rnd(-5, 8))), add(b, I(rnd(-5, 5))));
+  case 3:
+    return op(OP_FLOORDIV, a, I(rnd(1, 9)));
+  case 4:
+    return op(OP_MOD, a, I(rnd(1, 9)));
+  case 5:
+    return op(rnd(0, 1) ? OP_MIN : OP_MAX, a, b);
+  case 6:
+    return ex_select(g, random_cond(1), a, b);
+  default:
+    return mul(a, b);
   }
 }
 static Expr *random_cond(int depth) {

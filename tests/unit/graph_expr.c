@@ -132,8 +132,10 @@ Test(graph_expr, floor_division_splits_multiples) {
 static int64_t eval(const Expr *e, const int64_t *at) {
   int64_t r, x[3];
   switch (e->kind) {
-  case EX_CONST: return e->num.i;
-  case EX_ITER: return at[e->num.i];
+  case EX_CONST:
+    return e->num.i;
+  case EX_ITER:
+    return at[e->num.i];
   case EX_LIN:
     r = e->num.i;
     for (int i = 0; i < e->n; i++) r += e->coef[i] * eval(e->arg[i], at);

@@ -467,8 +467,10 @@ static Node *random_piece(Node *x) {
   d[0] = n;
   Expr *e = ex_load(g, x, x->rank, idx, mask, false, (Span){0});
   switch (rnd(0, 2)) {
-  case 0: return map_(x->rank, d, e);
-  case 1: return nd_comp(g, x->rank - 1, 1, d, RED_SUM, mul(e, e), rnd(0, 1) ? mask : NULL);
+  case 0:
+    return map_(x->rank, d, e);
+  case 1:
+    return nd_comp(g, x->rank - 1, 1, d, RED_SUM, mul(e, e), rnd(0, 1) ? mask : NULL);
   default:
     return x->rank < 2 ? map_(1, d, e)
                        : nd_comp(g, 1, x->rank - 1, d, RED_SUM, ex_select(g, mask, mul(e, D(3)), D(0)), NULL);
@@ -489,9 +491,15 @@ static Node *random_scatter(Node *x) {
   case 0:
     place[r] = op(OP_FLOORDIV, i, I(c)), dim[r++] = (last + c - 1) / c, place[r] = op(OP_MOD, i, I(c)), dim[r++] = c;
     break;
-  case 1: place[r] = add(mul(i, I(c)), I(1)), dim[r++] = last * c + 2; break;
-  case 2: place[r] = op(OP_MOD, i, I(c)), dim[r++] = c; break;
-  default: place[r] = I(c), dim[r++] = c + 2; break;
+  case 1:
+    place[r] = add(mul(i, I(c)), I(1)), dim[r++] = last * c + 2;
+    break;
+  case 2:
+    place[r] = op(OP_MOD, i, I(c)), dim[r++] = c;
+    break;
+  default:
+    place[r] = I(c), dim[r++] = c + 2;
+    break;
   }
   Expr *guard = rnd(0, 3) ? NULL : op(OP_LT, it(0), I(2));
   static const Combine how[] = {SC_ADD, SC_ADD, SC_SET, SC_MAX};

@@ -43,7 +43,8 @@ static Prompt *prompt_new(int narg, const char *const *arg) {
   Prompt *p = arena_new_of(a, Prompt);
   p->arena = a, p->diags = diags_new(a), p->natives.arena = a;
   native_register_all(&p->natives);
-  p->hooks = (Hooks){.vjp = ad_vjp, .jvp = ad_jvp, .run = prompt_run, .keep = prompt_keep, .library = prompt_library, .ctx = p};
+  p->hooks = (Hooks){
+      .vjp = ad_vjp, .jvp = ad_jvp, .run = prompt_run, .keep = prompt_keep, .library = prompt_library, .ctx = p};
   SessionOptions o = {
       .hooks = &p->hooks, .natives = &p->natives, .diags = p->diags, .arena = a, .narg = narg, .arg = arg};
   p->session = session_new(&o);
