@@ -303,6 +303,17 @@ static Taped *taped_at(DevPlan *v, Segment *s) {
   return t;
 }
 
+/* Steps from..to as *tape. False, and no tape: one of them was refused, whatever the recording itself says. */
+static bool recorded(Plan *p, const Block *b, int from, int to, RtTape **tape) {
+  RtDevice *d = p->dev->d;
+  if (!d->op->record(d)) return false;
+  bool queued = queue_all(p, b, from, to);
+  if (d->op->recorded(d, tape) && queued) return true;
+  if (*tape) d->op->drop_tape(d, *tape);
+  *tape = NULL;
+  return false;
+}
+
 int dev_kernels(Plan *p, const Block *b, int i, Fault *fault) {
   DevPlan *v = p->dev;
   int to = i, kernels = 0;
@@ -310,14 +321,8 @@ int dev_kernels(Plan *p, const Block *b, int i, Fault *fault) {
   int nkey = key_of(p, b, i, to);
   Segment *s = kernels >= MIN_RECORDED ? segment_at(v, b, i, to, nkey) : NULL;
   Taped *t = s && !s->never ? taped_at(v, s) : NULL;
-  if (t && ++t->seen == RECORD_AT) {
-    bool ok = v->d->op->record(v->d);
-    if (ok) {
-      bool queued = queue_all(p, b, i, to);
-      ok = v->d->op->recorded(v->d, &t->tape) && queued;
-    }
-    if (!ok) s->never = true; /* directly then; a lost device says so again */
-  }
+  if (t && ++t->seen == RECORD_AT && !recorded(p, b, i, to, &t->tape))
+    s->never = true; /* directly then; a lost device says so again */
   bool ok = t && t->tape ? v->d->op->replay(v->d, t->tape) : queue_all(p, b, i, to);
   if (ok) return to;
   dev_failed(v, fault);
