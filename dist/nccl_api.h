@@ -51,4 +51,6 @@ typedef struct NcclLib {
 /* Finds the library: TG_NCCL (a path; "none": there is none), by its name, in folders of toolkits and of Python
  * packages. False with the reason. */
 bool nccl_find(NcclLib *n, char *why, size_t nwhy);
+/* Where the library that was found lies; its name where nobody can tell. It stays loaded, and the text with it. */
+const char *nccl_path(const NcclLib *n);
 #endif

@@ -2,6 +2,7 @@
 #include "dist/nccl_api.h"
 #include "codegen/rt/search.h"
 #include <dlfcn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,4 +69,10 @@ bool nccl_find(NcclLib *n, char *why, size_t nwhy) {
              "libnccl.so.2 was not found in CUDA's and Python's folders; install it (pip install nvidia-nccl-cu12) or "
              "name it by TG_NCCL");
   return false;
+}
+
+const char *nccl_path(const NcclLib *n) {
+  Dl_info about;
+  return dladdr((const void *)(uintptr_t)n->ncclGetVersion, &about) && about.dli_fname ? about.dli_fname
+                                                                                       : "libnccl.so.2";
 }

@@ -8,7 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_THREADS = 64, MAX_OPTIONS = 7 };
+enum { MAX_THREADS = 64 };
+
+/* One operation is one rounding; no shortcuts for subnormals. The log tells registers and spills. */
+#define OPTIONS                                                                                                        \
+  "--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false", "--ptxas-options=-v"
+enum { NOPTION = sizeof(const char *[]){OPTIONS} / sizeof(const char *) };
 
 /* ---- The library's interface ------------------------------------------------------------------------------------- */
 #define NVRTC(X)                                                                                                       \
@@ -38,7 +43,6 @@ struct CudaJob {
   CudaJob *next, *all; /* in the queue; of the build */
   char *source, *log, *why;
   char *image;
-  void *block; /* what owns image, when it came from disk */
   size_t bytes;
   bool finished, from_disk;
 };
@@ -48,8 +52,9 @@ struct CudaBuild {
   void *lib;
   char name[512];
   char *cache_dir;
-  int major, minor, arch;
-  bool native; /* the library makes machine code for arch; else PTX for `arch` */
+  int major, minor, arch, driver;
+  char newer[600]; /* a library that the driver is too old for */
+  bool native;     /* the library makes machine code for arch; else PTX for `arch` */
   pthread_mutex_t lock;
   pthread_cond_t work, ready;
   pthread_t thread[MAX_THREADS];
@@ -79,9 +84,12 @@ static bool try_library(void *ctx, const char *path) {
   void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!lib) return false;
   if (entries(&b->rt, lib) && !b->rt.nvrtcVersion(&b->major, &b->minor)) {
-    b->lib = lib;
-    snprintf(b->name, sizeof b->name, "%s", path);
-    return true;
+    if (!b->driver || b->major <= b->driver / 1000) {
+      b->lib = lib;
+      snprintf(b->name, sizeof b->name, "%s", path);
+      return true;
+    }
+    snprintf(b->newer, sizeof b->newer, "%s, of CUDA %d.%d", path, b->major, b->minor);
   }
   dlclose(lib);
   return false;
@@ -99,6 +107,7 @@ static bool find_library(CudaBuild *b, char *why, size_t nwhy) {
   static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so"};
   const char *given = getenv("TG_NVRTC");
   if (given && *given) {
+    b->driver = 0; /* whoever names it knows better */
     if (try_library(b, given)) return true;
     const char *text = dlerror();
     snprintf(why, nwhy, "TG_NVRTC does not name NVRTC, CUDA's compiler library: %s", text ? text : given);
@@ -107,10 +116,16 @@ static bool find_library(CudaBuild *b, char *why, size_t nwhy) {
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (try_library(b, names[i])) return true;
   if (rt_search(sizeof folders / sizeof *folders, folders, try_library, b)) return true;
-  snprintf(why, nwhy,
-           "libnvrtc, CUDA's compiler library, was not found (libnvrtc.so.13, .12 or .11.2, in CUDA's and Python's "
-           "folders); "
-           "install it (pip install nvidia-cuda-nvrtc-cu12) or name it by TG_NVRTC");
+  int major = b->driver / 1000;
+  if (*b->newer)
+    snprintf(why, nwhy,
+             "%s, is too new for the driver, of CUDA %d.%d; install a newer driver, or an older library (pip install "
+             "nvidia-cuda-nvrtc-cu%d)",
+             b->newer, major, b->driver % 1000 / 10, major < 12 ? major : 12);
+  else
+    snprintf(why, nwhy,
+             "libnvrtc, CUDA's compiler library, was not found (libnvrtc.so.13, .12 or .11.2, in CUDA's and Python's "
+             "folders); install it (pip install nvidia-cuda-nvrtc-cu12) or name it by TG_NVRTC");
   return false;
 }
 
@@ -132,13 +147,14 @@ static bool choose_arch(CudaBuild *b, int arch, char *why, size_t nwhy) {
   return false;
 }
 
-CudaBuild *cuda_build_new(int arch, int threads, const char *cache_dir, char *why, size_t nwhy) {
+CudaBuild *cuda_build_new(int arch, int driver, int threads, const char *cache_dir, char *why, size_t nwhy) {
   CudaBuild *b = calloc(1, sizeof *b);
   if (!b) {
     snprintf(why, nwhy, "out of memory");
     return NULL;
   }
   b->last = &b->first;
+  b->driver = driver;
   b->max_thread = threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
   pthread_mutex_init(&b->lock, NULL);
   pthread_cond_init(&b->work, NULL);
@@ -183,26 +199,40 @@ static int take_image(CudaBuild *b, void *program, CudaJob *j) {
   return r;
 }
 
-static void compile(CudaBuild *b, CudaJob *j) {
-  char arch[48], key_head[96];
-  snprintf(arch, sizeof arch, "--gpu-architecture=%s_%d", b->native ? "sm" : "compute", b->arch);
-  snprintf(key_head, sizeof key_head, "cuda %d.%d %s\n", b->major, b->minor, arch);
-  char *key = b->cache_dir ? format("%s%s", key_head, j->source) : NULL;
+/* Everything that the image depends on. NULL: no cache, or no memory. */
+static char *key_of(const CudaBuild *b, const char *arch, const char *source) {
+  static const char *const option[] = {OPTIONS};
+  char head[400];
+  int n = snprintf(head, sizeof head, "cuda %d.%d %s", b->major, b->minor, arch);
+  for (int i = 0; i < NOPTION; i++) n += snprintf(head + n, sizeof head - (size_t)n, " %s", option[i]);
+  return b->cache_dir ? format("%s\n%s", head, source) : NULL;
+}
+
+/* A copy: the driver reads images where they lie, as aligned as its own are. */
+static bool take_from_disk(CudaBuild *b, const char *key, CudaJob *j) {
   CacheEntry e;
-  if (key && cache_get(b->cache_dir, key, &e)) {
-    j->block = e.block;
-    j->image = (char *)(uintptr_t)e.object;
-    j->bytes = e.nobject;
-    j->from_disk = true;
+  if (!cache_get(b->cache_dir, key, &e)) return false;
+  j->image = malloc(e.nobject + 1);
+  if (j->image) memcpy(j->image, e.object, e.nobject);
+  j->bytes = e.nobject;
+  j->from_disk = true;
+  free(e.block);
+  return true;
+}
+
+static void compile(CudaBuild *b, CudaJob *j) {
+  char arch[48];
+  snprintf(arch, sizeof arch, "--gpu-architecture=%s_%d", b->native ? "sm" : "compute", b->arch);
+  char *key = key_of(b, arch, j->source);
+  if (key && take_from_disk(b, key, j)) {
     free(key);
     return;
   }
-  const char *option[MAX_OPTIONS] = {
-      arch, "--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false", "--ptxas-options=-v"};
+  const char *const option[] = {arch, OPTIONS};
   void *program = NULL;
   int r = b->rt.nvrtcCreateProgram(&program, j->source, "kernel.cu", 0, NULL, NULL);
   if (!r) {
-    r = b->rt.nvrtcCompileProgram(program, MAX_OPTIONS, option);
+    r = b->rt.nvrtcCompileProgram(program, 1 + NOPTION, option);
     take_log(&b->rt, program, j);
   }
   if (!r) r = take_image(b, program, j);
@@ -276,14 +306,10 @@ const void *cuda_build_wait(CudaJob *j, size_t *bytes, bool *from_disk, const ch
 const char *cuda_build_log(CudaJob *j) { return j->log ? j->log : ""; }
 
 void cuda_build_release(CudaJob *j) {
-  if (j->from_disk)
-    free(j->block);
-  else
-    free(j->image);
+  free(j->image);
   free(j->log);
   free(j->source);
   j->image = j->log = j->source = NULL;
-  j->block = NULL;
 }
 
 void cuda_build_free(CudaBuild *b) {

@@ -11,9 +11,10 @@ typedef struct CudaBuild CudaBuild;
 typedef struct CudaJob CudaJob;
 
 /* For devices of compute capability `arch` (10 * major + minor), with up to `threads` compilations at once. The library
- * is looked for at TG_NVRTC, then by its names, then in folders of toolkits and of Python packages. NULL with *why
- * (static or in why_buf). */
-CudaBuild *cuda_build_new(int arch, int threads, const char *cache_dir, char *why, size_t nwhy);
+ * is looked for at TG_NVRTC, then by its names, then in folders of toolkits and of Python packages; there one of a
+ * later CUDA than `driver` (RtDevice.driver; 0: any will do) is passed by, since a driver may refuse what a later major
+ * version makes. NULL with the reason in why. */
+CudaBuild *cuda_build_new(int arch, int driver, int threads, const char *cache_dir, char *why, size_t nwhy);
 /* PTX for that architecture and all later ones, in place of machine code. Before the first source. */
 void cuda_build_as_ptx(CudaBuild *b);
 void cuda_build_free(CudaBuild *b);                 /* waits for its workers; frees the jobs too */

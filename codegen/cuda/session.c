@@ -21,7 +21,7 @@ Cuda *cuda_open(int index, int threads, const char *cache_dir, char *why, size_t
     return NULL;
   }
   c->dev = rt_cuda.open(index, why, nwhy);
-  if (c->dev) c->build[0] = cuda_build_new(c->dev->arch, threads, cache_dir, why, nwhy);
+  if (c->dev) c->build[0] = cuda_build_new(c->dev->arch, c->dev->driver, threads, cache_dir, why, nwhy);
   c->nbuild = 1;
   if (c->build[0]) return c;
   cuda_close(c);
@@ -39,7 +39,7 @@ Cuda *cuda_open_collect(int threads, const char *cache_dir, char *why, size_t nw
   for (; c->nbuild < CU_TARGETS; c->nbuild++) {
     const CudaTarget *t = &cuda_target[c->nbuild];
     CudaBuild *b = c->build[c->nbuild] =
-        cuda_build_new(t->arch, (threads + CU_TARGETS - 1) / CU_TARGETS, cache_dir, why, nwhy);
+        cuda_build_new(t->arch, 0, (threads + CU_TARGETS - 1) / CU_TARGETS, cache_dir, why, nwhy);
     if (!b) {
       cuda_close(c);
       return NULL;

@@ -78,7 +78,7 @@ int main(int argc, char **argv) {
   int n = read_list(list, source);
   Tally t = {0};
   for (int a = 0; a < 3; a++) {
-    CudaBuild *b = cuda_build_new(arch[a], (int)sysconf(_SC_NPROCESSORS_ONLN), NULL, why, sizeof why);
+    CudaBuild *b = cuda_build_new(arch[a], 0, (int)sysconf(_SC_NPROCESSORS_ONLN), NULL, why, sizeof why);
     if (!b) {
       printf("skipped: %s\n", why);
       return 0;

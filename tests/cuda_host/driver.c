@@ -346,7 +346,8 @@ CuResult cuInit(unsigned flags) {
 }
 CuResult cuDriverGetVersion(int *version) {
   CALL(cuDriverGetVersion);
-  *version = 12040;
+  const char *s = getenv("TG_FAKE_DRIVER");
+  *version = s ? atoi(s) : 12040;
   return 0;
 }
 CuResult cuDeviceGetCount(int *n) {
@@ -507,6 +508,7 @@ CuResult cuModuleLoadData(void **module, const void *image) {
   CALL_IN(cuModuleLoadData);
   const char *s = image;
   uint64_t n;
+  if ((uintptr_t)image % 16) fake_misuse("an image is not aligned to 16 bytes");
   if (memcmp(s, "TGSO", 4)) return BAD_IMAGE;
   memcpy(&n, s + 8, 8);
   char path[] = "/tmp/tgmoduleXXXXXX"; /* libraries are told apart by their names, too */

@@ -12,6 +12,7 @@
  * meet at a place without a barrier between them, one of them writing, are a failed launch TG_FAKE_CC="COMMAND" the C
  * compiler (default: tcc) TG_FAKE_ARCH=80                         compute capability TG_FAKE_MEMORY=BYTES of the device
  *   TG_FAKE_DEVICES=1                       how many there are
+ *   TG_FAKE_DRIVER=12040, TG_FAKE_NVRTC=0   the CUDA that the driver knows; the major version of NVRTC
  * At its end it says on standard error what was not freed. */
 #ifndef TG_TESTS_CUDA_HOST_FAKE_H
 #define TG_TESTS_CUDA_HOST_FAKE_H

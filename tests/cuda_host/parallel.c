@@ -13,7 +13,7 @@ static int failures;
 
 static void round_of(const char *cache, bool known) {
   char why[512] = "", source[400];
-  CudaBuild *b = cuda_build_new(80, 6, cache, why, sizeof why);
+  CudaBuild *b = cuda_build_new(80, 0, 6, cache, why, sizeof why);
   CudaJob *job[JOBS];
   if (!b) {
     printf("%s\n", why);
