@@ -107,7 +107,11 @@ static bool go_on_waiting(RtDevice *d, int *tries) {
 /* Until `query` of a stream or an event says that it is done; `wait` waits for it without watching. */
 static bool settled(RtDevice *d, void *work, CuResult (*query)(void *), CuResult (*wait)(void *), const char *what) {
   int tries = 0;
-  if (!d->watch.look) return done(d, wait(work), what);
+  if (!d->watch.look) {
+    CuResult r = wait(work);
+    if (r) wait(work); /* it may have been of the moment; what is queued knows memory that the caller gives up */
+    return done(d, r, what);
+  }
   while (!d->watch.given_up) {
     CuResult r = query(work);
     if (r != CU_NOT_READY) return done(d, r, what);
