@@ -36,7 +36,7 @@ static const char *error_text(const CudaDriver *cu, CuResult r, char *buf, size_
 static void *driver_open(CudaDriver *cu, char *why, size_t nwhy) {
   const char *path = getenv("TG_CUDA_DRIVER");
   bool given = path && *path;
-  void *lib = dlopen(given ? path : "libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  void *lib = dlopen(given ? path : "libcuda.so.1", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE); /* it starts threads */
   if (!lib) {
     snprintf(why, nwhy, "the CUDA driver is missing: %s%s", dlerror(),
              given ? " (TG_CUDA_DRIVER)" : "; install the NVIDIA driver");
