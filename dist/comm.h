@@ -75,9 +75,17 @@ typedef struct CommChoices {
 } CommChoices;
 void comm_choose(Comm *c, const CommChoices *choices);
 
-/* Seconds without a sign of life: of a process that is stopped, or of which no more is known; of one that the system
- * says is alive, only very slow. Seconds after which a watcher knows that it slept itself. Bytes of a reason kept. */
-enum { COMM_PATIENCE = 6, COMM_PATIENCE_ALIVE = 60, COMM_NAP = 2, COMM_WHY = 256 };
+/* Seconds without a sign of life: of a process that is stopped; of one of which no more is known; of one that the
+ * system says is alive, only very slow. Seconds after which a watcher knows that it slept itself. Seconds that a rank
+ * has to end by itself once another's fault is known. Bytes of a reason kept. */
+enum {
+  COMM_PATIENCE_STOPPED = 3,
+  COMM_PATIENCE = 6,
+  COMM_PATIENCE_ALIVE = 60,
+  COMM_NAP = 2,
+  COMM_GRACE = 2,
+  COMM_WHY = 256
+};
 
 int comm_rank(const Comm *c);
 int comm_size(const Comm *c);
@@ -123,10 +131,16 @@ void comm_segment_mark_dead(CommSegment *s, int rank, const char *how);
 int comm_segment_culprit(const CommSegment *s);
 /* Have all ranks failed with the same words? Then each met it by itself. */
 bool comm_segment_alike(const CommSegment *s);
-/* Is this rank's silence a fault? watched: seconds that the asker has watched without a nap of its own. */
-bool comm_segment_stalled(const CommSegment *s, int rank, double watched);
-/* Seconds since the rank's last sign of life (since comm_segment_init when it has given none). */
-double comm_segment_silence(const CommSegment *s, int rank);
+/* In each look of a watcher: has this rank been silent for too long (since comm_segment_init when it has given no
+ * sign)? Then the group is told. pid 0: the rank's own word. */
+struct Watch; /* dist/watch.h */
+bool comm_segment_is_silent(CommSegment *s, struct Watch *w, int rank, int pid);
+/* Why a rank failed; "" when it has not. */
+const char *comm_segment_why(const CommSegment *s, int rank);
+/* For ranks of one host that no launcher of ours watches: from now on the rank's thread that gives signs of life ends
+ * the process, with the name of a rank that does not answer, when the rank itself has not done so COMM_GRACE seconds
+ * after that is known. Whoever leaves the group then kills the ranks that are stopped: no one else may be able to. */
+void comm_shared_guard(Comm *c);
 
 void comm_count(Comm *c, const Coll *what); /* in the statistics of buckets, whoever joins them */
 /* Is this a sum in any order? Then each piece has one node, node[0]. */

@@ -1,5 +1,6 @@
 /* Forks ranks, shows their words, notices their ends. */
 #include "dist/launch.h"
+#include "dist/watch.h"
 #include "codegen/rt/clock.h"
 #include <errno.h>
 #include <poll.h>
@@ -23,10 +24,10 @@ typedef struct Rank {
 
 typedef struct Launch {
   int nrank, live, code, first; /* first: the rank that failed first, -1 */
-  double awake, looked;         /* since when this process has watched without a nap; when it last looked */
   double give_up;               /* when what is left gets killed; 0: all is well */
   char verdict[160];
   CommSegment *seg;
+  Watch watch;
   Rank rank[LAUNCH_MAX];
 } Launch;
 
@@ -82,22 +83,16 @@ static void reap(Launch *l) {
     }
   }
 }
+
+static int64_t clock_ms(void) { return (int64_t)(1e3 * rt_seconds()); }
 static void watch_silence(Launch *l) {
-  double now = rt_seconds();
-  if (now - l->looked > COMM_NAP) l->awake = now;
-  l->looked = now;
-  for (int r = 0; r < l->nrank && l->first < 0; r++) {
-    if (l->rank[r].ended || !comm_segment_stalled(l->seg, r, rt_seconds() - l->awake)) continue;
-    char how[96];
-    snprintf(how, sizeof how, "(process %d) does not answer for %.0f s", (int)l->rank[r].pid,
-             comm_segment_silence(l->seg, r));
-    failed(l, r, 1, how);
+  if (!watch_look(&l->watch, clock_ms())) return;
+  for (int r = 0; r < l->nrank; r++) {
+    Rank *k = &l->rank[r];
+    if (k->ended || !comm_segment_is_silent(l->seg, &l->watch, r, k->pid)) continue;
+    failed(l, r, 1, comm_segment_why(l->seg, r));
+    kill(k->pid, SIGKILL); /* once it is named; it can't end by itself */
   }
-}
-/* Once the end has come, a rank that does not answer gets no time to end by itself. */
-static void kill_stalled(Launch *l) {
-  for (int r = 0; r < l->nrank && l->first >= 0; r++)
-    if (!l->rank[r].ended && comm_segment_stalled(l->seg, r, rt_seconds() - l->awake)) kill(l->rank[r].pid, SIGKILL);
 }
 static void kill_rest(Launch *l) {
   for (int r = 0; r < l->nrank; r++)
@@ -128,7 +123,6 @@ static void watch(Launch *l) {
         if (!l->rank[r].ended) kill(l->rank[r].pid, SIGINT);
     }
     watch_silence(l);
-    kill_stalled(l);
     if (l->give_up > 0 && rt_seconds() > l->give_up) kill_rest(l);
   }
   for (int r = 0; r < l->nrank; r++)
@@ -189,7 +183,7 @@ int launch(int nrank, RankMain fn, void *ctx) {
     return 1;
   }
   l->nrank = nrank, l->first = -1, l->seg = seg;
-  l->awake = l->looked = rt_seconds();
+  watch_begin(&l->watch, clock_ms());
   comm_segment_init(seg, nrank);
   for (int r = 0; r < nrank; r++)
     if (!start(l, r, fn, ctx)) failed(l, r, 1, "cannot be started");

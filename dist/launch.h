@@ -8,7 +8,7 @@
 #define TG_DIST_LAUNCH_H
 #include "dist/comm.h"
 
-enum { COMM_GRACE = 2, LAUNCH_MAX = 64 };
+enum { LAUNCH_MAX = 64 };
 
 typedef int (*RankMain)(void *ctx, Comm *comm); /* returns the rank's exit code */
 /* Runs all ranks to their end. Returns 0 when all returned 0; else the code of the first rank that failed (1 for one

@@ -15,6 +15,7 @@
  * Signs of life: a thread a rank stamps the segment (a stopped process stops it too); processes that ended are seen by
  * kill(2) or marked by the launcher. */
 #include "dist/comm.h"
+#include "dist/watch.h"
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -40,6 +41,8 @@ typedef struct RankBlock {
   _Alignas(LINE) _Atomic int state;
   _Atomic int64_t beat; /* milliseconds, CLOCK_MONOTONIC */
   _Atomic int pid;
+  _Atomic int told;       /* somebody writes `why`, or has */
+  _Atomic int silent;     /* it failed because it does not answer; known before its state */
   char why[COMM_WHY];     /* written before state becomes RANK_FAILED */
   CollLabel label[SLOTS]; /* written before `staged`, compared by everybody after it */
 } RankBlock;
@@ -77,8 +80,9 @@ typedef struct Shared {
   char *scratch, *room; /* room: blocks of own nodes whose elements lie in several pieces */
   pthread_t heart;
   bool has_heart;
-  sem_t stop;            /* posted when the heart is to end */
-  _Atomic int64_t awake; /* milliseconds: since when this rank has run without a nap */
+  sem_t stop;  /* posted when the heart is to end */
+  Watch watch; /* the heart's */
+  _Atomic bool guarded;
 } Shared;
 
 static int64_t clock_ms(void) {
@@ -122,7 +126,7 @@ static char *result_of(CommSegment *s, int rank, uint64_t chunk) {
 static bool mark_failed(CommSegment *s, int rank, const char *why) {
   RankBlock *b = &s->rank[rank];
   int state = atomic_load(&b->state), none = 0;
-  if (state == RANK_FAILED || state == RANK_LEFT) return false;
+  if ((state == RANK_LEFT && !atomic_load(&b->silent)) || atomic_exchange(&b->told, 1)) return false;
   snprintf(b->why, sizeof b->why, "%s", why);
   atomic_compare_exchange_strong(&s->culprit, &none, rank + 1);
   atomic_store(&b->state, RANK_FAILED);
@@ -142,26 +146,26 @@ bool comm_segment_alike(const CommSegment *s) {
   return true;
 }
 
-double comm_segment_silence(const CommSegment *s, int rank) {
-  return 1e-3 * (double)(clock_ms() - atomic_load(&((CommSegment *)s)->rank[rank].beat));
+const char *comm_segment_why(const CommSegment *s, int rank) {
+  RankBlock *b = &((CommSegment *)s)->rank[rank];
+  if (atomic_load(&b->state) == RANK_FAILED) return b->why;
+  return atomic_load(&b->silent) ? "does not answer" : ""; /* somebody is about to write more */
 }
 
-/* Stopped by a signal or a debugger, as the system says. */
-static bool is_stopped(int pid) {
-  char path[40], text[512] = "";
-  snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  FILE *f = pid > 0 ? fopen(path, "r") : NULL;
-  size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
-  if (f) fclose(f);
-  text[n] = 0;
-  const char *name_end = strrchr(text, ')');
-  return name_end && name_end[1] == ' ' && (name_end[2] == 'T' || name_end[2] == 't');
-}
-/* A machine with more work than cores may leave a process without its turn for seconds; that is no fault. */
-bool comm_segment_stalled(const CommSegment *s, int rank, double watched) {
-  double silent = comm_segment_silence(s, rank);
-  if (silent <= COMM_PATIENCE || watched <= COMM_PATIENCE) return false;
-  return silent > COMM_PATIENCE_ALIVE || is_stopped(atomic_load(&((CommSegment *)s)->rank[rank].pid));
+bool comm_segment_is_silent(CommSegment *s, Watch *w, int rank, int pid) {
+  RankBlock *b = &s->rank[rank];
+  int state = atomic_load(&b->state);
+  int64_t now = w->looked, beat = atomic_load(&b->beat), oldest = now - 1000 * COMM_PATIENCE_ALIVE;
+  if (!pid) pid = atomic_load(&b->pid);
+  if (state == RANK_FAILED) return atomic_load(&b->silent);
+  if (state == RANK_LEFT && beat < oldest) beat = oldest; /* it has no signs to give, but may be stopped */
+  if (!watch_is_silent(w, rank, now, beat, pid)) return false;
+  char how[COMM_WHY], where[48] = "";
+  if (w->stopped[rank].looks) snprintf(where, sizeof where, " (process %d is stopped)", pid);
+  snprintf(how, sizeof how, "does not answer for %.0f s%s", 1e-3 * (double)(now - beat), where);
+  atomic_store(&b->silent, 1);
+  comm_segment_mark_dead(s, rank, how);
+  return true;
 }
 
 /* ---- steps ---------------------------------------------------------------------------------------------------------
@@ -351,18 +355,15 @@ static bool rank_well(Shared *s, int r, CommFault *f) {
   RankBlock *b = &s->seg->rank[r];
   int state = atomic_load(&b->state), pid = atomic_load(&b->pid);
   f->rank = r;
-  double watched = 1e-3 * (double)(clock_ms() - atomic_load(&s->awake));
   /* it had done all that this rank began */
   bool all_done = !s->base.beside && atomic_load(&b->collected.n) >= s->next_chunk;
-  if (state == RANK_FAILED && !all_done)
+  if (state == RANK_FAILED && (!all_done || atomic_load(&b->silent)))
     snprintf(f->msg, sizeof f->msg, "rank %d: %s", r, b->why);
   else if (state == RANK_LEFT) {
     if (all_done) return true;
     snprintf(f->msg, sizeof f->msg, "rank %d has ended while others still wait for it", r);
   } else if (pid && kill(pid, 0) && errno == ESRCH)
     snprintf(f->msg, sizeof f->msg, "rank %d (process %d) is gone", r, pid);
-  else if (comm_segment_stalled(s->seg, r, watched))
-    snprintf(f->msg, sizeof f->msg, "rank %d does not answer for %.0f s", r, comm_segment_silence(s->seg, r));
   else
     return true;
   return false;
@@ -380,18 +381,44 @@ static bool shared_check(Comm *c, CommFault *f) {
   return true;
 }
 
+/* ---- signs of life -------------------------------------------------------------------------------------------------
+ */
+
+static void kill_stopped(const Shared *s) {
+  for (int r = 0; r < s->base.nrank; r++) {
+    RankBlock *b = &s->seg->rank[r];
+    int pid = atomic_load(&b->pid);
+    if (atomic_load(&b->silent) && pid != (int)getpid() && process_is_stopped(pid)) kill(pid, SIGKILL);
+  }
+}
+/* The rank is busy elsewhere, or waits in a call of MPI. */
+_Noreturn static void end_process(const Shared *s, int silent) {
+  dprintf(2, "tg: rank %d %s; rank %d is ended\n", silent, comm_segment_why(s->seg, silent), s->base.rank);
+  kill_stopped(s);
+  _exit(1);
+}
+
+/* Looks at all other ranks; one that is silent for too long, -1: none. */
+static int silent_rank(Shared *s) {
+  int silent = -1;
+  for (int r = 0; r < s->base.nrank; r++)
+    if (r != s->base.rank && comm_segment_is_silent(s->seg, &s->watch, r, 0)) silent = r;
+  return silent;
+}
 static void *heart(void *p) {
   Shared *s = p;
-  int64_t last = clock_ms(), now;
+  int64_t now, give_up = 0;
   do {
     now = clock_ms();
-    if (now - last > 1000 * COMM_NAP) atomic_store(&s->awake, now); /* this process was stopped, perhaps all were */
-    last = now;
     atomic_store(&s->seg->rank[s->base.rank].beat, now);
+    int silent = watch_look(&s->watch, now) ? silent_rank(s) : -1;
+    if (silent >= 0 && !give_up) give_up = now + 1000 * COMM_GRACE;
+    if (silent >= 0 && now > give_up && atomic_load(&s->guarded)) end_process(s, silent);
     now += BEAT_MS;
   } while (sem_clockwait(&s->stop, CLOCK_MONOTONIC, &(struct timespec){now / 1000, now % 1000 * 1000000}) != 0);
   return NULL;
 }
+void comm_shared_guard(Comm *c) { atomic_store(&((Shared *)c)->guarded, true); }
 static void shared_fail(Comm *c, const char *msg) { mark_failed(((Shared *)c)->seg, c->rank, msg); }
 static bool shared_failed_with(Comm *c, int rank, char *msg, size_t room) {
   RankBlock *b = &((Shared *)c)->seg->rank[rank];
@@ -405,6 +432,7 @@ static void shared_free(Comm *c) {
   sem_post(&s->stop);
   if (s->has_heart) pthread_join(s->heart, NULL);
   sem_destroy(&s->stop);
+  if (atomic_load(&s->guarded)) kill_stopped(s);
   int runs = RANK_RUNS;
   atomic_compare_exchange_strong(&s->seg->rank[c->rank].state, &runs, RANK_LEFT);
   for (int k = 0; k < QUEUE; k++) free(s->op[k].block);
@@ -436,7 +464,7 @@ Comm *comm_shared(CommSegment *seg, int rank) {
   RankBlock *me = &seg->rank[rank];
   atomic_store(&me->pid, (int)getpid());
   atomic_store(&me->beat, clock_ms());
-  atomic_store(&s->awake, clock_ms());
+  watch_begin(&s->watch, clock_ms());
   atomic_store(&me->state, RANK_RUNS);
   s->has_heart = ok && pthread_create(&s->heart, NULL, heart, s) == 0;
   if (s->has_heart) return &s->base;

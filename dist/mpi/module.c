@@ -52,6 +52,7 @@ EXPORT Comm *tg_mpi_open(char *why, size_t room) {
   MPI_Allreduce(&one_host, &all, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
   CommSegment *seg = all ? segment(rank, nrank) : NULL;
   Comm *c = seg ? comm_shared(seg, rank) : NULL;
+  if (c) comm_shared_guard(c); /* mpirun does not see that a rank is stopped */
   if (!c && got < MPI_THREAD_SERIALIZED) {
     snprintf(why, room, "this MPI does not allow threads");
     return NULL;
@@ -63,6 +64,8 @@ EXPORT Comm *tg_mpi_open(char *why, size_t room) {
 EXPORT void tg_mpi_close(Comm *c, bool ok) {
   CommFault f;
   if (ok && comm_size(c) > 1) ok = comm_barrier(c, &f);
-  comm_free(c);
+  bool first = !strcmp(comm_kind(c), "mpi"); /* it sends messages; the others watch the ranks until all are through */
+  if (first) comm_free(c);
   if (ok) MPI_Finalize(); /* else mpirun ends what is left */
+  if (!first) comm_free(c);
 }
