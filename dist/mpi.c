@@ -1,5 +1,6 @@
 /* Finds out whether mpirun started us, and loads the MPI module then. */
 #include "dist/mpi.h"
+#include "dist/siblings.h"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,5 +56,8 @@ bool mpi_join(MpiModule *m, char *why, size_t room) {
     snprintf(why, room, "%s is of another version of tg", path);
     return false;
   }
-  return (m->comm = open(why, room)) != NULL;
+  Siblings *s = siblings_watch();
+  m->comm = open(why, room);
+  siblings_free(s);
+  return m->comm != NULL;
 }
