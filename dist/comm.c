@@ -28,6 +28,13 @@ int64_t coll_count(const Coll *w, int nrank) {
   return n;
 }
 
+int64_t coll_share(const Coll *w, int r, int nrank) {
+  int64_t n = 0;
+  if (!coll_deals(w)) return shard_share(coll_count(w, nrank), r, nrank, join_bytes(w->type));
+  for (int k = 0; k < r; k++) n += w->block[k];
+  return n;
+}
+
 /* The part of piece p that lies in [lo, lo + n), the piece beginning at `at`: from *from on. */
 static int64_t overlap(const CollPiece *p, int64_t at, int64_t lo, int64_t n, int64_t *from) {
   int64_t end = at + p->count < lo + n ? at + p->count : lo + n;
@@ -53,6 +60,10 @@ const void *coll_at(const Coll *w, int node, int64_t lo, int64_t n, void *room) 
 }
 void coll_put(const Coll *w, int64_t lo, int64_t n, const void *data) {
   int64_t at = 0, from, bytes = join_bytes(w->type);
+  if (coll_deals(w)) {
+    if (n) memcpy((char *)w->piece[0].out + (lo - w->before) * bytes, data, (size_t)(n * bytes));
+    return;
+  }
   for (int k = 0; k < w->npiece && at < lo + n; at += w->piece[k++].count) {
     int64_t m = overlap(&w->piece[k], at, lo, n, &from);
     if (m > 0)
@@ -75,7 +86,7 @@ CollLabel coll_label(const Coll *w, int nrank) {
   int fact[] = {(int)w->kind, (int)w->type, w->kind == COLL_JOIN ? (int)w->op : 0};
   l.hash = rt_hash(RT_HASH, w->name, strlen(w->name));
   l.hash = rt_hash(rt_hash(l.hash, fact, sizeof fact), &size, sizeof size);
-  if (w->kind == COLL_GATHER) l.hash = rt_hash(l.hash, w->block, sizeof *w->block * (size_t)nrank);
+  if (w->block) l.hash = rt_hash(l.hash, w->block, sizeof *w->block * (size_t)nrank);
   for (int k = 0; k < w->npiece; k++) l.hash = rt_hash(l.hash, &w->piece[k].count, sizeof w->piece[k].count);
   snprintf(l.text, sizeof l.text, "%s of %.48s %s[%lld]", w->kind == COLL_JOIN ? join[w->op] : "gathering", w->name,
            type[w->type], (long long)size);
@@ -109,7 +120,7 @@ static void trace_done(Comm *c) {
 #define COMM_DOZE 1e-3 /* seconds of waiting in vain after which a rank leaves its core to others for good */
 
 bool comm_sums_fast(const Comm *c, const Coll *w) {
-  return c->how.fast && c->nrank > 1 && w->kind == COLL_JOIN && w->op == JOIN_SUM &&
+  return c->how.fast && c->nrank > 1 && w->kind == COLL_JOIN && !w->block && w->op == JOIN_SUM &&
          coll_count(w, c->nrank) <= INT32_MAX && (w->type == JOIN_F32 || w->type == JOIN_F64);
 }
 /* The rank's nodes in one: the sum stands in `out`. */
@@ -133,6 +144,7 @@ uint64_t comm_start(Comm *c, const Coll *what) {
   Coll w;
   CollPiece piece[COLL_PIECES];
   coll_keep(&w, what, piece);
+  if (coll_deals(&w)) w.before = coll_share(&w, c->rank, c->nrank);
   double start = c->how.trace ? rt_seconds() : 0;
   for (int k = 0; comm_sums_fast(c, &w) && k < w.npiece; k++) sum_own(c, w.type, &piece[k]);
   c->stats.collectives++;

@@ -1,8 +1,8 @@
 /* Communicators: what a group of ranks does together.
  *
  *   Comm   one rank's end of the group
- *   Coll   one collective: a bucket of sums over shards, which are joined, or a gathering of blocks (broadcast and
- *          barrier are gatherings)
+ *   Coll   one collective: a bucket of sums over shards, which are joined, and go to all ranks or are dealt out to them
+ *          (reduce-scatter), or a gathering of blocks (broadcast and barrier are gatherings)
  *
  * All ranks start the same collectives in the same order; `name`, type and size are compared on the way, and a mismatch
  * is a fault that shows both. A collective is asynchronous: comm_start returns at once, `in` and `out` belong to it
@@ -21,7 +21,7 @@
 typedef struct Comm Comm;
 
 typedef enum { COLL_JOIN, COLL_GATHER } CollKind;
-enum { COLL_PIECES = 64 };
+enum { COLL_PIECES = 64, COMM_MAX_RANKS = 64 };
 /* One sum of a bucket. */
 typedef struct CollPiece {
   int64_t count;
@@ -35,12 +35,18 @@ typedef struct Coll {
   JoinOp op;              /* JOIN */
   int npiece;             /* JOIN: 1 to COLL_PIECES, in any memory, joined as if they lay one after another */
   const CollPiece *piece; /* copied */
-  const int64_t
-      *block;     /* GATHER: elements that each rank gives; out holds them one after another in rank order. Copied */
+  /* GATHER: elements that each rank gives; out holds them one after another in rank order. JOIN: NULL, or it is dealt
+   * out: elements that each rank gets, in rank order, of its only piece; then the piece's `out` holds the own ones.
+   * Copied */
+  const int64_t *block;
   const void *in; /* GATHER: own block; may be its place in `out` */
   void *out;      /* GATHER */
+  int64_t before; /* of a JOIN that is dealt out: elements of the ranks before this one; comm_start sees to it */
 } Coll;
 int64_t coll_count(const Coll *what, int nrank); /* elements of the result */
+static inline bool coll_deals(const Coll *what) { return what->kind == COLL_JOIN && what->block; }
+/* The element of a JOIN's result from which on rank r joins, and gets it when it is dealt out; r = nrank: all. */
+int64_t coll_share(const Coll *what, int r, int nrank);
 /* For communicators: elements [lo, lo + n) of a JOIN's pieces in a row. */
 void coll_take(const Coll *what, int node, int64_t lo, int64_t n, void *to);
 void coll_put(const Coll *what, int64_t lo, int64_t n, const void *from);

@@ -37,21 +37,37 @@ static bool join_type(DType t, JoinType *out) {
   }
 }
 
+/* Elements that each rank gets of a sum of `rows` rows, by the rank's own part; all of them, -1 when that is none. */
+static int64_t deal(const Comm *c, const Tensor *own, int64_t rows, int64_t *block) {
+  int64_t row = 1, all = 0;
+  for (int d = 1; d < own->rank; d++) row *= own->dim[d];
+  if (rows < 0 || own->rank < 1) return -1;
+  for (int r = 0; r < comm_size(c); r++) {
+    block[r] = (shard_row(rows, r + 1, comm_size(c)) - shard_row(rows, r, comm_size(c))) * row;
+    all += block[r];
+  }
+  return block[comm_rank(c)] == tensor_count(own) ? all : -1;
+}
+
 /* With a GPU the tensors lie there (Native.on_device), the ticket unwritten: nccl_wait knows collectives by their
  * buffers. */
 static bool start(Comm *c, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Nccl *gpu,
                   Fault *f) {
   ShardNode node[TG_MAX_NODES];
   CollPiece piece[COLL_PIECES];
+  int64_t block[COMM_MAX_RANKS];
   int nnode = c ? comm_nodes(c, comm_rank(c), node) : 0, npiece = nout - 1;
-  if (!c || nattr != 2 || npiece < 1 || npiece > COLL_PIECES || !attr[0].s || attr[1].i < 0 ||
+  if (!c || nattr < 2 || nattr > 3 || npiece < 1 || npiece > COLL_PIECES || !attr[0].s || attr[1].i < 0 ||
       attr[1].i >= JOIN_COUNT || out[0].dtype != DT_I64 || nin != nnode * npiece)
     return wrong(f, "coll_start");
   Coll what = {.kind = COLL_JOIN, .name = attr[0].s, .op = (JoinOp)attr[1].i, .npiece = npiece, .piece = piece};
   if (!join_type(out[1].dtype, &what.type)) return wrong(f, "coll_start");
+  int64_t dealt = nattr == 3 ? deal(c, &out[1], attr[2].i, block) : 0;
+  if (nattr == 3 && (npiece > 1 || dealt < 0)) return wrong(f, "coll_start");
+  if (nattr == 3) what.block = block;
   for (int i = 0; i < npiece; i++) {
     const Tensor *to = &out[1 + i], *from = in + i * nnode;
-    piece[i] = (CollPiece){.count = tensor_count(to), .out = to->data};
+    piece[i] = (CollPiece){.count = what.block ? dealt : tensor_count(to), .out = to->data};
     if (to->dtype != out[1].dtype) return wrong(f, "coll_start");
     for (int k = 0; k < nnode; k++) {
       if (from[k].dtype != to->dtype || tensor_count(&from[k]) != piece[i].count) return wrong(f, "coll_start");

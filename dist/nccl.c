@@ -89,7 +89,6 @@ bool nccl_settled(Nccl *n, const char *call) {
 }
 
 /* ---- agreeing ---------------------------------------------------------------------------------------------------- */
-enum { MAX_RANKS = 64 };
 /* What each rank tells the others. */
 typedef struct Hello {
   uint64_t host, unit; /* of the host, of the GPU there */
@@ -109,16 +108,16 @@ static uint64_t number_of_host(void) {
 }
 
 static bool tell_all(Comm *c, const char *name, const void *own, int64_t bytes, void *all, CommFault *f) {
-  int64_t block[MAX_RANKS];
+  int64_t block[COMM_MAX_RANKS];
   for (int r = 0; r < c->nrank; r++) block[r] = bytes;
   Coll what = {.kind = COLL_GATHER, .name = name, .type = JOIN_U8, .block = block, .in = own, .out = all};
   return comm_wait(c, comm_start(c, &what), f);
 }
 
 bool nccl_local_rank(Comm *c, int *local, CommFault *f) {
-  uint64_t own = number_of_host(), all[MAX_RANKS];
+  uint64_t own = number_of_host(), all[COMM_MAX_RANKS];
   *local = c->rank;
-  if (c->nrank > MAX_RANKS) return true;
+  if (c->nrank > COMM_MAX_RANKS) return true;
   if (!tell_all(c, "the hosts", &own, sizeof own, all, f)) return false;
   *local = 0;
   for (int r = 0; r < c->rank; r++) *local += all[r] == own;
@@ -207,7 +206,7 @@ static void nccl_free(Nccl *n) {
 bool nccl_open(const NcclEnv *env, Nccl **out, char *why, size_t nwhy, CommFault *f) {
   bool can;
   *out = NULL;
-  if (env->comm->nrank > MAX_RANKS) return snprintf(why, nwhy, "more than %d ranks", MAX_RANKS), true;
+  if (env->comm->nrank > COMM_MAX_RANKS) return snprintf(why, nwhy, "more than %d ranks", COMM_MAX_RANKS), true;
   Nccl *n = nccl_new(env);
   if (!n) {
     *f = (CommFault){env->comm->rank, "out of memory"};

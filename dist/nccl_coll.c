@@ -109,7 +109,7 @@ typedef struct Flat {
   int64_t count;
   int bytes; /* of an element */
   const char *node[TG_MAX_NODES];
-  char *out;
+  char *out; /* all of it, or the own share when it is dealt out */
 } Flat;
 
 static bool copied(Nccl *n, void *to, const void *from, int64_t bytes) {
@@ -159,14 +159,15 @@ static bool send_nodes(Nccl *n, const Flat *f, const int64_t *at, const void **p
 }
 
 static bool join_exactly(Nccl *n, const Coll *w, const Flat *f) {
-  int64_t at[65];
+  int64_t at[COMM_MAX_RANKS + 1];
   int me = n->c->rank, nrank = n->c->nrank;
   RtFunction *join = n->join[w->type == JOIN_U8 ? JOIN_OR : w->op][w->type];
   NcclArgs a = {.n = 0};
-  for (int r = 0; r <= nrank; r++) at[r] = shard_share(f->count, r, nrank, f->bytes) * f->bytes;
+  bool deals = coll_deals(w);
+  for (int r = 0; r <= nrank; r++) at[r] = coll_share(w, r, nrank) * f->bytes;
   if (!send_nodes(n, f, at, a.part)) return false;
-  a.out = f->out + at[me], a.n = (at[me + 1] - at[me]) / f->bytes;
-  return nccl_launch(n, join, &a) && exchange_blocks(n, at, f->out);
+  a.out = deals ? f->out : f->out + at[me], a.n = (at[me + 1] - at[me]) / f->bytes;
+  return nccl_launch(n, join, &a) && (deals || exchange_blocks(n, at, f->out));
 }
 
 /* The nodes of this rank in a row, then NCCL's sum. */
@@ -194,7 +195,7 @@ static bool do_join(Nccl *n, const Coll *w) {
 }
 
 static bool do_gather(Nccl *n, const Coll *w) {
-  int64_t at[65] = {0};
+  int64_t at[COMM_MAX_RANKS + 1] = {0};
   int me = n->c->rank, bytes = join_bytes(w->type);
   for (int r = 0; r < n->c->nrank; r++) at[r + 1] = at[r] + w->block[r] * bytes;
   char *own = (char *)w->out + at[me];

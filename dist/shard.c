@@ -66,7 +66,8 @@ static void notes(Pass *p) {
     if (split_of(p, p->r->out[i]).rows)
       fprintf(f, "# gather %s for the result\n", shard_name(p, what(p->r->out[i]), p->r->out[i]));
   for (int i = 0; i < p->n; i++)
-    if (p->at[i].sum) fprintf(f, "# join %s\n", shard_name(p, what(p->at[i].n), p->at[i].n));
+    if (p->at[i].sum)
+      fprintf(f, "# %s %s\n", p->at[i].dealt ? "deal" : "join", shard_name(p, what(p->at[i].n), p->at[i].n));
 }
 
 /* ---- the pass ---------------------------------------------------------------------------------------------------- */
@@ -76,7 +77,7 @@ static void number_nodes(Pass *p, int n, Node *const *order) {
   p->at = arena_array(p->a, Known, n), p->index = arena_array(p->a, int, p->cap);
   for (int i = 0; i < n; i++) {
     Known *x = &p->at[i];
-    x->n = order[i], x->split = order[i]->nres ? arena_array(p->a, Split, order[i]->nres) : &x->one;
+    x->n = order[i];
     p->index[order[i]->id] = i + 1;
   }
 }
@@ -91,7 +92,8 @@ bool shard_region(Graph *g, Region *r, const ShardEnv *env) {
   for (int i = 0; i < n && !any; i++) any = batch_of(order[i]) != 0;
   if (any) {
     number_nodes(&p, n, order);
-    shard_find(&p);
+    shard_deal(&p);
+    if (several(&p)) shard_spread(&p);
     if (env->notes) notes(&p);
     if (several(&p)) shard_sites(&p), shard_order(&p);
     Region old = *r;

@@ -14,14 +14,18 @@
  *
  *   data_next    attributes 2.i = lo, 3.i = hi are added; its fields have hi - lo rows. It reads on over the other rows
  *                of the batch; its last two results are those of the whole batch.
- *   coll_start   effect: a bucket of sums. Attributes: 0.s a name for people, 1.i a JoinOp. In: of each sum the partial
+ *   coll_start   effect: a bucket of sums. Attributes: 0.s a name for people, 1.i a JoinOp, 2.i (when it is dealt out)
+ *                rows of the only sum. In: of each sum the partial
  *                results of the rank's nodes (shard_nodes, ascending; none for a rank without shards), each of the
- *                result's type. Out: 0 the ticket, i64; then a buffer for each sum's result, filled later.
+ *                result's type. Out: 0 the ticket, i64; then a buffer for each sum's result, filled later: all of it,
+ *                or the rank's own rows of one that is dealt out.
  *                Types: f32, f64, i64 and bool; the pass casts others before and after.
  *   coll_wait    no effect; one a sum. In: ticket, the sum's buffer, its partial results again (they must live until
  *                here). Out: the result, which may lie in the buffer.
  *   coll_gather  effect. Attributes: 0.s a name, then one .i a rank: the elements that it gives. In: own block, the
  *                samples' axis first: [own * unit, ...]. Out: [B * unit, ...], all blocks in rank order.
+ *
+ * A large sum may be *dealt out* (shard_deal.c): its value is sharded by its own axis 0, as if that were the samples.
  *
  * Small sums that do not need each other travel in a bucket, in the order in which they are ready (shard_order.c).
  *
@@ -33,8 +37,12 @@
 #include "graph/native.h"
 #include <stdio.h>
 
+/* Which float sums over samples are dealt out: large ones where that pays, none, or all that have an axis (for tests).
+ */
+typedef enum { DEAL_LARGE, DEAL_NONE, DEAL_ALL } Deal;
 typedef struct ShardEnv {
   int rank, nrank;
+  Deal deal;                           /* alike on all ranks, and for all numbers of ranks */
   const Native *start, *wait, *gather; /* not looked at when nrank is 1 */
   FILE *notes;                         /* NULL, or where `# ` lines say what was cut, sharded and gathered, and why */
 } ShardEnv;

@@ -3,8 +3,8 @@
 #include "dist/shard_pass.h"
 #include <string.h>
 
-int64_t own_lo(const Pass *p, int64_t rows) { return shard_lo(rows, shard_of_rank(p->env->rank, p->env->nrank)); }
-int64_t own_hi(const Pass *p, int64_t rows) { return shard_lo(rows, shard_of_rank(p->env->rank + 1, p->env->nrank)); }
+int64_t own_lo(const Pass *p, int64_t rows) { return shard_row(rows, p->env->rank, p->env->nrank); }
+int64_t own_hi(const Pass *p, int64_t rows) { return shard_row(rows, p->env->rank + 1, p->env->nrank); }
 
 static const char *type_text(Pass *p, DType t, int rank, const int64_t *dim) {
   const char *s = arena_printf(p->a, "%s[", dt_name(t));
@@ -21,7 +21,7 @@ const char *shard_name(Pass *p, const char *what, const Node *n) {
 
 /* ---- parts and wholes -------------------------------------------------------------------------------------------- */
 
-static void local_dims(const Pass *p, int rank, const int64_t *dim, Split s, int64_t *out) {
+void own_dims(const Pass *p, int rank, const int64_t *dim, Split s, int64_t *out) {
   if (rank) memcpy(out, dim, sizeof *dim * (size_t)rank);
   if (s.rows) out[s.axis] = (own_hi(p, s.rows) - own_lo(p, s.rows)) * s.unit;
 }
@@ -46,7 +46,7 @@ static Node *gather(Pass *p, Known *x) {
   Attr *attr = arena_array(p->a, Attr, nrank + 1);
   attr[0].s = shard_name(p, "gathered", x->n);
   for (int r = 0; r < nrank; r++) {
-    int64_t rows = shard_lo(s.rows, shard_of_rank(r + 1, nrank)) - shard_lo(s.rows, shard_of_rank(r, nrank));
+    int64_t rows = shard_row(s.rows, r + 1, nrank) - shard_row(s.rows, r, nrank);
     attr[r + 1].i = rows * s.unit * row, attr[r + 1].f = (double)attr[r + 1].i;
   }
   g->span = x->n->span;
@@ -69,7 +69,7 @@ Node *part_of(Pass *p, Node *n, Split s) {
   Node *t = whole_of(p, n);
   Expr *idx[TG_MAX_RANK];
   int64_t dim[TG_MAX_RANK];
-  local_dims(p, n->rank, n->dim, s, dim);
+  own_dims(p, n->rank, n->dim, s, dim);
   for (int d = 0; d < n->rank; d++) idx[d] = ex_iter(g, d);
   idx[s.axis] = ex_op2(g, OP_ADD, idx[s.axis], ex_int(g, DT_I64, own_lo(p, s.rows) * s.unit));
   return nd_comp(g, n->rank, 0, dim, RED_NONE, ex_load(g, t, n->rank, idx, NULL, false, (Span){0}), NULL);
@@ -146,7 +146,7 @@ static Node *build_call(Pass *p, Known *x) {
   TensorType *res = arena_copy(p->a, n->res, sizeof *n->res * (size_t)n->nres);
   for (int k = 0; k < n->nres; k++) {
     int64_t *dim = arena_array(p->a, int64_t, n->res[k].rank);
-    local_dims(p, n->res[k].rank, n->res[k].dim, x->split[k], dim);
+    own_dims(p, n->res[k].rank, n->res[k].dim, x->split[k], dim);
     res[k].dim = dim;
   }
   memcpy(attr, n->call.attr, 2 * sizeof *attr);
@@ -158,7 +158,7 @@ static Node *build_call(Pass *p, Known *x) {
 static Node *build_param(Pass *p, const Known *x) {
   const Node *n = x->n;
   int64_t dim[TG_MAX_RANK];
-  local_dims(p, n->rank, n->dim, several(p) ? x->one : (Split){0}, dim);
+  own_dims(p, n->rank, n->dim, several(p) ? x->one : (Split){0}, dim);
   Node *to = nd_param(p->g, (DType)n->dtype, n->rank, dim, n->name);
   to->param.lo = n->param.lo, to->param.hi = n->param.hi;
   return to;

@@ -93,6 +93,15 @@ void shard_join(const Comp *c, JoinOp *op, DType *type) {
   *type = any ? t : !dt_is_float(t) ? DT_I64 : t == DT_F64 ? DT_F64 : DT_F32;
 }
 
+int64_t shard_bytes(const Node *sum) {
+  JoinOp op;
+  DType type;
+  shard_join(&sum->comp, &op, &type);
+  int64_t n = dt_bytes(type);
+  for (int d = 0; d < sum->rank; d++) n *= sum->dim[d];
+  return n;
+}
+
 static Sum sum_of(Pass *p, const Comp *c) {
   Graph *g = p->g;
   DType t = (DType)c->body->dtype;
@@ -152,7 +161,7 @@ static Node *finished(Pass *p, const Known *x, Node *t) {
   if (c->op != RED_ALL && t->dtype == x->n->dtype) return t;
   Expr *e = ex_load_full(g, t, 0);
   e = c->op == RED_ALL ? ex_op1(g, OP_NOT, e) : ex_cast(g, (DType)x->n->dtype, e);
-  return nd_comp(g, c->nout, 0, c->extent, RED_NONE, e, NULL);
+  return nd_comp(g, c->nout, 0, t->dim, RED_NONE, e, NULL);
 }
 
 Node *build_sum(Pass *p, Known *x) {
@@ -175,11 +184,17 @@ static void sum_nodes(Pass *p, Known *x, Node **part) {
     part[k] = sum_part(p, x, &s, lo, shard_lo(x->by.rows, node[k].hi) - lo);
   }
 }
+static TensorType result_of(Pass *p, const Bucket *b, int i) {
+  const Known *x = b->sum.at[i];
+  int64_t *dim = arena_array(p->a, int64_t, x->n->rank);
+  own_dims(p, x->n->rank, x->n->dim, x->one, dim);
+  return (TensorType){b->type, x->n->rank, dim};
+}
 /* The result of sum number i of a bucket. */
 static void build_wait(Pass *p, const Bucket *b, int i, Node *start, int npart, Node *const *part) {
   Graph *g = p->g;
   Known *x = b->sum.at[i];
-  TensorType res = {b->type, x->n->rank, x->n->dim};
+  TensorType res = result_of(p, b, i);
   Node *arg[2 + TG_MAX_NODES] = {nd_get(g, start, 0), nd_get(g, start, 1 + i)};
   for (int k = 0; k < npart; k++) arg[2 + k] = part[k];
   x->start = start;
@@ -198,14 +213,15 @@ void build_bucket(Pass *p, const Bucket *b) {
     Known *x = b->sum.at[i];
     g->span = x->n->span;
     sum_nodes(p, x, part + i * npart);
-    res[1 + i] = (TensorType){b->type, x->n->rank, x->n->dim};
+    res[1 + i] = result_of(p, b, i);
   }
   const Node *first = b->sum.at[0]->n;
   const char *name = shard_name(p, red_name(first->comp.op), first);
   if (n > 1) name = arena_printf(p->a, "%s and %d more", name, n - 1);
-  Attr attr[2] = {{.s = name}, {.i = b->op, .f = b->op}};
+  int64_t rows = b->sum.at[0]->one.rows;
+  Attr attr[3] = {{.s = name}, {.i = b->op, .f = b->op}, {.i = rows, .f = (double)rows}};
   g->span = first->span;
-  Node *start = nd_call(g, p->env->start, 2, attr, total, part, 1 + n, res);
+  Node *start = nd_call(g, p->env->start, b->sum.at[0]->dealt ? 3 : 2, attr, total, part, 1 + n, res);
   for (int i = 0; i < n; i++) {
     g->span = b->sum.at[i]->n->span;
     build_wait(p, b, i, start, npart, part + i * npart);

@@ -188,7 +188,10 @@ static void find_comp(Pass *p, Known *x) {
   each_load(x->n, pick_load, &k);
   x->sum = !k.out.rows && k.red.rows && joins(c);
   x->by = x->sum ? k.red : k.out;
-  x->one = k.out.rows ? (Split){k.out.iter, k.out.unit, k.out.rows} : (Split){0};
+  x->dealt = x->sum && p->deals && can_deal(p, x->n);
+  x->one = k.out.rows ? (Split){k.out.iter, k.out.unit, k.out.rows}
+           : x->dealt ? (Split){0, 1, x->n->dim[0]}
+                      : (Split){0};
 }
 
 /* A scatter is sharded when the axis that it writes samples along is the one that it reads them by. */
@@ -379,7 +382,7 @@ static void want_inputs(Spread *s) {
   region_uses(&n->loop.body, want_whole, s, 1);
 }
 /* A noise, a mask, a first state: each rank makes its own part. */
-static void spread(Pass *p) {
+void shard_spread(Pass *p) {
   Spread s = {p, NULL, arena_array(p->a, Want, p->n)};
   for (int i = 0; i < p->r->nout; i++) want(&s, p->r->out[i], (Split){0});
   for (int i = p->n; i-- > 0;) {
@@ -393,12 +396,20 @@ static void spread(Pass *p) {
   }
 }
 
+static void forget(Pass *p) {
+  p->root = NULL;
+  for (int i = 0; i < p->n; i++) {
+    Known *x = &p->at[i];
+    *x = (Known){.n = x->n, .split = x->n->nres ? arena_array(p->a, Split, x->n->nres) : &x->one};
+  }
+}
+
 void shard_find(Pass *p) {
+  forget(p);
   for (int i = 0; i < p->n; i++)
     if (p->at[i].n->kind == ND_LOOP && p->at[i].n->loop.cond) force_test(p, &p->at[i].n->loop);
   for (bool again = true; again;) {
     again = false;
     for (int i = 0; i < p->n; i++) again |= find_node(p, &p->at[i]);
   }
-  if (several(p)) spread(p);
 }

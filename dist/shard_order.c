@@ -10,10 +10,10 @@
 #include "dist/shard_pass.h"
 #include <stdlib.h>
 
-/* Bytes. A sum of SMALL takes about as long to send as to announce. A bucket is closed at FULL bytes, or at one of
+/* Bytes. A bucket is closed at FULL bytes, or at one of
  * PARTS equal parts of the region's small sums: the first are to travel while the last are computed. Sums of less than
  * LEAST in all are never worth a message. */
-enum { SMALL = 64 << 10, FULL = 1 << 20, PARTS = 4, LEAST = 64 };
+enum { FULL = 1 << 20, PARTS = 4, LEAST = 64 };
 
 /* ---- what effects need ------------------------------------------------------------------------------------------- */
 
@@ -80,15 +80,7 @@ typedef struct Order {
   int64_t part; /* bytes at which a bucket is closed */
 } Order;
 
-static int64_t bytes_of(const Known *x) {
-  JoinOp op;
-  DType type;
-  shard_join(&x->n->comp, &op, &type);
-  int64_t n = dt_bytes(type);
-  for (int d = 0; d < x->n->rank; d++) n *= x->n->dim[d];
-  return n;
-}
-static bool is_small(const Known *x) { return bytes_of(x) < SMALL; }
+static bool is_small(const Known *x) { return shard_bytes(x->n) < SHARD_SMALL; }
 
 typedef struct Most {
   const Order *o;
@@ -125,7 +117,7 @@ static void list_sum(Order *o, Key k) {
   JoinOp op;
   DType type;
   Known *x = k.of;
-  bool small = is_small(x);
+  bool small = is_small(x) && !x->dealt; /* what is dealt out travels alone */
   shard_join(&x->n->comp, &op, &type);
   Bucket *b = o->open;
   if (small && b && b->op == op && b->type == type) { /* its place is now here */
@@ -134,7 +126,7 @@ static void list_sum(Order *o, Key k) {
   } else {
     b = new_bucket(o, op, type);
   }
-  x->bucket = b, b->bytes += bytes_of(x);
+  x->bucket = b, b->bytes += shard_bytes(x->n);
   vec_push(o->reach.p->a, &b->sum, x);
   list_effect(o, (Effect){NULL, k});
   if (small) o->open = b->bytes < o->part && b->sum.n < COLL_PIECES ? b : NULL, o->open_at = o->list.n - 1;
@@ -158,7 +150,7 @@ static int64_t part_bytes(const Site *s) {
   int64_t n = 0;
   for (int i = 0; i < s->key.n; i++) {
     const Key *k = &s->key.at[i];
-    if (!k->gather && !k->region && is_small(k->of)) n += bytes_of(k->of);
+    if (!k->gather && !k->region && is_small(k->of)) n += shard_bytes(k->of->n);
   }
   n /= PARTS;
   return n < LEAST ? LEAST : n > FULL ? FULL : n;

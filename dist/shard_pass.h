@@ -1,12 +1,13 @@
-/* Inside the sharding pass (shard.h): what it knows of each node. Five steps, a file each:
+/* Inside the sharding pass (shard.h): what it knows of each node. Six steps, a file each:
  *
  *   shard_find.c   which values are sharded, and which iterator of a comprehension runs over samples
+ *   shard_deal.c   whether large sums over samples are dealt out
  *   shard_sites.c  the region that each node is evaluated in
  *   shard_order.c  buckets of sums; the order of the collectives among the region's effects
  *   shard_build.c  the graph again, with the rank's own extents: loops, branches, calls
  *   shard_comp.c   the same for comprehensions: subscripts, sums over samples
  *
- * The first three look at the whole program's graph only, so all ranks decide alike. */
+ * The first four look at the whole program's graph only, so all ranks decide alike. */
 #ifndef TG_DIST_SHARD_PASS_H
 #define TG_DIST_SHARD_PASS_H
 #include "dist/shard.h"
@@ -31,6 +32,7 @@ typedef struct Site {
   SiteKind kind;
   int depth, loop; /* loop: of TEST and BODY, its number */
   bool may_skip;   /* a loop that may make no step */
+  double times;    /* how often it runs, as far as that is known */
   VEC(struct Key) key;
   struct Effect *order; /* the region's effects, collectives among them */
   int norder;
@@ -49,7 +51,8 @@ typedef struct Known {
   Node *n;
   Split *split, one; /* of each result; &one for a tensor */
   Sample by;         /* COMP, SCAN, SCATTER */
-  bool sum;          /* by.iter is a reduction iterator: its value is joined over the samples, and replicated */
+  bool sum;          /* by.iter is a reduction iterator: its value is joined over the samples, and replicated.. */
+  bool dealt;        /* ..or dealt out: each rank gets rows of it, as if its axis 0 were samples */
   bool forced;       /* a loop's test: works on whole operands */
   bool pinned;       /* PARAM: replicated for good */
   bool effect;
@@ -77,7 +80,8 @@ typedef struct Pass {
   Arena *a; /* of the pass */
   const ShardEnv *env;
   const Region *r;
-  Site *root;
+  bool deals; /* large sums are dealt out */
+  Site *root; /* NULL: sites were not looked for */
   int n;
   Known *at;  /* children first */
   int *index; /* by node id: position + 1, 0: not of this region */
@@ -102,7 +106,10 @@ static inline const Comp *comp_of(const Node *n) { return n->kind == ND_SCATTER 
 /* Samples of the batch that a data_next gives; 0: it is none, or gives single rows. */
 int64_t batch_of(const Node *n);
 
+/* Forgets what was found before; looks at p->deals. */
 void shard_find(Pass *p);
+/* Replicated values that are read by samples only become sharded. After shard_find, on several ranks. */
+void shard_spread(Pass *p);
 /* The sample of subscript idx into places of `unit` a sample. */
 Sample sample_of(Pass *p, const Comp *c, Expr *idx, int64_t unit, int64_t rows);
 /* Does the kernel x read this load's operand, which is sharded, at its own sample? */
@@ -115,6 +122,12 @@ void each_whole(Pass *p, Known *x, UseFn fn, void *ctx);
 /* Every node that x reads; sub -1: where x itself is evaluated, else in x's region `sub` (0 TEST or yes, 1 BODY or no).
  */
 void each_use(const Node *n, UseFn fn, void *ctx);
+
+/* ---- shard_deal.c ---- */
+/* Could this sum over samples be dealt out? */
+bool can_deal(const Pass *p, const Node *n);
+/* shard_find, with p->deals decided. */
+void shard_deal(Pass *p);
 
 /* ---- shard_sites.c ---- */
 void shard_sites(Pass *p);
@@ -142,6 +155,8 @@ typedef struct Walk {
   VEC(Known *) todo;
 } Walk;
 void shard_walk(Walk *w, Known *x);
+/* The dimensions of the rank's own part. */
+void own_dims(const Pass *p, int rank, const int64_t *dim, Split s, int64_t *out);
 /* The rank's samples. */
 int64_t own_lo(const Pass *p, int64_t rows);
 int64_t own_hi(const Pass *p, int64_t rows);
@@ -154,4 +169,7 @@ Node *build_sum(Pass *p, Known *x); /* one rank's */
 void build_bucket(Pass *p, const Bucket *b);
 /* How the partial results of a sum are joined, and as what. */
 void shard_join(const Comp *c, JoinOp *op, DType *type);
+/* Bytes of a sum's result as it is joined. Less than SHARD_SMALL take about as long to send as to announce. */
+enum { SHARD_SMALL = 64 << 10 };
+int64_t shard_bytes(const Node *sum);
 #endif

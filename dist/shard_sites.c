@@ -6,6 +6,9 @@
 #include "dist/shard_pass.h"
 
 enum { LOOP_BITS = 63 }; /* loops by number; the last bit: all beyond */
+/* Guesses: steps of a loop whose number is not known; runs of a region with a branch, for one run of the branch (what
+ * saves, logs or reports). */
+enum { UNKNOWN_TRIPS = 64, SELDOM = 32 };
 
 static uint64_t loop_bit(int number) { return UINT64_C(1) << (number < LOOP_BITS ? number : LOOP_BITS); }
 
@@ -45,6 +48,7 @@ static void find_varying(Pass *p) {
 static Site *site_new(Pass *p, Site *up, SiteKind kind, int loop, bool may_skip) {
   Site *s = arena_new_of(p->a, Site);
   *s = (Site){.up = up, .kind = kind, .depth = up ? up->depth + 1 : 0, .loop = loop, .may_skip = may_skip};
+  s->times = up ? up->times : 1;
   return s;
 }
 static Site *common(Site *a, Site *b) {
@@ -83,6 +87,7 @@ static void open_regions(Pass *p, Known *x, int number) {
   if (n->kind == ND_LOOP) {
     x->sub[0] = site_new(p, x->site, SITE_TEST, number, true);
     x->sub[1] = site_new(p, x->sub[0], SITE_BODY, number, n->loop.trip_node || n->loop.cond || !n->loop.trip);
+    x->sub[1]->times *= n->loop.trip > 0 ? (double)n->loop.trip : UNKNOWN_TRIPS;
     pin_effects(p, &n->loop.body, x->sub[1]);
     for (int k = 0; k < n->loop.nstate; k++)
       known(p, n->loop.param[k])->site = x->sub[0]; /* also those that nobody reads */
@@ -90,6 +95,7 @@ static void open_regions(Pass *p, Known *x, int number) {
   } else if (n->kind == ND_COND) {
     x->sub[0] = site_new(p, x->site, SITE_BRANCH, -1, false);
     x->sub[1] = site_new(p, x->site, SITE_BRANCH, -1, false);
+    for (int k = 0; k < 2; k++) x->sub[k]->times /= SELDOM;
     pin_effects(p, &n->cond.yes, x->sub[0]);
     pin_effects(p, &n->cond.no, x->sub[1]);
   }

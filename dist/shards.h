@@ -20,6 +20,11 @@ int64_t shard_lo(int64_t rows, int s);
 /* First shard of a rank; rank = nrank gives TG_SHARDS. Ranks beyond TG_SHARDS own none. */
 int shard_of_rank(int rank, int nrank);
 
+/* First of `rows` rows that belong to a rank: those of its shards; rank = nrank gives rows. */
+static inline int64_t shard_row(int64_t rows, int rank, int nrank) {
+  return shard_lo(rows, shard_of_rank(rank, nrank));
+}
+
 /* Node [lo, hi) of the tree: hi - lo is a power of two that divides lo. */
 typedef struct ShardNode {
   int lo, hi;

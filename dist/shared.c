@@ -6,7 +6,8 @@
  *   stage    copies its nodes of the others' shares (or its block) into its slot
  *   reduce   joins its share of the chunk, once all have staged it, by the tree of shards, into its slot's result and
  *            its own result
- *   collect  copies the others' results out, once all have reduced it
+ *   collect  copies the others' results out, once all have reduced it; nothing when the result is dealt out, for then
+ *            each rank joins the share that it gets
  *
  * A slot is free again when all have collected what was in it. Counters only grow, have one writer and one cache line
  * each: no locks, and a step never waits: comm_progress takes what steps can be taken and returns. The join happens
@@ -27,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 4, CHUNK = 256 << 10, LINE = 64, QUEUE = 64, MAX_RANKS = 64, BEAT_MS = 100 };
+enum { SLOTS = 4, CHUNK = 256 << 10, LINE = 64, QUEUE = 64, BEAT_MS = 100 };
 /* Bytes of each node that are joined at a time: the tree's intermediate values stay in the first cache. */
 enum { BLOCK = 4096 };
 typedef enum { RANK_ABSENT, RANK_RUNS, RANK_LEFT, RANK_FAILED } RankState;
@@ -60,9 +61,9 @@ typedef struct Op {
   Coll what;
   CollPiece piece[COLL_PIECES];
   int64_t count;          /* elements of the result */
-  int64_t *block, *start; /* GATHER: elements of each rank, where they go */
+  int64_t *block, *start; /* GATHER, dealt JOIN: elements of each rank, where they go or come from */
   uint64_t first, nchunk;
-  int64_t per_chunk; /* elements of the result (JOIN) or of each block (GATHER) in a chunk */
+  int64_t per_chunk; /* elements of the result (JOIN) or of each block (GATHER, dealt JOIN) in a chunk */
   CollLabel label;
 } Op;
 
@@ -74,7 +75,7 @@ typedef struct Shared {
   uint64_t at[3];      /* op in which the next chunk to stage, reduce, collect lies */
   uint64_t chunk[3];   /* that chunk's number */
   uint64_t next_chunk; /* of the next collective */
-  int nnode[MAX_RANKS];
+  int nnode[COMM_MAX_RANKS];
   ShardNode node[TG_SHARDS];
   int total_node;
   char *scratch, *room; /* room: blocks of own nodes whose elements lie in several pieces */
@@ -192,8 +193,24 @@ static int64_t part_of(const Op *op, uint64_t k, int64_t count, int64_t *lo) {
 static int nodes_of(const Shared *s, const Op *op, int r) {
   return comm_sums_fast(&s->base, &op->what) ? 1 : s->nnode[r];
 }
+/* What a rank joins of a chunk: elements [lo, lo + n) of the result, from element `at` of each slot on. */
+typedef struct Share {
+  int64_t lo, n, at;
+} Share;
+static Share share_of(const Shared *s, const Op *op, uint64_t q, int r) {
+  int bytes = join_bytes(op->what.type), nrank = s->base.nrank;
+  int64_t lo, n;
+  if (coll_deals(&op->what)) {
+    n = part_of(op, q - op->first, op->block[r], &lo);
+    return (Share){op->start[r] + lo, n, r * op->per_chunk};
+  }
+  n = part_of(op, q - op->first, op->count, &lo);
+  int64_t a = shard_share(n, r, nrank, bytes), b = shard_share(n, r + 1, nrank, bytes);
+  return (Share){lo + a, b - a, a};
+}
+
 static void stage(Shared *s, const Op *op, uint64_t q) {
-  int bytes = join_bytes(op->what.type), me = s->base.rank;
+  int bytes = join_bytes(op->what.type), me = s->base.rank, nnode = nodes_of(s, op, me);
   int64_t lo, n;
   s->seg->rank[me].label[q % SLOTS] = op->label;
   if (op->what.kind == COLL_GATHER) {
@@ -202,13 +219,11 @@ static void stage(Shared *s, const Op *op, uint64_t q) {
     s->base.stats.bytes += n * bytes * (s->base.nrank - 1);
     return;
   }
-  n = part_of(op, q - op->first, op->count, &lo);
-  int64_t a = shard_share(n, me, s->base.nrank, bytes), b = shard_share(n, me + 1, s->base.nrank, bytes);
-  for (int k = 0; k < nodes_of(s, op, me); k++) { /* own share is joined where it lies */
-    char *to = staged_node(s->seg, me, q, k);
-    coll_take(&op->what, k, lo, a, to);
-    coll_take(&op->what, k, lo + b, n - b, to + b * bytes);
-    s->base.stats.bytes += (n - (b - a)) * bytes;
+  for (int r = 0; r < s->base.nrank; r++) { /* the own share is joined where it lies */
+    Share h = r == me ? (Share){0} : share_of(s, op, q, r);
+    for (int k = 0; k < nnode && h.n; k++)
+      coll_take(&op->what, k, h.lo, h.n, staged_node(s->seg, me, q, k) + h.at * bytes);
+    s->base.stats.bytes += h.n * bytes * nnode;
   }
 }
 
@@ -229,31 +244,32 @@ static void sum_ranks(JoinType type, int64_t n, int nrank, const void *const *pa
   for (int r = 1; r < nrank; r++) join(JOIN_SUM, type, n, to, part[r], to);
 }
 
-/* Joins elements [at, at + n) of chunk q, which begins at element `off` of the op, for all ranks. */
-static void join_block(Shared *s, const Op *op, uint64_t q, int64_t off, int64_t at, int64_t n) {
-  const void *part[MAX_RANKS]; /* more than there are shards */
+/* Joins elements of chunk q: of all of them, or for itself only. */
+static void join_block(Shared *s, const Op *op, uint64_t q, Share h) {
+  const void *part[COMM_MAX_RANKS]; /* more than there are shards */
   int bytes = join_bytes(op->what.type), me = s->base.rank, npart = 0;
-  char *to = result_of(s->seg, me, q) + at * bytes;
+  bool deals = coll_deals(&op->what);
+  char *to = deals ? (char *)op->what.piece[0].out + (h.lo - op->what.before) * bytes
+                   : result_of(s->seg, me, q) + h.at * bytes;
   for (int r = 0; r < s->base.nrank; r++)
     for (int k = 0; k < nodes_of(s, op, r); k++)
       part[npart++] =
-          r == me ? coll_at(&op->what, k, off + at, n, s->room + k * BLOCK) : staged_node(s->seg, r, q, k) + at * bytes;
+          r == me ? coll_at(&op->what, k, h.lo, h.n, s->room + k * BLOCK) : staged_node(s->seg, r, q, k) + h.at * bytes;
   if (comm_sums_fast(&s->base, &op->what))
-    sum_ranks(op->what.type, n, s->base.nrank, part, to);
+    sum_ranks(op->what.type, h.n, s->base.nrank, part, to);
   else
-    join_tree(op->what.op, op->what.type, n, s->total_node, s->node, part, to, s->scratch);
-  coll_put(&op->what, off + at, n, to);
+    join_tree(op->what.op, op->what.type, h.n, s->total_node, s->node, part, to, s->scratch);
+  if (!deals) coll_put(&op->what, h.lo, h.n, to);
 }
 
 static bool reduce(Shared *s, const Op *op, uint64_t q) {
   if (!labels_agree(s, op, q)) return false;
   if (op->what.kind == COLL_GATHER) return true;
-  int bytes = join_bytes(op->what.type), me = s->base.rank;
-  int64_t off, n = part_of(op, q - op->first, op->count, &off);
-  int64_t lo = shard_share(n, me, s->base.nrank, bytes), hi = shard_share(n, me + 1, s->base.nrank, bytes);
-  for (int64_t i = lo; i < hi; i += BLOCK / bytes)
-    join_block(s, op, q, off, i, hi - i < BLOCK / bytes ? hi - i : BLOCK / bytes);
-  s->base.stats.bytes += (hi - lo) * bytes * (s->base.nrank - 1);
+  int bytes = join_bytes(op->what.type);
+  Share h = share_of(s, op, q, s->base.rank);
+  for (int64_t i = 0; i < h.n; i += BLOCK / bytes)
+    join_block(s, op, q, (Share){h.lo + i, h.n - i < BLOCK / bytes ? h.n - i : BLOCK / bytes, h.at + i});
+  if (!coll_deals(&op->what)) s->base.stats.bytes += h.n * bytes * (s->base.nrank - 1);
   return true;
 }
 
@@ -269,10 +285,9 @@ static void collect(Shared *s, const Op *op, uint64_t q) {
     }
     return;
   }
-  n = part_of(op, q - op->first, op->count, &lo);
-  for (int r = 0; r < s->base.nrank; r++) {
-    int64_t a = shard_share(n, r, s->base.nrank, bytes), b = shard_share(n, r + 1, s->base.nrank, bytes);
-    if (b > a && r != s->base.rank) coll_put(&op->what, lo + a, b - a, result_of(s->seg, r, q) + a * bytes);
+  for (int r = 0; r < s->base.nrank && !coll_deals(&op->what); r++) {
+    Share h = share_of(s, op, q, r);
+    if (h.n && r != s->base.rank) coll_put(&op->what, h.lo, h.n, result_of(s->seg, r, q) + h.at * bytes);
   }
 }
 
@@ -295,7 +310,8 @@ static bool step(Shared *s, int kind) {
     if (least(s, offsetof(RankBlock, staged)) < q + 1 || !reduce(s, op, q)) return false;
     publish(&me->reduced, q + 1);
   } else {
-    if (least(s, offsetof(RankBlock, reduced)) < q + 1) return false;
+    /* what is dealt out is there once this rank has joined it */
+    if (coll_deals(&op->what) ? s->chunk[REDUCE] < q + 1 : least(s, offsetof(RankBlock, reduced)) < q + 1) return false;
     collect(s, op, q);
     publish(&me->collected, q + 1);
   }
@@ -332,15 +348,17 @@ static uint64_t shared_start(Comm *c, const Coll *what) {
   int64_t *block = op->block, *start = op->start;
   coll_keep(&op->what, what, op->piece);
   int64_t most = op->count = coll_count(what, c->nrank);
-  if (what->kind == COLL_GATHER) {
+  op->per_chunk = CHUNK / join_bytes(what->type);
+  if (what->block) {
     int64_t at = 0;
     most = 0;
     for (int r = 0; r < c->nrank; r++) {
       block[r] = what->block[r], start[r] = at, at += block[r];
       if (block[r] > most) most = block[r];
     }
+    op->what.block = block;
   }
-  op->per_chunk = CHUNK / join_bytes(what->type);
+  if (coll_deals(what)) op->per_chunk = CHUNK / c->nrank / LINE * LINE / join_bytes(what->type);
   op->first = s->next_chunk;
   op->nchunk = most > op->per_chunk ? (uint64_t)((most + op->per_chunk - 1) / op->per_chunk) : 1;
   s->next_chunk += op->nchunk;
@@ -443,7 +461,7 @@ static void shared_free(Comm *c) {
 Comm *comm_shared(CommSegment *seg, int rank) {
   static const CommOps ops = {"shared memory", shared_start, shared_progress,    shared_done,
                               shared_check,    shared_fail,  shared_failed_with, shared_free};
-  if (seg->nrank > MAX_RANKS) return NULL;
+  if (seg->nrank > COMM_MAX_RANKS) return NULL;
   Shared *s = calloc(1, sizeof *s);
   if (!s) return NULL;
   s->base = (Comm){.ops = &ops, .rank = rank, .nrank = seg->nrank};

@@ -255,7 +255,8 @@ static Plan *make_plan(Host *h, Graph *g, const Region *r, Fault *fault) {
 }
 /* Sums over samples, and the rank's part of the graph where there are several. */
 static void shard(Host *h, Graph *g, Region *r) {
-  ShardEnv env = {.nrank = 1, .notes = h->o.dump[PASS_SHARD] ? h->o.out : NULL};
+  ShardEnv env = {
+      .nrank = 1, .deal = h->o.fast_reduce ? DEAL_NONE : DEAL_LARGE, .notes = h->o.dump[PASS_SHARD] ? h->o.out : NULL};
   if (h->o.comm)
     env.rank = comm_rank(h->o.comm), env.nrank = comm_size(h->o.comm), env.start = &native_coll_start,
     env.wait = &native_coll_wait, env.gather = &native_coll_gather;

@@ -2,8 +2,9 @@
  *
  * A collective takes two rounds. First every rank sends every other one what that one is to join: its nodes' share of
  * the elements (of a gathering: its block, and that is all). Whoever has all of them joins by the tree and sends the
- * result to all. That is 2 (N - 1) / N of the data, the least there is, and the same bits as any other communicator.
- * The messages of a collective carry its number as their tag; those of the first round begin with its label.
+ * result to all, unless it is dealt out. That is 2 (N - 1) / N of the data, the least there is, and the same bits as
+ * any other communicator. The messages of a collective carry its number as their tag; those of the first round begin
+ * with its label.
  *
  * All messages are whole blocks of UNIT bytes, so that sizes fit MPI's int. MPI is entered by one thread at a time
  * (`lock`): the rank's own, and the heart, which tells the others that this rank lives, or why it gives up. */
@@ -53,7 +54,7 @@ typedef struct Group {
   pthread_mutex_t lock;
   Op op[QUEUE];
   uint64_t nop, oldest; /* ops begun; those before `oldest` are done */
-  int nnode[64], first_node[64], total_node;
+  int nnode[COMM_MAX_RANKS], first_node[COMM_MAX_RANKS], total_node;
   ShardNode node[TG_SHARDS];
   Peer *peer;
   Note own;     /* what this rank says */
@@ -81,8 +82,7 @@ static bool breaks(Group *g, int rank, const char *msg) {
 /* Elements of rank r's share, or of its block. */
 static int64_t share_of(const Group *g, const Op *op, int r) {
   if (op->what.kind == COLL_GATHER) return op->block[r];
-  int bytes = join_bytes(op->what.type), n = g->base.nrank;
-  return shard_share(op->count, r + 1, n, bytes) - shard_share(op->count, r, n, bytes);
+  return coll_share(&op->what, r + 1, g->base.nrank) - coll_share(&op->what, r, g->base.nrank);
 }
 /* Bytes of the first message from rank `from` to rank `to`. */
 static int64_t first_bytes(const Group *g, const Op *op, int from, int to) {
@@ -102,7 +102,7 @@ static void pack(const Group *g, const Op *op, int to, char *at) {
     if (op->block[me]) memcpy(at, op->what.in, (size_t)(op->block[me] * bytes));
     return;
   }
-  int64_t n = share_of(g, op, to), lo = shard_share(op->count, to, g->base.nrank, bytes);
+  int64_t n = share_of(g, op, to), lo = coll_share(&op->what, to, g->base.nrank);
   for (int k = 0; k < g->nnode[me]; k++) coll_take(&op->what, k, lo, n, at + k * n * bytes);
 }
 
@@ -174,7 +174,7 @@ static bool join_share(Group *g, Op *op) {
     join_tree(op->what.op, op->what.type, m, g->total_node, g->node, part, op->result + i * bytes, g->scratch);
   }
   for (int r = 0; r < n; r++) {
-    if (r == me) continue;
+    if (r == me || coll_deals(&op->what)) continue;
     int64_t theirs = share_of(g, op, r) * bytes;
     if (!(op->share[r] = room_for(theirs))) return breaks(g, me, "out of memory for a message");
     MPI_Irecv(op->share[r], units(theirs), g->unit, r, op->tag + 1, g->data, &op->got[r]);
@@ -190,10 +190,10 @@ static void place_results(Group *g, Op *op) {
     coll_put(&op->what, 0, op->count, op->result);
     return;
   }
-  int bytes = join_bytes(op->what.type), me = g->base.rank, n = g->base.nrank;
+  int me = g->base.rank, n = g->base.nrank;
   for (int r = 0; r < n; r++) {
     const char *from = r == me ? op->result : op->share[r];
-    coll_put(&op->what, shard_share(op->count, r, n, bytes), share_of(g, op, r), from);
+    if (from) coll_put(&op->what, coll_share(&op->what, r, n), share_of(g, op, r), from);
   }
 }
 
@@ -268,9 +268,9 @@ static uint64_t group_start(Comm *c, const Coll *what) {
   op->done = op->joined = op->placed = op->whole = false, op->came = 0;
   for (int r = 0; r < c->nrank; r++) {
     op->sent[r] = op->told[r] = op->got[r] = MPI_REQUEST_NULL;
-    op->block[r] = what->kind == COLL_GATHER ? what->block[r] : 0;
+    op->block[r] = what->block ? what->block[r] : 0;
   }
-  op->what.block = op->block;
+  if (what->block) op->what.block = op->block;
   op->label = coll_label(&op->what, c->nrank);
   op->tag = (int)(g->nop % TAGS) * 2;
   g->nop++;
@@ -421,7 +421,7 @@ Comm *mpi_messages(MPI_Comm world) {
   g->peer = calloc((size_t)n, sizeof *g->peer), g->scratch = malloc(TG_SHARD_DEPTH * 2048);
   pthread_mutex_init(&g->lock, NULL);
   g->awake = now();
-  if (n > 64 || !g->peer || !g->scratch || !make_ops(g)) {
+  if (n > COMM_MAX_RANKS || !g->peer || !g->scratch || !make_ops(g)) {
     release(g);
     return NULL;
   }

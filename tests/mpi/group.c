@@ -68,6 +68,27 @@ static void joins(Comm *c) {
   }
 }
 
+/* Dealt out unevenly and gathered again: a join's bits. */
+static void deals(Comm *c) {
+  enum { N = 100003 };
+  int n = comm_size(c), me = comm_rank(c);
+  int64_t block[64], left = N;
+  for (int r = 0; r < n; r++) block[r] = r == n - 1 ? left : r % 3 == 1 ? 0 : left / 3, left -= block[r];
+  float *in = room((int64_t)N * TG_MAX_NODES), *own = room(block[me]), *out = room(N);
+  CollPiece piece;
+  Coll what = join_of(c, "dealt", N, in, own, &piece);
+  what.block = block;
+  CommFault f;
+  if (!comm_wait(c, comm_start(c, &what), &f)) bad(f.msg);
+  what = (Coll){.kind = COLL_GATHER, .name = "again", .type = JOIN_F32, .block = block, .in = own, .out = out};
+  if (!comm_wait(c, comm_start(c, &what), &f)) bad(f.msg);
+  for (int64_t i = 0; i < N; i++) {
+    float want = node_value(0, TG_SHARDS, i);
+    if (memcmp(&want, &out[i], sizeof want)) bad("the bits of what is dealt out");
+  }
+  free(in), free(own), free(out);
+}
+
 /* A bucket of ragged pieces; fast: in MPI's order of additions. */
 static void bucket(Comm *c, bool fast) {
   enum { N = COLL_PIECES };
@@ -236,7 +257,7 @@ int main(int argc, char **argv) {
   Comm *c = mpi_messages(MPI_COMM_WORLD);
   if (!c) bad("no group");
   if (!strcmp(what, "joins")) {
-    joins(c), bucket(c, false), bucket(c, true), gathers(c), counted(c), joins(c);
+    joins(c), deals(c), bucket(c, false), bucket(c, true), gathers(c), counted(c), joins(c);
   } else {
     return faulty(c, what);
   }

@@ -139,6 +139,30 @@ static void joins(Gpu *g) {
   }
 }
 
+/* Dealt out unevenly and gathered again: a join. */
+static void deals(Gpu *g) {
+  Sum s = {.op = JOIN_SUM, .type = JOIN_F32, .count = 2003};
+  int n = comm_size(g->c), me = comm_rank(g->c);
+  int64_t block[64], left = s.count;
+  for (int r = 0; r < n; r++) block[r] = r == n - 1 ? left : r % 3 == 1 ? 0 : left / 3, left -= block[r];
+  sum_make(g, &s);
+  size_t bytes = sizeof(float) * (size_t)block[me];
+  void *own = on_gpu(g, NULL, bytes), *from = on_gpu(g, NULL, bytes);
+  CollPiece piece = {.count = s.count, .out = own};
+  memcpy(piece.node, s.node, sizeof piece.node);
+  Coll deal = {
+      .kind = COLL_JOIN, .name = "w", .type = s.type, .op = s.op, .npiece = 1, .piece = &piece, .block = block};
+  Coll again = {.kind = COLL_GATHER, .name = "w", .type = s.type, .block = block, .in = from, .out = s.out};
+  CommFault f;
+  if (!nccl_start(g->n, &deal, &f) || !nccl_wait(g->n, own, from, bytes, &f)) bad("dealing out", f.msg);
+  if (!nccl_start(g->n, &again, &f) || !nccl_wait(g->n, s.out, s.out, 0, &f)) bad("a gathering", f.msg);
+  bool fast = g->fast;
+  g->fast = false; /* what is dealt out is exact */
+  sum_check(g, &s, s.out);
+  g->fast = fast;
+  g->d->op->release(g->d, own), g->d->op->release(g->d, from);
+}
+
 /* More under way than an Nccl keeps account of. */
 static void many(Gpu *g) {
   enum { N = 90 };
@@ -201,7 +225,7 @@ static int rank_main(void *ctx, Comm *c) {
   NcclEnv env = {c, g.d, compile, g.cuda};
   if (!nccl_open(&env, &g.n, why, sizeof why, &f)) bad("NCCL", f.msg);
   if (!g.n) bad("NCCL", why);
-  joins(&g), many(&g), gathers(&g, true), gathers(&g, false), counted(&g);
+  joins(&g), deals(&g), many(&g), gathers(&g, true), gathers(&g, false), counted(&g);
   int version = nccl_version(g.n);
   nccl_close(g.n);
   if (comm_rank(c) == 0) printf("NCCL %d, %d ranks on %s: right\n", version, comm_size(c), g.d->name);

@@ -145,6 +145,39 @@ Test(dist, joins_have_the_trees_bits) {
   comm_free(alone);
 }
 
+/* Dealt out, unevenly; some ranks get nothing. */
+static void deal_sizes(Comm *c, void *ctx) {
+  static const int64_t count[] = {0, 1, 15, 1000, 65537, 600001};
+  for (size_t k = 0; k < sizeof count / sizeof *count; k++) {
+    int64_t block[16], n = comm_size(c), me = comm_rank(c), before = 0, left = count[k];
+    for (int r = 0; r < n; r++) {
+      block[r] = r % 3 == 1 ? 0 : r == n - 1 ? left : left / 2;
+      left -= block[r], before += r < me ? block[r] : 0;
+    }
+    int64_t all = count[k] - left, own = block[me];
+    float *in = malloc(sizeof(float) * (size_t)(all + 1) * TG_MAX_NODES),
+          *out = malloc(sizeof(float) * (size_t)(block[me] + 1));
+    fill_nodes(c, all, in);
+    Coll what = *join_of("w", all, in, out);
+    what.block = block;
+    uint64_t ticket = comm_start(c, &what);
+    memset(block, 0, sizeof block); /* copied */
+    CommFault f;
+    cr_assert(comm_wait(c, ticket, &f), "%s", f.msg);
+    for (int64_t i = 0; i < own; i++) {
+      float want = tree(before + i);
+      cr_assert(memcmp(&want, &out[i], 4) == 0, "%d ranks, element %lld", comm_size(c), (long long)i);
+    }
+    free(in), free(out);
+  }
+}
+Test(dist, what_is_dealt_out_has_the_trees_bits) {
+  for (int k = 0; k < NSIZES; k++) group(sizes[k], deal_sizes, NULL);
+  Comm *alone = comm_alone();
+  deal_sizes(alone, NULL);
+  comm_free(alone);
+}
+
 /* A bucket: pieces of all sizes in memory of their own, over several chunks of the group; none longer than `longest`.
  */
 typedef struct Pieces {

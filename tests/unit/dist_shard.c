@@ -4,6 +4,7 @@
  * loop (a `data_next` of this file), do anything with it (codegen_random.h and the constructions below), carry states
  * from step to step, stack values, and show some to a native with an effect; what all ranks end with must be one rank's
  * bytes. One rank's values must be those of the oracle on the graph before the pass. */
+#include "codegen/rt/hash.h"
 #include "codegen_random.h"
 #include "dist/natives.h"
 #include "dist/shard.h"
@@ -40,9 +41,7 @@ static bool next_rows(void *ctx, int nattr, const Attr *attr, int nin, const Ten
 }
 static bool show(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *f) {
   Ctx *c = ctx;
-  for (int k = 0; k < nin; k++)
-    for (size_t i = 0; i < tensor_bytes(&in[k]); i++)
-      c->seen = (c->seen ^ ((const unsigned char *)in[k].data)[i]) * 0x100000001b3u;
+  for (int k = 0; k < nin; k++) c->seen = rt_hash(c->seen, in[k].data, tensor_bytes(&in[k]));
   return true;
 }
 static const Native native_next = {.name = "data_next", .effect = true, .run = next_rows};
@@ -74,6 +73,7 @@ typedef struct Rank {
   int rank, nrank, nin;
   const Tensor *in;
   double interpret_below;
+  Deal deal;
   pthread_mutex_t *compiling;
   Outcome o;
 } Rank;
@@ -102,7 +102,7 @@ static void *run_rank(void *arg) {
     return NULL;
   }
   graph_simplify(g, &region);
-  ShardEnv env = {r->rank, r->nrank, &native_coll_start, &native_coll_wait, &native_coll_gather, NULL};
+  ShardEnv env = {r->rank, r->nrank, r->deal, &native_coll_start, &native_coll_wait, &native_coll_gather, NULL};
   shard_region(g, &region, &env);
   graph_verify(g, &region);
   Comm *comm = r->nrank > 1 ? comm_shared(r->seg, r->rank) : comm_alone();
@@ -119,7 +119,8 @@ static void drop(Outcome *o) {
 }
 
 /* Runs the program on nrank ranks; rank r's outcome into o[r]. */
-static void run_ranks(const char *text, int nrank, int nin, const Tensor *in, double interpret_below, Outcome *o) {
+static void run_ranks(const char *text, int nrank, int nin, const Tensor *in, double interpret_below, Deal deal,
+                      Outcome *o) {
   size_t bytes = comm_segment_bytes(nrank);
   void *seg = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   cr_assert(seg != MAP_FAILED);
@@ -128,7 +129,7 @@ static void run_ranks(const char *text, int nrank, int nin, const Tensor *in, do
   pthread_t t[MOST_RANKS];
   Rank *rank = calloc(MOST_RANKS, sizeof *rank);
   for (int r = 0; r < nrank; r++) {
-    rank[r] = (Rank){text, seg, r, nrank, nin, in, interpret_below, &compiling, {0}};
+    rank[r] = (Rank){text, seg, r, nrank, nin, in, interpret_below, deal, &compiling, {0}};
     cr_assert_eq(pthread_create(&t[r], NULL, run_rank, &rank[r]), 0);
   }
   for (int r = 0; r < nrank; r++) pthread_join(t[r], NULL);
@@ -147,14 +148,14 @@ static bool same_bytes(const Outcome *x, const Outcome *y) {
 }
 
 /* One rank's outcome against that of several: 0, or the number of ranks where it differs (printed). */
-static int compare_ranks(const char *text, int nin, const Tensor *in, double interpret_below, int n, const int *nrank,
-                         const char *name) {
+static int compare_ranks(const char *text, int nin, const Tensor *in, double interpret_below, Deal deal, int n,
+                         const int *nrank, const char *name) {
   Outcome *one = calloc(1, sizeof *one), *o = calloc(MOST_RANKS, sizeof *o);
   int bad = 0;
-  run_ranks(text, 1, nin, in, interpret_below, one);
+  run_ranks(text, 1, nin, in, interpret_below, deal, one);
   if (!one->ok) bad = 1, fprintf(stderr, "%s: %s\n", name, one->why);
   for (int k = 0; k < n && !bad; k++) {
-    run_ranks(text, nrank[k], nin, in, interpret_below, o);
+    run_ranks(text, nrank[k], nin, in, interpret_below, deal, o);
     for (int r = 0; r < nrank[k]; r++) {
       if (!bad && !same_bytes(one, &o[r]))
         bad = nrank[k], fprintf(stderr, "%s: rank %d of %d differs; %s\n", name, r, nrank[k], o[r].why);
@@ -339,12 +340,12 @@ static void make_program(Program *out, uint64_t seed, int64_t rows) {
 }
 
 /* One rank with the oracle, on the graph as it was. */
-static bool meets_oracle(Program *x, const char *name) {
+static bool meets_oracle(Program *x, Deal deal, const char *name) {
   Outcome one = {0};
   Tensor want[MOST_OUT];
   Fault fault = {0};
   Ctx ctx = {0};
-  run_ranks(x->text, 1, x->p.nin, x->p.in, INFINITY, &one);
+  run_ranks(x->text, 1, x->p.nin, x->p.in, INFINITY, deal, &one);
   EvalOptions o = {.native_ctx = &ctx};
   bool ok = graph_eval(x->p.g, &x->p.r, x->p.nin, x->p.in, want, &o, &fault);
   if (ok != one.ok) fprintf(stderr, "%s: %s, but the oracle: %s\n", name, one.ok ? "runs" : one.why, fault.msg);
@@ -371,12 +372,13 @@ static void random_programs(uint64_t from, int n, double interpret_below) {
     Program x;
     char name[64];
     int64_t rows = batches[seed % NBATCH];
+    Deal deal = seed / NBATCH % 2 ? DEAL_LARGE : DEAL_ALL;
     snprintf(name, sizeof name, "seed %llu, batch %lld", (unsigned long long)seed, (long long)rows);
     make_program(&x, seed, rows);
     if (show_text) fputs(x.text, stderr);
-    bool ok = interpret_below < 0 || meets_oracle(&x, name);
+    bool ok = interpret_below < 0 || meets_oracle(&x, deal, name);
     ok = ok &&
-         !compare_ranks(x.text, x.p.nin, x.p.in, interpret_below, only ? NGROUP : 2,
+         !compare_ranks(x.text, x.p.nin, x.p.in, interpret_below, deal, only ? NGROUP : 2,
                         only ? groups : (int[]){groups[seed % NGROUP], groups[(seed / NGROUP + 1) % NGROUP]}, name);
     bad += !ok;
     prog_free(&x.p);
@@ -429,11 +431,11 @@ static void step_inputs(Tensor in[2]) {
 Test(shard, statistics_are_of_the_whole_batch, .timeout = 120) {
   Tensor in[2];
   step_inputs(in);
-  cr_assert_eq(compare_ranks(whole_mean, 2, in, INFINITY, NGROUP, groups, "whole mean"), 0);
-  cr_assert_eq(compare_ranks(plain_mean, 2, in, INFINITY, NGROUP, groups, "plain mean"), 0);
+  cr_assert_eq(compare_ranks(whole_mean, 2, in, INFINITY, DEAL_LARGE, NGROUP, groups, "whole mean"), 0);
+  cr_assert_eq(compare_ranks(plain_mean, 2, in, INFINITY, DEAL_LARGE, NGROUP, groups, "plain mean"), 0);
   Outcome *o = calloc(2, sizeof *o);
-  run_ranks(whole_mean, 1, 2, in, INFINITY, &o[0]);
-  run_ranks(plain_mean, 1, 2, in, INFINITY, &o[1]);
+  run_ranks(whole_mean, 1, 2, in, INFINITY, DEAL_LARGE, &o[0]);
+  run_ranks(plain_mean, 1, 2, in, INFINITY, DEAL_LARGE, &o[1]);
   cr_assert(o[0].ok && o[1].ok && !same_bytes(&o[0], &o[1]), "statistics of a rank's own samples go unnoticed");
   drop(&o[0]), drop(&o[1]), free(o);
   tensor_drop(&in[0]), tensor_drop(&in[1]);
@@ -447,7 +449,7 @@ static void part(Arena *a, const char *text, int rank, int nrank, Graph **g, Reg
   *g = new_graph(a);
   cr_assert(graph_parse(*g, text, r, &error), "%s", error);
   graph_simplify(*g, r);
-  ShardEnv env = {rank, nrank, &native_coll_start, &native_coll_wait, &native_coll_gather, f};
+  ShardEnv env = {rank, nrank, DEAL_LARGE, &native_coll_start, &native_coll_wait, &native_coll_gather, f};
   cr_assert(shard_region(*g, r, &env));
   graph_verify(*g, r);
   fclose(f);
@@ -567,7 +569,63 @@ Test(shard, tiny_sums_travel_in_buckets, .timeout = 120) {
     Tensor in;
     tensor_alloc(&in, DT_F32, 1, (int64_t[]){3});
     prog_fill(&in, 9);
-    cr_assert_eq(compare_ranks(text, 1, &in, INFINITY, 4, (int[]){2, 3, 8, 11}, "many sums"), 0);
+    cr_assert_eq(compare_ranks(text, 1, &in, INFINITY, DEAL_LARGE, 4, (int[]){2, 3, 8, 11}, "many sums"), 0);
     tensor_drop(&in), free(text);
   }
+}
+
+/* Momentum on a matrix of 784 rows, of which a sum over all places scales the step; `shown` sees the moments. */
+static char *momentum(const char *shown) {
+  char *text;
+  size_t size;
+  FILE *f = open_memstream(&text, &size);
+  fprintf(
+      f,
+      "%%0 = input f32[784, 32] \"w\" slot 0\n%%1 = param f32[784, 32] \"w\"\n"
+      "%%2 = input f32[784, 32] \"m\" slot 1\n%%3 = param f32[784, 32] \"m\"\n%%4 = param i64[] \"t\" in 0..119\n"
+      "%%5 = call \"data_next\" effect attrs (7, 13) (%%4) -> (f32[13, 784], f32[13, 32], bool[], i64[])\n"
+      "%%6 = get f32[13, 784] %%5 0\n%%7 = get f32[13, 32] %%5 1\n"
+      "%%8 = comp f32[13, 32] for i0 13, i1 32 sum i2 784: (mul %%6[i0, i2] %%1[i2, i1])\n"
+      "%%9 = comp f32[13, 32] for i0 13, i1 32: (tanh (sub %%8[i0, i1] %%7[i0, i1]))\n"
+      "%%10 = comp f32[784, 32] for i0 784, i1 32 sum i2 13: (mul %%6[i2, i0] %%9[i2, i1])\n"
+      "%%11 = comp f32[] for sum i0 784, i1 32: (mul %%10[i0, i1] %%10[i0, i1])\n"
+      "%%12 = comp f32[784, 32] for i0 784, i1 32: (add (mul 0.9:f32 %%3[i0, i1]) (div %%10[i0, i1] (add 1:f32 "
+      "%%11[])))\n"
+      "%%13 = comp f32[784, 32] for i0 784, i1 32: (sub %%1[i0, i1] %%12[i0, i1])\n"
+      "%%14 = call \"show\" effect (%s) -> ()\n"
+      "%%15 = loop states (%%1 = %%0, %%3 = %%2) counter %%4 trip 120 next (%%13, %%12) stack () effects (%%5, %%14)\n"
+      "%%16 = get f32[784, 32] %%15 0\n%%17 = get f32[784, 32] %%15 1\nreturn (%%16, %%17) effects (%%15)\n",
+      shown);
+  fclose(f);
+  return text;
+}
+
+/* Rows of a large sum and of the states that it becomes; where the program reads them whole in each step, it is joined.
+ */
+Test(shard, large_sums_are_dealt_out, .timeout = 120) {
+  static const struct {
+    const char *shown, *said;
+    int rows; /* of the moments on one of two ranks */
+  } cases[] = {{"%11", "# deal sum f32[784, 32]", 392}, {"%12", "# join sum f32[784, 32]", 784}};
+  Tensor in[2];
+  for (int k = 0; k < 2; k++) tensor_alloc(&in[k], DT_F32, 2, (int64_t[]){784, 32}), prog_fill(&in[k], (uint64_t)k + 5);
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+    char *text = momentum(cases[k].shown), *notes;
+    Arena *a = arena_new();
+    Graph *g;
+    Region r;
+    for (int nrank = 1; nrank <= 5; nrank += 2) { /* all decide alike; rank 0 of 3 has 3 of 8 shards, of 5 two */
+      part(a, text, 0, nrank, &g, &r, &notes);
+      cr_assert(strstr(notes, cases[k].said), "%s", notes);
+      free(notes);
+    }
+    part(a, text, 1, 2, &g, &r, &notes);
+    char state[64];
+    snprintf(state, sizeof state, "param f32[%d, 32] \"m\"", cases[k].rows);
+    cr_assert(strstr(graph_print(g, a, &r), state), "%s", graph_print(g, a, &r));
+    free(notes), arena_free(a);
+    cr_assert_eq(compare_ranks(text, 2, in, -1, DEAL_LARGE, NGROUP, groups, "momentum"), 0);
+    free(text);
+  }
+  tensor_drop(&in[0]), tensor_drop(&in[1]);
 }
