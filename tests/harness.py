@@ -37,7 +37,7 @@ def run(*args, text=None, limit=120, memory=0, env=None, cwd=None):
     data = text.encode() if isinstance(text, str) else text
     try:
         p = subprocess.run([TG, *args], input=data, stdin=subprocess.DEVNULL if data is None else None, capture_output=True,
-                           timeout=limit * (10 if SANITIZED else 1), preexec_fn=before, env={**os.environ, **(env or {})}, cwd=cwd)
+                           timeout=limit * (10 if SANITIZED else 1), preexec_fn=before if memory else None, env={**os.environ, **(env or {})}, cwd=cwd)
     except subprocess.TimeoutExpired:
         return Run(TIME_LIMIT, "", "time limit\n")
     return Run(p.returncode, p.stdout.decode("utf-8", "replace"), p.stderr.decode("utf-8", "replace"))

@@ -18,6 +18,8 @@ typedef enum {
   SCHED_SCATTER /* a scatter over points of P, or over slices of the destination */
 } SchedKind;
 
+enum { CU_SHARED = 48 << 10 /* bytes that a block may declare */ };
+
 typedef struct CuBuf {
   int64_t *stride; /* in elements; of P axes too where the buffer holds all points */
   int64_t elems;   /* of inner buffers: one point's, or all points' in the scratch */
@@ -36,6 +38,7 @@ typedef struct Cu {
   int block; /* threads a block, of BLOCK */
   CuBuf *buf;
   size_t scratch;        /* bytes so far */
+  int64_t shared;        /* of BLOCK: bytes of shared memory so far, below CU_SHARED */
   Text *t;               /* where lines go */
   Text body, math;       /* functions of the kernel; elementary functions */
   uint64_t math_have[2]; /* by ScalarOp: f32, f64 */
@@ -49,6 +52,7 @@ typedef struct Cu {
 extern const char cuda_prelude[];
 const char *cu_reg(DType t); /* C type of a register, of memory */
 const char *cu_mem(DType t);
+int cu_reg_bytes(DType t);                    /* of the type of a register: what partial results take */
 const char *cu_num(Cu *c, DType t, double v); /* a constant of a register */
 const char *cu_int(Cu *c, DType t, int64_t v);
 const char *cu_round(Cu *c, DType t, const char *x);

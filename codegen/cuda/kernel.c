@@ -2,7 +2,8 @@
 #include "codegen/cuda/emit.h"
 #include <inttypes.h>
 
-enum { SHARED_BYTES = 36 << 10, POINT_BLOCK = 128, LOCAL_ELEMS = 32 };
+/* ROW_BYTES of shared memory for rows; the rest is for the reductions' accumulators and partial results. */
+enum { ROW_BYTES = 36 << 10, POINT_BLOCK = 128, LOCAL_ELEMS = 32 };
 
 static double stage_work(const Stage *s) {
   double n = 1;
@@ -46,7 +47,7 @@ static int block_size(const Kernel *k) {
 /* ---- Buffers ----------------------------------------------------------------------------------------------------- */
 void cu_place_buffers(Cu *c) {
   const Kernel *k = c->k;
-  int64_t shared = 0, points = kernel_points(k);
+  int64_t points = kernel_points(k);
   c->buf = arena_array(c->a, CuBuf, k->nbuf);
   for (int i = 0; i < k->nbuf; i++) {
     const KBuf *b = &k->buf[i];
@@ -68,12 +69,12 @@ void cu_place_buffers(Cu *c) {
     if (full) {
       x->scratch = true;
       x->offset = cu_scratch(c, (double)n * dt_bytes((DType)b->dtype));
-    } else if (c->sched == SCHED_BLOCK && shared + bytes > SHARED_BYTES) {
+    } else if (c->sched == SCHED_BLOCK && c->shared + bytes > ROW_BYTES) {
       x->scratch = true;
       x->per_block = n;
       x->offset = cu_scratch(c, (double)n * dt_bytes((DType)b->dtype) * (double)points);
     } else {
-      shared += (bytes + 15) / 16 * 16;
+      c->shared += (bytes + 15) / 16 * 16;
     }
   }
 }
@@ -122,6 +123,7 @@ void cu_open(Cu *c, int64_t grid, int block) {
   }
   if (c->sched != SCHED_BLOCK && c->sched != SCHED_SPREAD) return;
   if (groups || args) text_line(c->t, "__shared__ double red_[%d];", block);
+  c->shared += (groups || args ? 8 : 0) * block + (args ? 9 : 0) * block;
   if (args) {
     text_line(c->t, "__shared__ i64 argat_[%d];", block);
     text_line(c->t, "__shared__ u8 arghas_[%d];", block);
@@ -161,7 +163,8 @@ static const char *whole(Cu *c) {
   text_put(&t, "%s", cuda_prelude);
   text_put(&t, "typedef struct TgArgs {\n");
   for (int i = 0; i < c->k->narg; i++) text_put(&t, "  char *p%d;\n", i);
-  text_put(&t, "  TgFault *fault;\n  char *scratch;\n  i64 site;\n} TgArgs;\n\n%s\n%s", c->math.at, c->body.at);
+  text_put(&t, "  TgFault *fault;\n  char *scratch; /* %zu bytes */\n  i64 site;\n} TgArgs;\n\n%s\n%s", c->scratch,
+           c->math.at, c->body.at);
   return t.at;
 }
 

@@ -20,6 +20,8 @@ const char *cu_mem(DType t) {
   return name[t];
 }
 
+int cu_reg_bytes(DType t) { return t == DT_BOOL || t == DT_F16 || t == DT_BF16 ? 4 : dt_bytes(t); }
+
 /* ---- Constants --------------------------------------------------------------------------------------------------- */
 const char *cu_num(Cu *c, DType t, double v) {
   bool wide = t == DT_F64;

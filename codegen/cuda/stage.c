@@ -116,11 +116,13 @@ static void declare_parts(Cu *c, const Stage *s, int64_t n) {
   DType t;
   const char *type = cu_acc_type(c, s, &t);
   int at = number_of(c, s);
-  if (n <= 256) {
+  int64_t bytes = (n * cu_reg_bytes(t) + 15) / 16 * 16;
+  if (n <= 256 && c->shared + bytes <= CU_SHARED) {
+    c->shared += bytes;
     text_line(c->t, "__shared__ %s part%d[%" PRId64 "];", type, at, n);
     return;
   }
-  size_t off = cu_scratch(c, (double)n * dt_bytes(t) * (double)kernel_points(c->k));
+  size_t off = cu_scratch(c, (double)n * cu_reg_bytes(t) * (double)kernel_points(c->k));
   text_line(c->t, "%s *const part%d = (%s *)(A.scratch + %zull) + (i64)blockIdx.x * %" PRId64 "ll;", type, at, type,
             off, n);
 }
@@ -258,7 +260,7 @@ void cu_stage_spread(Cu *c, const Stage *s) {
   }
   DType t;
   const char *type = cu_acc_type(c, s, &t), *r = arena_printf(c->a, "r%d", c->nred++);
-  size_t off = cu_scratch(c, (double)outputs * (double)chunks * dt_bytes(t));
+  size_t off = cu_scratch(c, (double)outputs * (double)chunks * cu_reg_bytes(t));
   const char *part = arena_printf(c->a, "(%s *)(A.scratch + %zull)", type, off);
   spread_chunks(c, s, outputs * chunks, chunks, part);
   open_flat(c, outputs);

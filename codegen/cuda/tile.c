@@ -344,7 +344,7 @@ bool cu_tile(Cu *c) {
   cu_place_buffers(c);
   size_t part =
       t.chunks > 1
-          ? cu_scratch(c, (double)t.chunks * (double)t.q.nB * (double)t.q.nM * (double)t.q.nN * dt_bytes(t.acc))
+          ? cu_scratch(c, (double)t.chunks * (double)t.q.nB * (double)t.q.nM * (double)t.q.nN * cu_reg_bytes(t.acc))
           : 0;
   tile_kernel(c, &t, part);
   if (t.chunks > 1) join_kernel(c, &t, part);

@@ -28,7 +28,7 @@ typedef struct Module {
   struct Module *next;
   void *lib;
   struct TgShim **shim;
-  size_t args;
+  size_t args, scratch;
   bool waits, racing;
   int cut;
 } Module;
@@ -261,7 +261,20 @@ static int op_run(const Op *op) {
   if (op->kind == OP_ZERO) memset(op->dst, 0, op->n);
   if (op->kind != OP_LAUNCH) return 0;
   const Module *m = op->f->of;
-  return fibers_run(&(Launch){op->f->fn, op->held, m->shim, m->waits, m->racing, m->cut, op->grid, op->block, order()});
+  Launch l = {.fn = op->f->fn,
+              .args = op->held,
+              .shim = m->shim,
+              .waits = m->waits,
+              .racing = m->racing,
+              .cut = m->cut,
+              .grid = op->grid,
+              .block = op->block,
+              .order = order()};
+  char *last[3] = {NULL, NULL, NULL}; /* of TgArgs: the record, the scratch, the site */
+  if (m->args >= sizeof last) memcpy(last, (char *)op->held + m->args - sizeof last, sizeof last);
+  l.record = last[0];
+  l.end = last[1] + m->scratch;
+  return fibers_run(&l);
 }
 /* FAKE_NOT_YET: something before `count` waits for another process. */
 static int run_until(Stream *s, long count) {
@@ -525,6 +538,7 @@ CuResult cuModuleLoadData(void **module, const void *image) {
   m->args = about[0];
   m->waits = about[1];
   m->racing = about[2];
+  m->scratch = about[4];
   const char *cut = getenv("TG_FAKE_CUT"), *line = cut ? strchr(cut, ':') : NULL;
   if (line && strtoull(cut, NULL, 16) == about[3]) m->cut = atoi(line + 1);
   m->next = fake.module;

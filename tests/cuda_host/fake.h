@@ -24,18 +24,19 @@ struct TgShim;
 typedef enum { ORDER_FORWARD, ORDER_REVERSE, ORDER_SHUFFLE } Order;
 typedef struct Launch {
   void (*fn)(const void *);
-  const void *args;     /* the struct of arguments */
-  struct TgShim **shim; /* the library's tg_shim */
-  bool waits, racing;   /* threads wait for each other; they report what they touch */
-  int cut;              /* line of the barrier that is left out, or 0 */
+  const void *args;         /* the struct of arguments */
+  struct TgShim **shim;     /* the library's tg_shim */
+  bool waits, racing;       /* threads wait for each other; they report what they touch */
+  int cut;                  /* line of the barrier that is left out, or 0 */
+  const char *end, *record; /* of its scratch; the fault record behind that: nothing from the one on is a kernel's */
   uint32_t grid, block;
   Order order;
 } Launch;
 int fibers_run(const Launch *l); /* fibers.c: 0, or a CUDA result */
 
-/* race.c: who touched what since the launch, the block, the barrier before. race_found: the first race of this launch,
- * or NULL. */
-void race_launch(void);
+/* race.c: who touched what since the launch, the block, the barrier before; who left the scratch (Launch.end).
+ * race_found: the first race of this launch, or NULL. */
+void race_launch(const char *end, const char *record);
 void race_block(void);
 void race_barrier(void);
 void race_touch(int thread, const void *at, unsigned bytes, bool write);

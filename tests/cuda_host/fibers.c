@@ -282,7 +282,7 @@ int fibers_run(const Launch *l) {
   w->n = (int)block;
   w->racing = l->racing;
   w->cut = l->cut;
-  race_launch();
+  race_launch(l->end, l->record);
   for (uint32_t b = 0; b < grid && !result; b++) {
     /* 2654435761 is prime: the products are all numbers below grid, in some order */
     w->shim.block.x = order == ORDER_FORWARD   ? b

@@ -95,6 +95,13 @@ static bool read_image(Program *x, const char *path) {
   return ok;
 }
 
+/* Bytes of the scratch, by what the source says; of one that is not a kernel's: any. */
+static unsigned long long scratch_of(const char *source) {
+  static const char says[] = "char *scratch; /* ";
+  const char *at = strstr(source, says);
+  return at ? strtoull(at + strlen(says), NULL, 10) : 0xffffffffu;
+}
+
 int nvrtcCompileProgram(void *p, int noption, const char *const *option) {
   int r = fails("nvrtcCompileProgram");
   if (r) return r;
@@ -111,9 +118,9 @@ int nvrtcCompileProgram(void *p, int noption, const char *const *option) {
   if (body) waits = strstr(body, "__syncthreads") || strstr(body, "tg_down(") || strstr(body, "tg_mma_");
   FILE *f = fopen(src, "w");
   fprintf(f,
-          "#include \"%s\"\n#line 1 \"kernel.cu\"\n%s\nconst unsigned long long tg_about[4] = {sizeof(TgArgs), %d, %d, "
-          "0x%llxu};\n",
-          TG_SHIM, x->source, waits, racing(), (unsigned long long)number_of(x->source));
+          "#include \"%s\"\n#line 1 \"kernel.cu\"\n%s\nconst unsigned long long tg_about[5] = {sizeof(TgArgs), %d, %d, "
+          "0x%llxu, %llu};\n",
+          TG_SHIM, x->source, waits, racing(), (unsigned long long)number_of(x->source), scratch_of(x->source));
   fclose(f);
   if (racing()) /* linked without the run time: shim.h has its own */
     snprintf(cmd, sizeof cmd,

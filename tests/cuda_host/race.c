@@ -1,8 +1,12 @@
 /* Races between the threads of a launch: accesses to one byte by two threads, one of them writing, with no barrier
  * between them; in device memory by two blocks, whatever barriers they have.
  *
+ * Also: a kernel keeps to its scratch, behind which lies the fault record, which only tg_fault touches (it is not
+ * seen here).
+ *
  *   Byte   the last writer and the last readers, valid for one launch (device memory) or one block (shared memory)
  *   Page   the bytes of 4 KiB, found by hash */
+#include "codegen/rt/dev_fault.h"
 #include "tests/cuda_host/fake.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,11 +31,14 @@ typedef struct Page {
 
 static struct Race {
   uint32_t launch, block, period, scopes, launch_scope, block_scope;
+  uintptr_t end, record;
   Page *bucket[BUCKETS];
   char found[160];
 } race;
 
-void race_launch(void) {
+void race_launch(const char *end, const char *record) {
+  race.end = (uintptr_t)end;
+  race.record = (uintptr_t)record;
   race.launch++;
   race.launch_scope = ++race.scopes;
   race.block = 0;
@@ -92,6 +99,9 @@ static void touch_byte(const Page *p, Byte *b, int thread, bool write) {
 
 void race_touch(int thread, const void *at, unsigned bytes, bool write) {
   uintptr_t from = (uintptr_t)at;
+  if (from >= race.end && from < race.record + sizeof(CuFault) && !race.found[0])
+    snprintf(race.found, sizeof race.found, "thread %d leaves the scratch by %llu bytes", thread,
+             (unsigned long long)(from - race.end));
   for (uintptr_t a = from; a < from + bytes; a++) {
     Page *p = page_of(a / PAGE);
     touch_byte(p, &p->byte[a % PAGE], thread, write);
