@@ -9,7 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_STREAMS = 4, PAGEABLE_AT_ONCE = 64 << 10 /* bytes that the driver takes without waiting for the stream */ };
+enum { MAX_STREAMS = 4, PIECES = 4, PIECE_BYTES = 512 << 10, PIECE_ALIGN = 16 };
+
+/* Pinned memory that `put` copies through: when an asynchronous copy reads pageable memory the driver does not say.
+ * Pieces are filled one after the other; one is filled anew when its mark has been reached. */
+typedef struct Piece {
+  size_t used;
+  void *stream; /* its copies are queued there */
+  RtMark *mark; /* behind them, */
+  bool marked;  /* once the next piece is begun */
+} Piece;
 
 typedef struct Cuda {
   RtDevice dev;
@@ -21,6 +30,9 @@ typedef struct Cuda {
   void *ctx;
   void *stream, *first, *side; /* where work goes now; where it goes by itself; of put_ahead, NULL until it is needed */
   void *other[MAX_STREAMS];    /* that were asked for */
+  char *pinned;                /* PIECES of PIECE_BYTES, NULL until they are needed */
+  Piece piece[PIECES];
+  int filling;
 } Cuda;
 
 /* ---- The library ------------------------------------------------------------------------------------------------- */
@@ -126,7 +138,7 @@ static bool stream_settled(RtDevice *d, void *stream, const char *what) {
 static bool event_settled(RtDevice *d, void *event, const char *what) {
   return settled(d, event, of(d)->cu.cuEventQuery, of(d)->cu.cuEventSynchronize, what);
 }
-/* The driver may wait inside a copy from or to pageable memory, where nobody could watch: so before it. */
+/* The driver may wait inside a copy to pageable memory, where nobody could watch: so before it. */
 static bool settled_before_copy(RtDevice *d, size_t bytes) {
   return !d->watch.look || !bytes || stream_settled(d, of(d)->stream, "a kernel");
 }
@@ -154,11 +166,11 @@ static bool cuda_pin(RtDevice *d, size_t bytes, void **p) {
 static void cuda_unpin(RtDevice *d, void *p) {
   if (p) of(d)->cu.cuMemFreeHost(p);
 }
-/* The driver has taken pageable bytes when it returns. */
-static bool cuda_put(RtDevice *d, void *dst, const void *src, size_t bytes) {
-  if (bytes > PAGEABLE_AT_ONCE && !settled_before_copy(d, bytes)) return false;
-  return !bytes ||
-         done(d, of(d)->cu.cuMemcpyHtoDAsync_v2(ptr(dst), src, bytes, of(d)->stream), "copying to the device");
+static bool put_on(RtDevice *d, void *stream, void *dst, const void *pinned, size_t bytes) {
+  return !bytes || done(d, of(d)->cu.cuMemcpyHtoDAsync_v2(ptr(dst), pinned, bytes, stream), "copying to the device");
+}
+static bool cuda_put_async(RtDevice *d, void *dst, const void *src, size_t bytes) {
+  return put_on(d, of(d)->stream, dst, src, bytes);
 }
 static bool cuda_get_async(RtDevice *d, void *dst, const void *src, size_t bytes) {
   if (!settled_before_copy(d, bytes)) return false;
@@ -216,10 +228,49 @@ static bool mark_in(RtDevice *d, void *stream, RtMark **m) {
   return done(d, c->cu.cuEventRecord(e, stream), "recording an event");
 }
 static bool cuda_mark(RtDevice *d, RtMark **m) { return mark_in(d, of(d)->stream, m); }
+
+/* The piece to go on with, of which some room is left. */
+static Piece *room_to_put(RtDevice *d) {
+  Cuda *c = of(d);
+  Piece *x = &c->piece[c->filling];
+  if (!c->pinned) {
+    void *at;
+    if (!cuda_pin(d, (size_t)PIECES * PIECE_BYTES, &at)) return NULL;
+    c->pinned = at;
+  }
+  if (!x->used) x->stream = c->stream;
+  if (x->used < PIECE_BYTES && x->stream == c->stream) return x;
+  if (!mark_in(d, x->stream, &x->mark)) return NULL;
+  x->marked = true;
+  c->filling = (c->filling + 1) % PIECES;
+  x = &c->piece[c->filling];
+  if (x->marked && !event_settled(d, x->mark, "copying to the device")) return NULL;
+  *x = (Piece){.stream = c->stream, .mark = x->mark};
+  return x;
+}
+static bool cuda_put(RtDevice *d, void *dst, const void *src, size_t bytes) {
+  const char *from = src;
+  for (char *to = dst; bytes;) {
+    Piece *x = room_to_put(d);
+    if (!x) return false;
+    size_t room = PIECE_BYTES - x->used, n = bytes < room ? bytes : room;
+    char *at = of(d)->pinned + (size_t)of(d)->filling * PIECE_BYTES + x->used;
+    memcpy(at, from, n);
+    x->used += (n + PIECE_ALIGN - 1) / PIECE_ALIGN * PIECE_ALIGN;
+    if (!cuda_put_async(d, to, at, n)) return false;
+    to += n, from += n, bytes -= n;
+  }
+  return true;
+}
+static void drop_pieces(Cuda *c) {
+  for (int i = 0; i < PIECES; i++)
+    if (c->piece[i].mark) c->cu.cuEventDestroy_v2(c->piece[i].mark);
+  cuda_unpin(&c->dev, c->pinned);
+}
 static bool cuda_put_ahead(RtDevice *d, void *dst, const void *src, size_t bytes) {
   Cuda *c = of(d);
   if (!c->side && !done(d, c->cu.cuStreamCreate(&c->side, CU_STREAM_NON_BLOCKING), "making a stream")) return false;
-  return !bytes || done(d, c->cu.cuMemcpyHtoDAsync_v2(ptr(dst), src, bytes, c->side), "copying to the device");
+  return put_on(d, c->side, dst, src, bytes);
 }
 static bool cuda_mark_ahead(RtDevice *d, RtMark **m) { return mark_in(d, of(d)->side, m); }
 static bool cuda_join(RtDevice *d, RtMark *m) {
@@ -288,6 +339,8 @@ static void cuda_drop_stream(RtDevice *d, RtStream *s) {
     if (c->other[i] != (void *)s) continue;
     c->cu.cuStreamDestroy_v2(s);
     c->other[i] = NULL;
+    Piece *x = &c->piece[c->filling];
+    if (x->stream == (void *)s) x->used = 0; /* nothing is queued there */
   }
 }
 
@@ -296,6 +349,7 @@ static void cuda_close(RtDevice *d) {
   for (int i = 0; i < MAX_STREAMS; i++) cuda_drop_stream(d, c->other[i]);
   if (c->side) c->cu.cuStreamDestroy_v2(c->side);
   if (c->first) c->cu.cuStreamDestroy_v2(c->first);
+  if (c->pinned && c->entered) drop_pieces(c);
   cuda_leave(d);
   if (c->retained) c->cu.cuDevicePrimaryCtxRelease_v2(c->id);
   if (c->lib) dlclose(c->lib);
@@ -312,7 +366,7 @@ static const RtDeviceOps ops = {
     .pin = cuda_pin,
     .unpin = cuda_unpin,
     .put = cuda_put,
-    .put_async = cuda_put,
+    .put_async = cuda_put_async,
     .put_ahead = cuda_put_ahead,
     .mark_ahead = cuda_mark_ahead,
     .join = cuda_join,

@@ -459,8 +459,7 @@ CuResult cuMemcpyHtoDAsync_v2(CuPtr dst, const void *src, size_t n, void *stream
   if (!on_device(dst, n)) return INVALID;
   Piece *x = piece_of(src, n);
   Op op = {.kind = OP_COPY, .dst = (char *)(uintptr_t)dst, .src = src, .n = n};
-  if (!x && fake.capture) return fake.bad_capture = true, UNSUPPORTED_IN_CAPTURE;
-  if (!x) op.held = (void *)(uintptr_t)src; /* pageable: taken at once */
+  if (!x || !x->host) fake_misuse("bytes come from memory that is not pinned: when they are read nobody knows");
   return queue(stream, op);
 }
 CuResult cuMemcpyDtoHAsync_v2(void *dst, CuPtr src, size_t n, void *stream) {
