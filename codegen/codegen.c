@@ -63,6 +63,9 @@ CodegenStats codegen_stats(const Codegen *c) { return c->stats; }
 void codegen_between(const Codegen *c) {
   if (c->o.between) c->o.between(c->o.between_ctx);
 }
+bool codegen_may_lend(const Codegen *c) { return c->o.lend && !c->o.cuda; }
+void *codegen_lend(const Codegen *c, size_t bytes) { return c->o.lend(c->o.lend_ctx, bytes); }
+void codegen_take_back(const Codegen *c, void *at) { c->o.take_back(c->o.lend_ctx, at); }
 struct RtTrace *codegen_trace(const Codegen *c) {
   return c->o.trace;
 }

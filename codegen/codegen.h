@@ -21,6 +21,11 @@ typedef struct CodegenOptions {
                            * 0: a good default; < 0: none; INFINITY: all. Same bits either way */
   void (*between)(void *ctx); /* called between pieces of work by the thread that runs the plan; NULL: nothing */
   void *between_ctx;
+  /* Memory that other ranks can read, for arguments of natives that lend them; lend may refuse (NULL), then they lie
+   * anywhere. NULL: there is none. A plan gives its memory back with itself. */
+  void *(*lend)(void *ctx, size_t bytes);
+  void (*take_back)(void *ctx, void *at);
+  void *lend_ctx;
   struct RtTrace *trace; /* takes every kernel and call (rt/trace.h); NULL: nothing is noted. Not owned */
   bool profile;          /* plans keep the time of each kernel, for the dump "profile" */
   bool tf32;             /* on a GPU: f32 contractions may round their factors to tf32 for the matrix instructions */

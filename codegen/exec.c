@@ -319,13 +319,16 @@ static bool run_block(Run *r, const Block *b) {
 /* ---- Memory of a plan ------------------------------------------------------------------------------------------- */
 static size_t page_up(size_t n) { return (n + 4095) / 4096 * 4096; }
 
-/* Once: the arena, the lanes' scratch and the shared scratch in one mapping; the table of addresses. */
+/* Once: the arena, the lanes' scratch and the shared scratch in one mapping, what is lent there, too, or in memory that
+ * other ranks read; the table of addresses. */
 static bool prepare(Plan *p, Fault *fault) {
   int nlane = codegen_lanes(p->cg);
   if (p->addr) return true;
   size_t lane = page_up(p->lane_bytes), want;
   p->lane_bytes = lane;
-  want = page_up(p->arena_bytes) + lane * (size_t)nlane + page_up(p->shared_bytes) + 4096;
+  if (p->lent_bytes && !p->lent) p->lent = codegen_lend(p->cg, p->lent_bytes);
+  size_t here = p->lent ? 0 : page_up(p->lent_bytes);
+  want = page_up(p->arena_bytes) + lane * (size_t)nlane + page_up(p->shared_bytes) + here + 4096;
   p->arena = mmap(NULL, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p->arena == MAP_FAILED) {
     p->arena = NULL;
@@ -336,6 +339,7 @@ static bool prepare(Plan *p, Fault *fault) {
   if (want >= (size_t)4 << 20) madvise(p->arena, want, MADV_HUGEPAGE);
   p->lanes = p->arena + page_up(p->arena_bytes);
   p->shared = p->lanes + lane * (size_t)nlane;
+  char *lent = p->lent ? p->lent : p->shared + page_up(p->shared_bytes);
   p->addr = calloc((size_t)(2 * p->nslot + p->max_arg + 1), sizeof *p->addr);
   p->fault = calloc((size_t)nlane, sizeof *p->fault);
   if (!p->addr || !p->fault) {
@@ -347,7 +351,7 @@ static bool prepare(Plan *p, Fault *fault) {
   for (int i = 0; i < p->nslot; i++) {
     const Slot *s = &p->slot[i];
     if (s->into >= 0) continue;
-    if (s->kind == SL_ARENA) p->fixed[i] = p->arena + s->offset;
+    if (s->kind == SL_ARENA) p->fixed[i] = (s->lent ? lent : p->arena) + s->offset;
     if (s->kind == SL_CONST) p->fixed[i] = s->data;
   }
   return true;
@@ -401,6 +405,7 @@ void plan_free(Plan *p) {
   dev_free(p);
   drop_snapshot(p);
   if (p->arena) munmap(p->arena, p->map_bytes);
+  if (p->lent) codegen_take_back(p->cg, p->lent);
   free(p->addr);
   free(p->fault);
   arena_free(p->mem);

@@ -226,6 +226,15 @@ static void cond_end(Memory *m, const Event *e) {
     }
 }
 
+/* ---- What is lent ------------------------------------------------------------------------------------------------ */
+static void lend_arguments(Planner *p, const CallStep *c) {
+  for (int i = 0; i < c->narg; i++) {
+    int first = slot_of(p, c->value[i]), s = first;
+    do p->slot.at[s].lent = true;
+    while ((s = p->slot.at[s].ring) != first);
+  }
+}
+
 /* ---- From values to slots in the steps --------------------------------------------------------------------------- */
 static void finish_block(Planner *p, Block *b) {
   for (int i = 0; i < b->nstep; i++) {
@@ -304,6 +313,10 @@ void plan_memory(Planner *p) {
     if (p->slot.at[s].into >= 0) continue;
     for (int t = p->slot.at[s].ring; t != s; t = p->slot.at[t].ring)
       span_life(p, s, p->slot.at[t].start, p->slot.at[t].end);
+  }
+  for (int i = 0; codegen_may_lend(p->p->cg) && i < p->event.n; i++) {
+    const Event *e = &p->event.at[i];
+    if (e->kind == EV_CALL && e->step->call.fn->lends) lend_arguments(p, &e->step->call);
   }
   plan_offsets(p);
   finish_block(p, &p->p->root);

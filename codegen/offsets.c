@@ -76,18 +76,21 @@ static size_t place(int n, Life *l, int *placed, bool born) {
   return all;
 }
 
-void plan_offsets(Planner *p) {
+/* One arena: the slots that are lent, or all others. *bound: the bytes alive at the time when most are. */
+static size_t place_slots(Planner *p, bool lent, size_t *bound) {
   static int (*const order[])(const void *, const void *) = {by_birth, by_size, by_life};
   int nslot = p->slot.n, n = 0;
   Life *life = arena_array(p->a, Life, nslot), *best = arena_array(p->a, Life, nslot);
   int *room = arena_array(p->a, int, nslot + 1);
   for (int s = 0; s < nslot; s++) {
     const Slot *x = &p->slot.at[s];
-    if (x->into < 0 && x->kind == SL_ARENA) life[n++] = (Life){s, x->start, x->end, align(x->bytes), 0};
+    if (x->into < 0 && x->kind == SL_ARENA && x->lent == lent)
+      life[n++] = (Life){s, x->start, x->end, align(x->bytes), 0};
   }
   qsort(life, (size_t)n, sizeof *life, by_birth);
-  size_t least = SIZE_MAX, bound = most_alive(n, life, room);
-  for (int k = 0; k < 3 && least > bound && (k == 0 || n <= SEARCH_MAX); k++) {
+  size_t least = SIZE_MAX;
+  *bound = most_alive(n, life, room);
+  for (int k = 0; k < 3 && least > *bound && (k == 0 || n <= SEARCH_MAX); k++) {
     qsort(life, (size_t)n, sizeof *life, order[k]);
     size_t all = place(n, life, room, k == 0);
     if (all >= least) continue;
@@ -95,6 +98,12 @@ void plan_offsets(Planner *p) {
     memcpy(best, life, sizeof *life * (size_t)n);
   }
   for (int i = 0; i < n; i++) p->slot.at[best[i].slot].offset = best[i].offset;
-  p->p->arena_bytes = n ? least : 0;
-  p->p->live_bytes = bound;
+  return n ? least : 0;
+}
+
+void plan_offsets(Planner *p) {
+  size_t own, lent;
+  p->p->arena_bytes = place_slots(p, false, &own);
+  p->p->lent_bytes = place_slots(p, true, &lent);
+  p->p->live_bytes = own + lent;
 }

@@ -31,6 +31,7 @@ typedef struct Slot {
   int64_t number; /* INPUT: the caller's slot; OUT: output */
   void *data;     /* CONST: the plan's copy */
   size_t offset;  /* ARENA */
+  bool lent;      /* ARENA: in the memory that other ranks can read */
   int start, end; /* life */
   int into;       /* merged: the slot that has taken over; else -1 */
   int ring;       /* next slot that exchanges addresses with this one; itself: none */
@@ -146,8 +147,10 @@ struct Plan {
   int ninput;
   const int *input; /* values of INPUT nodes */
   size_t arena_bytes, lane_bytes, shared_bytes;
+  size_t lent_bytes; /* of an arena of its own: what is lent */
   size_t live_bytes; /* the most that is alive at a time: no arena is smaller */
   char *arena;       /* made at the first run */
+  char *lent;        /* NULL: it lies in one mapping with the arena, since nobody lends */
   char *lanes;
   char *shared;
   size_t map_bytes;

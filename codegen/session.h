@@ -25,7 +25,10 @@ int codegen_lanes(const Codegen *c);
 bool codegen_profile(const Codegen *c);
 bool codegen_tf32(const Codegen *c);
 volatile int *codegen_interrupt(const Codegen *c);
-void codegen_between(const Codegen *c); /* lets others go on (CodegenOptions.between) */
+void codegen_between(const Codegen *c);  /* lets others go on (CodegenOptions.between) */
+bool codegen_may_lend(const Codegen *c); /* CodegenOptions.lend; never on a device */
+void *codegen_lend(const Codegen *c, size_t bytes);
+void codegen_take_back(const Codegen *c, void *at);
 struct RtTrace *codegen_trace(const Codegen *c);
 void codegen_planned(Codegen *c);
 #endif

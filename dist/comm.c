@@ -225,6 +225,10 @@ bool comm_fail_alike(Comm *c, const char *msg) {
   }
   return false;
 }
+void *comm_lend(Comm *c, size_t bytes) { return c->ops->lend ? c->ops->lend(c, bytes) : NULL; }
+void comm_take_back(Comm *c, void *at) {
+  if (at) c->ops->take_back(c, at);
+}
 void comm_free(Comm *c) {
   if (c) c->ops->free(c);
 }
@@ -275,8 +279,14 @@ static bool alone_failed_with(Comm *c, int rank, char *msg, size_t room) {
 static void alone_free(Comm *c) { free(c); }
 
 Comm *comm_alone(void) {
-  static const CommOps ops = {"alone",     alone_start, alone_progress,    alone_done,
-                              alone_check, alone_fail,  alone_failed_with, alone_free};
+  static const CommOps ops = {.kind = "alone",
+                              .start = alone_start,
+                              .progress = alone_progress,
+                              .done = alone_done,
+                              .check = alone_check,
+                              .fail = alone_fail,
+                              .failed_with = alone_failed_with,
+                              .free = alone_free};
   Comm *c = calloc(1, sizeof *c);
   if (c) c->ops = &ops, c->nrank = 1;
   return c;

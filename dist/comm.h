@@ -121,14 +121,25 @@ void comm_free(Comm *c);
 bool comm_barrier(Comm *c, CommFault *f);
 bool comm_broadcast(Comm *c, int root, void *data, int64_t bytes, const char *name, CommFault *f);
 
+/* ---- memory that others read ---- */
+/* Memory in which operands of collectives need not be copied for the others to read them: sums that are dealt out,
+ * gatherings. NULL: there is none (left). Given back by comm_take_back, when no collective uses it any more, or with
+ * the Comm. */
+void *comm_lend(Comm *c, size_t bytes);
+void comm_take_back(Comm *c, void *at);
+
 /* ---- makers ---- */
 Comm *comm_alone(void); /* one rank */
 /* Shared memory of one host: threads or processes. The segment is made once (by a launcher, or by rank 0) and handed to
  * all. */
 typedef struct CommSegment CommSegment;
-size_t comm_segment_bytes(int nrank);
+/* windows: ranks may lend memory (comm_lend). */
+size_t comm_segment_bytes(int nrank, bool windows);
 /* Prepares zeroed shared memory of that size. */
-void comm_segment_init(CommSegment *s, int nrank);
+void comm_segment_init(CommSegment *s, int nrank, bool windows);
+/* One for the threads of this process and those that it forks, with windows where that is possible; NULL: no memory. */
+CommSegment *comm_segment_new(int nrank);
+void comm_segment_drop(CommSegment *s);
 /* NULL: no memory, no thread, or more than 64 ranks. The segment outlives the Comm. */
 Comm *comm_shared(CommSegment *s, int rank);
 /* For a launcher: tells the group that a rank's process ended. */
@@ -161,6 +172,8 @@ typedef struct CommOps {
   bool (*check)(Comm *c, CommFault *f); /* false: the group is broken; asked now and then while waiting */
   void (*fail)(Comm *c, const char *msg);
   bool (*failed_with)(Comm *c, int rank, char *msg, size_t room); /* that rank has failed; why */
+  void *(*lend)(Comm *c, size_t bytes);                           /* NULL: never */
+  void (*take_back)(Comm *c, void *at);
   void (*free)(Comm *c);
 } CommOps;
 enum { COMM_TRACED = 64 };

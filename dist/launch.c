@@ -173,18 +173,16 @@ static bool start(Launch *l, int r, RankMain fn, void *ctx) {
 
 int launch(int nrank, RankMain fn, void *ctx) {
   Launch *l = calloc(1, sizeof *l);
-  size_t bytes = comm_segment_bytes(nrank);
-  void *seg = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (!l || seg == MAP_FAILED || nrank < 1 || nrank > LAUNCH_MAX) {
+  CommSegment *seg = nrank < 1 || nrank > LAUNCH_MAX ? NULL : comm_segment_new(nrank);
+  if (!l || !seg) {
     fprintf(stderr, "tg: cannot start %d ranks: %s\n", nrank,
             nrank > LAUNCH_MAX ? "at most 64 on a host" : strerror(errno));
     free(l);
-    if (seg != MAP_FAILED) munmap(seg, bytes);
+    comm_segment_drop(seg);
     return 1;
   }
   l->nrank = nrank, l->first = -1, l->seg = seg;
   watch_begin(&l->watch, clock_ms());
-  comm_segment_init(seg, nrank);
   for (int r = 0; r < nrank; r++)
     if (!start(l, r, fn, ctx)) failed(l, r, 1, "cannot be started");
   struct sigaction wait_for_ranks = {.sa_sigaction = on_interrupt, .sa_flags = SA_SIGINFO | SA_RESTART}, old;
@@ -192,7 +190,7 @@ int launch(int nrank, RankMain fn, void *ctx) {
   watch(l);
   sigaction(SIGINT, &old, NULL);
   int code = l->code;
-  munmap(seg, bytes);
+  comm_segment_drop(seg);
   free(l);
   return code;
 }

@@ -146,7 +146,9 @@ static bool broadcast(void *self, const char *name, void *data, size_t bytes, Fa
 }
 NativeRanks ranks_of_comm(Comm *c) { return (NativeRanks){comm_rank(c), comm_size(c), c, broadcast}; }
 
-const Native native_coll_start = {.name = "coll_start", .effect = true, .run = run_start, .on_device = start_there};
+const Native native_coll_start = {
+    .name = "coll_start", .effect = true, .lends = true, .run = run_start, .on_device = start_there};
 const Native native_coll_wait = {
     .name = "coll_wait", .late = true, .over = 2, .run = run_wait, .on_device = wait_there};
-const Native native_coll_gather = {.name = "coll_gather", .effect = true, .run = run_gather, .on_device = gather_there};
+const Native native_coll_gather = {
+    .name = "coll_gather", .effect = true, .lends = true, .run = run_gather, .on_device = gather_there};

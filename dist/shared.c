@@ -9,82 +9,29 @@
  *   collect  copies the others' results out, once all have reduced it; nothing when the result is dealt out, for then
  *            each rank joins the share that it gets
  *
+ * Operands that lie in a rank's *window* (comm_lend), where all others can read them, are not staged: of a gathering or
+ * a sum that is dealt out each rank reads the others' where they lie, once all have said so (`opened`), and is done
+ * when all have read. So the bytes cross from core to core once.
+ *
  * A slot is free again when all have collected what was in it. Counters only grow, have one writer and one cache line
  * each: no locks, and a step never waits: comm_progress takes what steps can be taken and returns. The join happens
  * once, at the owner of the share; so a rank reads 2 (N - 1) / N of the data from others, the least there is.
  *
  * Signs of life: a thread a rank stamps the segment (a stopped process stops it too); processes that ended are seen by
  * kill(2) or marked by the launcher. */
-#include "dist/comm.h"
-#include "dist/watch.h"
+#include "dist/shared_rank.h"
 #include <errno.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 4, CHUNK = 256 << 10, LINE = 64, QUEUE = 64, BEAT_MS = 100 };
-/* Bytes of each node that are joined at a time: the tree's intermediate values stay in the first cache. */
-enum { BLOCK = 4096 };
-typedef enum { RANK_ABSENT, RANK_RUNS, RANK_LEFT, RANK_FAILED } RankState;
-
-typedef struct Counter {
-  _Alignas(LINE) _Atomic uint64_t n;
-} Counter;
-
-typedef struct RankBlock {
-  Counter staged, reduced, collected; /* chunks */
-  _Alignas(LINE) _Atomic int state;
-  _Atomic int64_t beat; /* milliseconds, CLOCK_MONOTONIC */
-  _Atomic int pid;
-  _Atomic int told;       /* somebody writes `why`, or has */
-  _Atomic int silent;     /* it failed because it does not answer; known before its state */
-  char why[COMM_WHY];     /* written before state becomes RANK_FAILED */
-  CollLabel label[SLOTS]; /* written before `staged`, compared by everybody after it */
-} RankBlock;
-
-struct CommSegment {
-  int nrank, maxnode;
-  size_t slot_bytes;   /* of one slot of one rank: maxnode chunks staged, one result */
-  _Atomic int culprit; /* 1 + the rank that failed first, 0: none. Others fail because of it, and say its name */
-  _Atomic int died;    /* one ended without a word of its own */
-  _Alignas(LINE) RankBlock rank[];
-};
-
-/* A collective under way, seen from this rank. */
-typedef struct Op {
-  Coll what;
-  CollPiece piece[COLL_PIECES];
-  int64_t count;          /* elements of the result */
-  int64_t *block, *start; /* GATHER, dealt JOIN: elements of each rank, where they go or come from */
-  uint64_t first, nchunk;
-  int64_t per_chunk; /* elements of the result (JOIN) or of each block (GATHER, dealt JOIN) in a chunk */
-  CollLabel label;
-} Op;
-
-typedef struct Shared {
-  Comm base;
-  CommSegment *seg;
-  Op op[QUEUE];        /* op k at k % QUEUE; tickets are k + 1 */
-  uint64_t nop;        /* begun */
-  uint64_t at[3];      /* op in which the next chunk to stage, reduce, collect lies */
-  uint64_t chunk[3];   /* that chunk's number */
-  uint64_t next_chunk; /* of the next collective */
-  int nnode[COMM_MAX_RANKS];
-  ShardNode node[TG_SHARDS];
-  int total_node;
-  char *scratch, *room; /* room: blocks of own nodes whose elements lie in several pieces */
-  pthread_t heart;
-  bool has_heart;
-  sem_t stop;  /* posted when the heart is to end */
-  Watch watch; /* the heart's */
-  _Atomic bool guarded;
-} Shared;
+enum { BEAT_MS = 100 };
+/* Bytes of address space that a rank may lend from. What is not touched takes no memory. */
+#define WINDOW ((size_t)4 << 30)
 
 static int64_t clock_ms(void) {
   struct timespec t;
@@ -108,20 +55,26 @@ static size_t header_bytes(int nrank) {
   return (n + 4095) / 4096 * 4096;
 }
 static size_t slot_bytes(int nrank) { return (size_t)(max_nodes(nrank) + 1) * CHUNK; }
-size_t comm_segment_bytes(int nrank) { return header_bytes(nrank) + slot_bytes(nrank) * SLOTS * (size_t)nrank; }
+static size_t slots_end(int nrank) { return header_bytes(nrank) + slot_bytes(nrank) * SLOTS * (size_t)nrank; }
+size_t comm_segment_bytes(int nrank, bool windows) { return slots_end(nrank) + (windows ? WINDOW * (size_t)nrank : 0); }
 
-void comm_segment_init(CommSegment *s, int nrank) {
+void comm_segment_init(CommSegment *s, int nrank, bool windows) {
   s->nrank = nrank, s->maxnode = max_nodes(nrank), s->slot_bytes = slot_bytes(nrank);
+  s->slots = header_bytes(nrank), s->windows = slots_end(nrank), s->window = windows ? WINDOW : 0;
   for (int r = 0; r < nrank; r++) atomic_store(&s->rank[r].beat, clock_ms());
 }
-static char *slot_of(CommSegment *s, int rank, uint64_t chunk) {
-  return (char *)s + header_bytes(s->nrank) + ((size_t)rank * SLOTS + chunk % SLOTS) * s->slot_bytes;
+CommSegment *comm_segment_new(int nrank) {
+  for (int windows = 1; windows >= 0; windows--) { /* a limit of the address space may forbid them */
+    CommSegment *s = mmap(NULL, comm_segment_bytes(nrank, windows), PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (s == MAP_FAILED) continue;
+    comm_segment_init(s, nrank, windows);
+    return s;
+  }
+  return NULL;
 }
-static char *staged_node(CommSegment *s, int rank, uint64_t chunk, int node) {
-  return slot_of(s, rank, chunk) + (size_t)node * CHUNK;
-}
-static char *result_of(CommSegment *s, int rank, uint64_t chunk) {
-  return slot_of(s, rank, chunk) + (size_t)s->maxnode * CHUNK;
+void comm_segment_drop(CommSegment *s) {
+  if (s) munmap(s, comm_segment_bytes(s->nrank, s->window > 0));
 }
 
 static bool mark_failed(CommSegment *s, int rank, const char *why) {
@@ -169,167 +122,6 @@ bool comm_segment_is_silent(CommSegment *s, Watch *w, int rank, int pid) {
   return true;
 }
 
-/* ---- steps ---------------------------------------------------------------------------------------------------------
- */
-enum { STAGE, REDUCE, COLLECT };
-
-static uint64_t least(const Shared *s, size_t counter) {
-  uint64_t m = UINT64_MAX;
-  for (int r = 0; r < s->base.nrank; r++) {
-    const char *b = (const char *)&s->seg->rank[r];
-    uint64_t n = atomic_load_explicit(&((const Counter *)(b + counter))->n, memory_order_acquire);
-    if (n < m) m = n;
-  }
-  return m;
-}
-static void publish(Counter *c, uint64_t n) { atomic_store_explicit(&c->n, n, memory_order_release); }
-
-/* Elements [*lo, *lo + n) of a block of `count` in the op's chunk number k. */
-static int64_t part_of(const Op *op, uint64_t k, int64_t count, int64_t *lo) {
-  *lo = (int64_t)k * op->per_chunk;
-  int64_t n = count - *lo;
-  return n < 0 ? 0 : n > op->per_chunk ? op->per_chunk : n;
-}
-static int nodes_of(const Shared *s, const Op *op, int r) {
-  return comm_sums_fast(&s->base, &op->what) ? 1 : s->nnode[r];
-}
-/* What a rank joins of a chunk: elements [lo, lo + n) of the result, from element `at` of each slot on. */
-typedef struct Share {
-  int64_t lo, n, at;
-} Share;
-static Share share_of(const Shared *s, const Op *op, uint64_t q, int r) {
-  int bytes = join_bytes(op->what.type), nrank = s->base.nrank;
-  int64_t lo, n;
-  if (coll_deals(&op->what)) {
-    n = part_of(op, q - op->first, op->block[r], &lo);
-    return (Share){op->start[r] + lo, n, r * op->per_chunk};
-  }
-  n = part_of(op, q - op->first, op->count, &lo);
-  int64_t a = shard_share(n, r, nrank, bytes), b = shard_share(n, r + 1, nrank, bytes);
-  return (Share){lo + a, b - a, a};
-}
-
-static void stage(Shared *s, const Op *op, uint64_t q) {
-  int bytes = join_bytes(op->what.type), me = s->base.rank, nnode = nodes_of(s, op, me);
-  int64_t lo, n;
-  s->seg->rank[me].label[q % SLOTS] = op->label;
-  if (op->what.kind == COLL_GATHER) {
-    n = part_of(op, q - op->first, op->block[me], &lo);
-    if (n) memcpy(staged_node(s->seg, me, q, 0), (const char *)op->what.in + lo * bytes, (size_t)(n * bytes));
-    s->base.stats.bytes += n * bytes * (s->base.nrank - 1);
-    return;
-  }
-  for (int r = 0; r < s->base.nrank; r++) { /* the own share is joined where it lies */
-    Share h = r == me ? (Share){0} : share_of(s, op, q, r);
-    for (int k = 0; k < nnode && h.n; k++)
-      coll_take(&op->what, k, h.lo, h.n, staged_node(s->seg, me, q, k) + h.at * bytes);
-    s->base.stats.bytes += h.n * bytes * nnode;
-  }
-}
-
-static bool labels_agree(Shared *s, const Op *op, uint64_t q) {
-  for (int r = 0; r < s->base.nrank; r++) {
-    const CollLabel *l = &s->seg->rank[r].label[q % SLOTS];
-    if (l->hash == op->label.hash) continue;
-    s->base.broken = true, s->base.fault.rank = r;
-    snprintf(s->base.fault.msg, sizeof s->base.fault.msg, "the ranks do not agree: rank %d is at %s, rank %d at %.*s",
-             s->base.rank, op->label.text, r, (int)sizeof l->text - 1, l->text);
-    return false;
-  }
-  return true;
-}
-
-static void sum_ranks(JoinType type, int64_t n, int nrank, const void *const *part, void *to) {
-  memcpy(to, part[0], (size_t)(n * join_bytes(type)));
-  for (int r = 1; r < nrank; r++) join(JOIN_SUM, type, n, to, part[r], to);
-}
-
-/* Joins elements of chunk q: of all of them, or for itself only. */
-static void join_block(Shared *s, const Op *op, uint64_t q, Share h) {
-  const void *part[COMM_MAX_RANKS]; /* more than there are shards */
-  int bytes = join_bytes(op->what.type), me = s->base.rank, npart = 0;
-  bool deals = coll_deals(&op->what);
-  char *to = deals ? (char *)op->what.piece[0].out + (h.lo - op->what.before) * bytes
-                   : result_of(s->seg, me, q) + h.at * bytes;
-  for (int r = 0; r < s->base.nrank; r++)
-    for (int k = 0; k < nodes_of(s, op, r); k++)
-      part[npart++] =
-          r == me ? coll_at(&op->what, k, h.lo, h.n, s->room + k * BLOCK) : staged_node(s->seg, r, q, k) + h.at * bytes;
-  if (comm_sums_fast(&s->base, &op->what))
-    sum_ranks(op->what.type, h.n, s->base.nrank, part, to);
-  else
-    join_tree(op->what.op, op->what.type, h.n, s->total_node, s->node, part, to, s->scratch);
-  if (!deals) coll_put(&op->what, h.lo, h.n, to);
-}
-
-static bool reduce(Shared *s, const Op *op, uint64_t q) {
-  if (!labels_agree(s, op, q)) return false;
-  if (op->what.kind == COLL_GATHER) return true;
-  int bytes = join_bytes(op->what.type);
-  Share h = share_of(s, op, q, s->base.rank);
-  for (int64_t i = 0; i < h.n; i += BLOCK / bytes)
-    join_block(s, op, q, (Share){h.lo + i, h.n - i < BLOCK / bytes ? h.n - i : BLOCK / bytes, h.at + i});
-  if (!coll_deals(&op->what)) s->base.stats.bytes += h.n * bytes * (s->base.nrank - 1);
-  return true;
-}
-
-static void collect(Shared *s, const Op *op, uint64_t q) {
-  int bytes = join_bytes(op->what.type);
-  int64_t lo, n;
-  if (op->what.kind == COLL_GATHER) {
-    for (int r = 0; r < s->base.nrank; r++) {
-      n = part_of(op, q - op->first, op->block[r], &lo);
-      char *to = (char *)op->what.out + (op->start[r] + lo) * bytes;
-      if (n && !(r == s->base.rank && to == (const char *)op->what.in + lo * bytes))
-        memcpy(to, staged_node(s->seg, r, q, 0), (size_t)(n * bytes));
-    }
-    return;
-  }
-  for (int r = 0; r < s->base.nrank && !coll_deals(&op->what); r++) {
-    Share h = share_of(s, op, q, r);
-    if (h.n && r != s->base.rank) coll_put(&op->what, h.lo, h.n, result_of(s->seg, r, q) + h.at * bytes);
-  }
-}
-
-/* Takes one step of a kind if it can be taken. */
-static bool step(Shared *s, int kind) {
-  while (s->at[kind] < s->nop) {
-    Op *op = &s->op[s->at[kind] % QUEUE];
-    if (s->chunk[kind] < op->first + op->nchunk) break;
-    s->at[kind]++;
-  }
-  if (s->at[kind] == s->nop || s->base.broken) return false;
-  const Op *op = &s->op[s->at[kind] % QUEUE];
-  RankBlock *me = &s->seg->rank[s->base.rank];
-  uint64_t q = s->chunk[kind];
-  if (kind == STAGE) {
-    if (q >= SLOTS && least(s, offsetof(RankBlock, collected)) < q - SLOTS + 1) return false;
-    stage(s, op, q);
-    publish(&me->staged, q + 1);
-  } else if (kind == REDUCE) {
-    if (least(s, offsetof(RankBlock, staged)) < q + 1 || !reduce(s, op, q)) return false;
-    publish(&me->reduced, q + 1);
-  } else {
-    /* what is dealt out is there once this rank has joined it */
-    if (coll_deals(&op->what) ? s->chunk[REDUCE] < q + 1 : least(s, offsetof(RankBlock, reduced)) < q + 1) return false;
-    collect(s, op, q);
-    publish(&me->collected, q + 1);
-  }
-  s->chunk[kind]++;
-  return true;
-}
-static bool shared_progress(Comm *c) {
-  Shared *s = (Shared *)c;
-  bool any = false;
-  for (bool more = true; more && !c->broken;) {
-    more = step(s, COLLECT);
-    more |= step(s, REDUCE);
-    more |= step(s, STAGE);
-    any |= more;
-  }
-  return any;
-}
-
 /* ---- the interface -------------------------------------------------------------------------------------------------
  */
 static bool shared_done(const Comm *c, uint64_t ticket) {
@@ -363,6 +155,7 @@ static uint64_t shared_start(Comm *c, const Coll *what) {
   op->nchunk = most > op->per_chunk ? (uint64_t)((most + op->per_chunk - 1) / op->per_chunk) : 1;
   s->next_chunk += op->nchunk;
   op->label = coll_label(&op->what, c->nrank);
+  shared_open(s, op);
   s->nop++;
   shared_progress(c);
   return s->nop;
@@ -445,6 +238,9 @@ static bool shared_failed_with(Comm *c, int rank, char *msg, size_t room) {
   return true;
 }
 
+static void *shared_lend(Comm *c, size_t bytes) { return lent_take(&((Shared *)c)->lent, bytes); }
+static void shared_take_back(Comm *c, void *at) { lent_give(&((Shared *)c)->lent, at); }
+
 static void shared_free(Comm *c) {
   Shared *s = (Shared *)c;
   sem_post(&s->stop);
@@ -459,13 +255,22 @@ static void shared_free(Comm *c) {
 }
 
 Comm *comm_shared(CommSegment *seg, int rank) {
-  static const CommOps ops = {"shared memory", shared_start, shared_progress,    shared_done,
-                              shared_check,    shared_fail,  shared_failed_with, shared_free};
+  static const CommOps ops = {.kind = "shared memory",
+                              .start = shared_start,
+                              .progress = shared_progress,
+                              .done = shared_done,
+                              .check = shared_check,
+                              .fail = shared_fail,
+                              .failed_with = shared_failed_with,
+                              .lend = shared_lend,
+                              .take_back = shared_take_back,
+                              .free = shared_free};
   if (seg->nrank > COMM_MAX_RANKS) return NULL;
   Shared *s = calloc(1, sizeof *s);
   if (!s) return NULL;
   s->base = (Comm){.ops = &ops, .rank = rank, .nrank = seg->nrank};
   s->seg = seg;
+  if (seg->window) s->lent = (Lent){.base = shared_window(s, rank), .bytes = seg->window};
   sem_init(&s->stop, 0, 0);
   s->scratch = malloc((TG_SHARD_DEPTH + TG_MAX_NODES) * BLOCK);
   s->room = s->scratch ? s->scratch + TG_SHARD_DEPTH * BLOCK : NULL;

@@ -65,6 +65,7 @@ typedef struct Native {
                     arguments and results have alike. 0: no such promise */
   bool late;     /* waits for what others do: does not run before its result is needed */
   int over;      /* 1 + an argument as large as the only result, which may then lie where that argument does; 0: none */
+  bool lends;    /* other ranks read its arguments where they lie: CodegenOptions.lend */
   /* in: arguments; out: results, already allocated. Returns false with *fault set. `ctx` is the host's (printing, ...)
    */
   bool (*run)(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *fault);

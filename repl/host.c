@@ -236,6 +236,8 @@ static bool open_device(Host *h, Cuda **cuda, Fault *fault) {
 }
 
 static void go_on(void *ctx) { comm_progress(ctx); }
+static void *lend(void *ctx, size_t bytes) { return comm_lend(ctx, bytes); }
+static void take_back(void *ctx, void *at) { comm_take_back(ctx, at); }
 
 static Plan *make_plan(Host *h, Graph *g, const Region *r, Fault *fault) {
   Cuda *cuda = NULL;
@@ -249,6 +251,9 @@ static Plan *make_plan(Host *h, Graph *g, const Region *r, Fault *fault) {
                                                .cuda = cuda,
                                                .between = h->o.comm ? go_on : NULL,
                                                .between_ctx = h->o.comm,
+                                               .lend = h->o.comm ? lend : NULL,
+                                               .take_back = take_back,
+                                               .lend_ctx = h->o.comm,
                                                .trace = h->trace});
   if (!h->gpus_met && h->o.cuda && !ranks_meet_gpus(h, cuda, fault)) return NULL;
   return codegen_plan(h->codegen, g, r, fault);

@@ -410,8 +410,14 @@ static bool make_ops(Group *g) {
 }
 
 Comm *mpi_messages(MPI_Comm world) {
-  static const CommOps ops = {"mpi",       group_start, group_progress,    group_done,
-                              group_check, group_fail,  group_failed_with, group_free};
+  static const CommOps ops = {.kind = "mpi",
+                              .start = group_start,
+                              .progress = group_progress,
+                              .done = group_done,
+                              .check = group_check,
+                              .fail = group_fail,
+                              .failed_with = group_failed_with,
+                              .free = group_free};
   Group *g = calloc(1, sizeof *g);
   if (!g) return NULL;
   g->base.ops = &ops;

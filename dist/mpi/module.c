@@ -14,19 +14,20 @@
 /* Rank 0 makes the segment; its name is gone once all have it. */
 static CommSegment *segment(int rank, int nrank) {
   char name[64] = "";
-  size_t bytes = comm_segment_bytes(nrank);
+  size_t bytes = comm_segment_bytes(nrank, true), core = comm_segment_bytes(nrank, false);
   int fd = -1;
   if (rank == 0) {
     snprintf(name, sizeof name, "/tg-ranks-%d", (int)getpid());
     fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
-    if (fd < 0 || ftruncate(fd, (off_t)bytes)) *name = 0;
+    /* a full file system shows here, not by a signal later; windows grow as they are used (lent.c) */
+    if (fd < 0 || ftruncate(fd, (off_t)bytes) || posix_fallocate(fd, 0, (off_t)core)) *name = 0;
   }
   MPI_Bcast(name, sizeof name, MPI_CHAR, 0, MPI_COMM_WORLD);
   if (rank > 0 && *name) fd = shm_open(name, O_RDWR, 0600);
   void *at =
       fd >= 0 && *name ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0) : MAP_FAILED;
   if (fd >= 0) close(fd);
-  if (rank == 0 && at != MAP_FAILED) comm_segment_init(at, nrank);
+  if (rank == 0 && at != MAP_FAILED) comm_segment_init(at, nrank, true);
   int mine = at != MAP_FAILED, all = 0;
   MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD); /* after the init, before anybody reads it */
   if (rank == 0 && *name) shm_unlink(name);

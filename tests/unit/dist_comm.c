@@ -1,6 +1,7 @@
 /* Shards, their tree, and the communicators: the same bits for every number of ranks; faults name a rank and end in
  * time. */
 #include "dist/launch.h"
+#include "dist/lent.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <pthread.h>
@@ -64,10 +65,8 @@ static void *member(void *p) {
   return NULL;
 }
 static void group(int nrank, RankFn fn, void *ctx) {
-  size_t bytes = comm_segment_bytes(nrank);
-  void *seg = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  cr_assert(seg != MAP_FAILED);
-  comm_segment_init(seg, nrank);
+  CommSegment *seg = comm_segment_new(nrank);
+  cr_assert(seg != NULL);
   pthread_t t[16];
   Member m[16];
   for (int r = 0; r < nrank; r++) {
@@ -75,7 +74,7 @@ static void group(int nrank, RankFn fn, void *ctx) {
     cr_assert_eq(pthread_create(&t[r], NULL, member, &m[r]), 0);
   }
   for (int r = 0; r < nrank; r++) pthread_join(t[r], NULL);
-  munmap(seg, bytes);
+  comm_segment_drop(seg);
 }
 
 /* Value i of shard s: magnitudes differ so much that another order gives other bits. Every seventh shard is empty. */
@@ -176,6 +175,63 @@ Test(dist, what_is_dealt_out_has_the_trees_bits) {
   Comm *alone = comm_alone();
   deal_sizes(alone, NULL);
   comm_free(alone);
+}
+
+/* From memory that the ranks lend: dealt out, then gathered again. One rank (ctx) has its operands elsewhere; -1: none.
+ */
+static void lent_rounds(Comm *c, void *ctx) {
+  int other = *(const int *)ctx, n = comm_size(c), me = comm_rank(c);
+  enum { N = 300007, ROUNDS = 6 };
+  ShardNode node[TG_MAX_NODES];
+  int64_t block[16], before = 0;
+  size_t bytes = sizeof(float) * N * (size_t)(comm_nodes(c, me, node) + 1);
+  for (int r = 0; r < n; r++) block[r] = shard_share(N, r + 1, n, 4) - shard_share(N, r, n, 4);
+  for (int r = 0; r < me; r++) before += block[r];
+  float *lent = comm_lend(c, bytes), *own = malloc(bytes), *out = malloc(sizeof(float) * N);
+  cr_assert(lent != NULL);
+  float *in = me == other ? own : lent, *mine = in + (bytes / sizeof(float) - N);
+  CommFault f;
+  for (int k = 0; k < ROUNDS; k++) { /* each overwrites what the others may still read, if they were not waited for */
+    fill_nodes(c, N, in);
+    Coll deal = *join_of("w", N, in, mine);
+    deal.block = block;
+    cr_assert(comm_wait(c, comm_start(c, &deal), &f), "%s", f.msg);
+    for (int64_t i = 0; i < block[me]; i++) mine[i] += (float)k;
+    memset(in, k, (size_t)((char *)mine - (char *)in));
+    Coll again = {.kind = COLL_GATHER, .name = "w", .type = JOIN_F32, .block = block, .in = mine, .out = out};
+    cr_assert(comm_wait(c, comm_start(c, &again), &f), "%s", f.msg);
+    for (int64_t i = 0; i < N; i++)
+      cr_assert_eq(out[i], tree(i) + (float)k, "%d ranks, round %d, element %lld", n, k, (long long)i);
+  }
+  double sent = (double)comm_stats(c).bytes / ROUNDS, want = 2.0 * (n - 1) / n * sizeof(float) * N;
+  if (8 % n == 0) cr_assert(fabs(sent - want) < 0.01 * want, "%g bytes", sent);
+  comm_take_back(c, lent);
+  cr_assert_eq(comm_lend(c, bytes), (void *)lent);
+  free(own), free(out);
+}
+Test(dist, lent_operands_are_read_where_they_lie) {
+  for (int k = 1; k < NSIZES; k++) group(sizes[k], lent_rounds, &(int){-1});
+  group(3, lent_rounds, &(int){1});
+}
+
+/* Pieces of a window: first fit, whole pages, zeroed. */
+Test(dist, windows_lend_pieces) {
+  enum { PAGE = 4096 };
+  char *base = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  cr_assert(base != MAP_FAILED);
+  Lent l = {.base = base, .bytes = 8 * PAGE}, none = {0};
+  char *a = lent_take(&l, 1), *b = lent_take(&l, 2 * PAGE + 1), *c = lent_take(&l, PAGE);
+  cr_assert(a == base && b == base + PAGE && c == base + 4 * PAGE);
+  cr_assert(!lent_take(&l, 4 * PAGE) && !lent_take(&l, 0) && !lent_take(&l, SIZE_MAX) && !lent_take(&none, 1));
+  b[PAGE] = 7;
+  lent_give(&l, b);
+  cr_assert_eq(lent_take(&l, 3 * PAGE), (void *)b);
+  cr_assert_eq(b[PAGE], 0);
+  cr_assert(lent_has(&l, b, 7 * PAGE) && !lent_has(&l, b, 7 * PAGE + 1) && !lent_has(&l, base - 1, 1));
+  lent_give(&l, a), lent_give(&l, b), lent_give(&l, c);
+  cr_assert_eq(l.n, 0);
+  for (int k = 0; k < 8; k++) cr_assert_eq(lent_take(&l, PAGE), (void *)(base + PAGE * k));
+  munmap(base, 8 * PAGE);
 }
 
 /* A bucket: pieces of all sizes in memory of their own, over several chunks of the group; none longer than `longest`.

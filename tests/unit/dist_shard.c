@@ -11,7 +11,6 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/mman.h>
 
 /* ---- natives ----------------------------------------------------------------------------------------------------- */
 
@@ -78,10 +77,16 @@ typedef struct Rank {
   Outcome o;
 } Rank;
 
+static void *lend(void *ctx, size_t bytes) { return comm_lend(ctx, bytes); }
+static void take_back(void *ctx, void *at) { comm_take_back(ctx, at); }
 static void run_region(Rank *r, Graph *g, Region *region, Ctx *ctx) {
   Fault fault = {0};
   pthread_mutex_lock(r->compiling);
-  Codegen *c = codegen_new(&(CodegenOptions){.threads = 1, .interpret_below = r->interpret_below});
+  Codegen *c = codegen_new(&(CodegenOptions){.threads = 1,
+                                             .interpret_below = r->interpret_below,
+                                             .lend = lend,
+                                             .take_back = take_back,
+                                             .lend_ctx = ctx->base.ranks->self});
   Plan *p = codegen_plan(c, g, region, &fault);
   pthread_mutex_unlock(r->compiling);
   r->o.ok = p && plan_run(p, r->nin, r->in, r->o.out, ctx, &fault);
@@ -121,10 +126,8 @@ static void drop(Outcome *o) {
 /* Runs the program on nrank ranks; rank r's outcome into o[r]. */
 static void run_ranks(const char *text, int nrank, int nin, const Tensor *in, double interpret_below, Deal deal,
                       Outcome *o) {
-  size_t bytes = comm_segment_bytes(nrank);
-  void *seg = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  cr_assert(seg != MAP_FAILED);
-  comm_segment_init(seg, nrank);
+  CommSegment *seg = comm_segment_new(nrank);
+  cr_assert(seg != NULL);
   pthread_mutex_t compiling = PTHREAD_MUTEX_INITIALIZER;
   pthread_t t[MOST_RANKS];
   Rank *rank = calloc(MOST_RANKS, sizeof *rank);
@@ -135,7 +138,7 @@ static void run_ranks(const char *text, int nrank, int nin, const Tensor *in, do
   for (int r = 0; r < nrank; r++) pthread_join(t[r], NULL);
   for (int r = 0; r < nrank; r++) o[r] = rank[r].o;
   free(rank);
-  munmap(seg, bytes);
+  comm_segment_drop(seg);
 }
 
 static bool same_bytes(const Outcome *x, const Outcome *y) {
