@@ -85,6 +85,7 @@ static struct Fake {
   Module *module;
   Stream *stream;
   Ops *capture;
+  void *capture_on; /* the stream that is recorded; others go on */
   Graph *capturing;
   bool bad_capture;
   bool misused;
@@ -127,6 +128,12 @@ int fake_fails(const char *call) {
 void fake_misuse(const char *what) {
   fprintf(stderr, "fake driver: %s\n", what);
   fake.misused = true;
+}
+
+/* What may not be done while this thread records: the recording is lost. */
+static bool breaks_capture(void) {
+  if (fake.capture) fake.bad_capture = true;
+  return fake.capture != NULL;
 }
 
 /* Contexts entered by this thread. What works in one says so by CALL_IN. */
@@ -294,10 +301,7 @@ static int run_until(Stream *s, long count) {
 }
 /* A query does what can be done now. */
 static int flush(Stream *s, long count, bool waits) {
-  if (fake.capture) {
-    fake.bad_capture = true;
-    return UNSUPPORTED_IN_CAPTURE;
-  }
+  if (breaks_capture()) return UNSUPPORTED_IN_CAPTURE;
   if (s->done >= count) return fake.lost;
   open_memory(PROT_READ | PROT_WRITE);
   int r = run_until(s, count);
@@ -314,8 +318,9 @@ static int flush(Stream *s, long count, bool waits) {
 static int queue(void *stream, Op op) {
   Stream *s = stream;
   Op *o = op_copy(&op);
-  ops_add(fake.capture ? fake.capture : &s->ops, o);
-  if (!fake.capture) s->queued++;
+  bool recorded = fake.capture && stream == fake.capture_on;
+  ops_add(recorded ? fake.capture : &s->ops, o);
+  if (!recorded) s->queued++;
   return 0;
 }
 
@@ -426,6 +431,7 @@ CuResult cuCtxPopCurrent_v2(void **ctx) {
 CuResult cuMemAlloc_v2(CuPtr *p, size_t n) {
   char *at = NULL;
   CALL_IN(cuMemAlloc_v2);
+  if (breaks_capture()) return UNSUPPORTED_IN_CAPTURE;
   const char *most = getenv("TG_FAKE_MEMORY");
   size_t taken = n;
   for (Piece *x = fake.pieces; x; x = x->next) taken += x->host ? 0 : x->n;
@@ -440,6 +446,7 @@ CuResult cuMemFree_v2(CuPtr p) {
 CuResult cuMemHostAlloc(void **p, size_t n, unsigned flags) {
   char *at = NULL;
   CALL_IN(cuMemHostAlloc);
+  if (breaks_capture()) return UNSUPPORTED_IN_CAPTURE;
   int r = piece_new(n, true, &at);
   *p = at;
   return r;
@@ -512,12 +519,14 @@ CuResult cuStreamQuery(void *stream) {
 }
 CuResult cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
   CALL_IN(cuStreamWaitEvent);
+  if (breaks_capture()) return UNSUPPORTED_IN_CAPTURE; /* an event from outside */
   const Event *e = event;
   return queue(stream, (Op){.kind = OP_JOIN, .of = e->of, .count = e->count});
 }
 
 CuResult cuModuleLoadData(void **module, const void *image) {
   CALL_IN(cuModuleLoadData);
+  if (breaks_capture()) return UNSUPPORTED_IN_CAPTURE;
   const char *s = image;
   uint64_t n;
   if ((uintptr_t)image % 16) fake_misuse("an image is not aligned to 16 bytes");
@@ -579,6 +588,7 @@ CuResult cuEventCreate(void **event, unsigned flags) {
 }
 CuResult cuEventRecord(void *event, void *stream) {
   CALL_IN(cuEventRecord);
+  if (breaks_capture()) return UNSUPPORTED_IN_CAPTURE; /* it would be part of the recording */
   *(Event *)event = (Event){stream, ((Stream *)stream)->queued};
   return 0;
 }
@@ -602,6 +612,7 @@ CuResult cuStreamBeginCapture_v2(void *stream, int mode) {
   if (fake.capture) return UNSUPPORTED_IN_CAPTURE;
   fake.capturing = calloc(1, sizeof *fake.capturing);
   fake.capture = &fake.capturing->ops;
+  fake.capture_on = stream;
   fake.bad_capture = false;
   return 0;
 }
