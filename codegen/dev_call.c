@@ -144,20 +144,6 @@ static bool take_known(Plan *p, CallMemory *m, void *native_ctx, bool *held, Fau
 }
 
 /* ---- A call ------------------------------------------------------------------------------------------------------ */
-/* A call that would do nothing needs no arguments. With several ranks all must meet in it. */
-static bool is_idle(Plan *p, CallStep *c, void *native_ctx, bool *idle, Fault *fault) {
-  int64_t room[8];
-  size_t bytes = c->narg ? tensor_bytes(&c->tensor[0]) : sizeof room + 1;
-  const NativeCtx *ctx = native_ctx;
-  *idle = false;
-  if (!c->fn->idle || c->nres || bytes > sizeof room || (ctx && ctx->ranks)) return true;
-  if (!dev_read(p, c->value[0], room, bytes, fault)) return false;
-  Tensor first = c->tensor[0];
-  first.data = room;
-  *idle = c->fn->idle(native_ctx, c->nattr, c->attr, &first);
-  return true;
-}
-
 /* Waits where the host has not got the bytes, which it then keeps. *fetched: it had not. */
 static bool take_arguments(Plan *p, CallMemory *m, bool *fetched, Fault *fault) {
   DevPlan *v = p->dev;
@@ -222,12 +208,10 @@ static bool call_there(Plan *p, CallStep *c, void *native_ctx, bool *there, Faul
 
 bool dev_call(Plan *p, CallStep *c, void *native_ctx, Fault *fault) {
   DevPlan *v = p->dev;
-  bool idle, held = false, fetched, there;
+  bool held = false, fetched, there;
   v->native_ctx = native_ctx;
   if (!call_there(p, c, native_ctx, &there, fault)) return false;
   if (there) return true;
-  if (!is_idle(p, c, native_ctx, &idle, fault)) return false;
-  if (idle) return true;
   CallMemory *m = call_memory(v, c);
   if (!m) return dev_failed(v, fault);
   if (!take_arguments(p, m, &fetched, fault)) return false;

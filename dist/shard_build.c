@@ -12,7 +12,7 @@ static const char *type_text(Pass *p, DType t, int rank, const int64_t *dim) {
   return arena_printf(p->a, "%s]", s);
 }
 const char *shard_name(Pass *p, const char *what, const Node *n) {
-  const char *file = NULL, *type = n->nres ? "" : type_text(p, (DType)n->dtype, n->rank, n->dim);
+  const char *file = NULL, *type = n->nres || n->kind == ND_CALL ? "" : type_text(p, (DType)n->dtype, n->rank, n->dim);
   int line, col;
   const char *name = arena_printf(p->a, "%s%s%s", what, *type ? " " : "", type);
   if (n->span.file && p->g->diags) span_position(p->g->diags, n->span, &file, &line, &col);

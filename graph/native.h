@@ -69,9 +69,6 @@ typedef struct Native {
   /* in: arguments; out: results, already allocated. Returns false with *fault set. `ctx` is the host's (printing, ...)
    */
   bool (*run)(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out, Fault *fault);
-  /* Would run, by its first argument, look at no other and do nothing? Then a device keeps them. It has no results.
-   * NULL: never */
-  bool (*idle)(void *ctx, int nattr, const Attr *attr, const Tensor *first);
   /* The same on a device: tensors have its addresses, work is queued. False without a fault: not now, `run` does it.
    * NULL: never */
   bool (*on_device)(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,

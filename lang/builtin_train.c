@@ -82,20 +82,31 @@ static Value *resume_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   return with_results(E, bound[1], call, 0);
 }
 
-/* _checkpoint(path, state, due, seconds) */
+/* _checkpoint_due(path, wanted, seconds) */
+static Value *checkpoint_due_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
+  Span at = c->span;
+  const char *path = checkpoint_path(E, bound[0], arg_span(c, bound[0]));
+  TensorV *wanted = v_as_tensor(E, bound[1], at, "wanted");
+  if (wanted->dtype != DT_BOOL || wanted->rank)
+    diag_fail(E->d, T_TYPE, at, "`wanted` is a bool, not %s", v_type_text(E, bound[1]));
+  if (!path) return bound[1];
+  effect_allowed(E, "a checkpoint", at);
+  double seconds = bound[2] && bound[2]->kind != V_NONE ? v_static_num(E, bound[2], at, "seconds") : INFINITY;
+  Attr attr[2] = {{.s = path}, {.i = 0, .f = seconds}};
+  Node *in = tv_closed(E, v_tensor(E, DT_BOOL, 0, NULL, wanted->e));
+  Node *due = train_call(E, "checkpoint_due", 2, attr, 1, &in, 1, &(TensorType){DT_BOOL, 0, NULL}, at);
+  return v_node(E, nd_get(E->g, due, 0));
+}
+
+/* _checkpoint(path, state) */
 static Value *checkpoint_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
   Span at = c->span;
   const char *path = checkpoint_path(E, bound[0], arg_span(c, bound[0]));
   if (!path) return v_none(E);
   effect_allowed(E, "a checkpoint", at);
   Leaves l = leaves_of(E, bound[1], arg_span(c, bound[1]), "what a checkpoint holds");
-  TensorV *due = v_as_tensor(E, bound[2], at, "due");
-  if (due->dtype != DT_BOOL || due->rank)
-    diag_fail(E->d, T_TYPE, at, "`due` is a bool, not %s", v_type_text(E, bound[2]));
-  double seconds = bound[3] && bound[3]->kind != V_NONE ? v_static_num(E, bound[3], at, "seconds") : INFINITY;
-  Attr head[2] = {{.s = path}, {.i = 0, .f = seconds}};
-  Node *first = tv_closed(E, v_tensor(E, DT_BOOL, 0, NULL, due->e));
-  train_call(E, "checkpoint", l.n + 2, with_names(E, 2, head, &l), l.n + 1, with_first(E, first, &l), 0, NULL, at);
+  Attr head = {.s = path};
+  train_call(E, "checkpoint", l.n + 1, with_names(E, 1, &head, &l), l.n, l.node, 0, NULL, at);
   file_note_save(E, path, true, l.n, l.name, l.node);
   return v_none(E);
 }
@@ -148,8 +159,9 @@ static Value *alike_fn(Elab *E, const Builtin *self, Call *c, Value **bound) {
 const Builtin builtins_train[] = {
     {"_resume", "path, state, about=, grow=", resume_fn,
      "The state that the run's checkpoint holds, or `state` when there is none.", 0},
-    {"_checkpoint", "path, state, due, seconds=", checkpoint_fn,
-     "Writes the state when `due`, or when so many seconds have passed since the last write.", 0},
+    {"_checkpoint_due", "path, wanted, seconds=", checkpoint_due_fn,
+     "`wanted`, or have so many seconds passed since the last checkpoint?", 0},
+    {"_checkpoint", "path, state", checkpoint_fn, "Writes the state.", 0},
     {"_alike", "value", alike_fn, "Several ranks: an error where they do not hold the same.", 0},
     {"_log_scalars", "dir, step, record", log_fn, "Logs scalars: a TensorBoard event file and metrics.jsonl.", 0},
     {"_log_histograms", "dir, step, values", log_fn, "Logs the distribution of every float tensor.", 1},

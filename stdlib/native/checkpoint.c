@@ -278,27 +278,27 @@ static bool write_state(Run *r, int n, const Attr *attr, const Tensor *t, Fault 
   return ok;
 }
 
-static bool due(const Run *r, const Attr *attr, const Tensor *first) {
-  return *(const uint8_t *)first->data || rt_seconds() - r->written >= attr[1].f;
-}
-
-static bool checkpoint_idle(void *ctx, int nattr, const Attr *attr, const Tensor *first) {
+static Run *resumed(void *ctx, int nattr, const Attr *attr) {
   char buf[IO_PATH];
   TrainFiles *t = train_files(ctx);
-  const Run *r = t && nattr > 1 && attr[0].s ? run_of(t, io_path(ctx, attr[0].s, buf)) : NULL;
-  return r && !due(r, attr, first);
+  return t && nattr > 0 && attr[0].s ? run_of(t, io_path(ctx, attr[0].s, buf)) : NULL;
+}
+
+static bool run_due(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
+                    Fault *f) {
+  const Run *r = resumed(ctx, nattr, attr);
+  if (!r || nattr != 2 || nin != 1 || nout != 1) return wrong(f, "checkpoint_due");
+  *(uint8_t *)out[0].data = *(const uint8_t *)in[0].data || rt_seconds() - r->written >= attr[1].f;
+  return true;
 }
 
 static bool run_checkpoint(void *ctx, int nattr, const Attr *attr, int nin, const Tensor *in, int nout, Tensor *out,
                            Fault *f) {
-  char buf[IO_PATH];
-  TrainFiles *t = train_files(ctx);
-  Run *r = t && nattr == nin + 1 && nin > 0 && attr[0].s ? run_of(t, io_path(ctx, attr[0].s, buf)) : NULL;
-  if (!r) return wrong(f, "checkpoint");
-  if (!due(r, attr, &in[0])) return true;
-  return checkpoint_status(write_state(r, nin - 1, attr + 2, in + 1, f), f);
+  Run *r = resumed(ctx, nattr, attr);
+  if (!r || nattr != nin + 1) return wrong(f, "checkpoint");
+  return checkpoint_status(write_state(r, nin, attr + 1, in, f), f);
 }
 
 const Native native_resume = {.name = "resume", .effect = true, .who = RUN_FIRST_TELL, .run = run_resume};
-const Native native_checkpoint = {
-    .name = "checkpoint", .effect = true, .who = RUN_FIRST_TELL, .run = run_checkpoint, .idle = checkpoint_idle};
+const Native native_checkpoint_due = {.name = "checkpoint_due", .effect = true, .who = RUN_FIRST_TELL, .run = run_due};
+const Native native_checkpoint = {.name = "checkpoint", .effect = true, .who = RUN_FIRST_TELL, .run = run_checkpoint};

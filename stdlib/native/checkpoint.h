@@ -7,13 +7,14 @@
  * (checksum), the run (its random streams: seed and place in the program), the settings, and every name, dtype and
  * shape: a checkpoint of another run is an error that says what differs, and never silently used or overwritten.
  *
- * Natives, both effects:
- *   resume      attributes 0.s path, 1.s settings, 2.s a prefix of names or "", 3.. .s names; in: run i64, a tensor for
- * each name; out: the tensors of the file, or those of `in` when there is none. What has the prefix may have fewer rows
- * in the file (a shorter run's history); the others stay as in `in`. Makes the folders, removes what killed writers
- * left. checkpoint  0.s path, 1.f seconds, 2.. .s names; in: due bool, a tensor for each name. Writes when due, or when
- * so many seconds have passed since the last write; else it only looks at the clock. `resume` came before. Faults:
- * R_CHECKPOINT. */
+ * Natives, all effects:
+ *   resume          attributes 0.s path, 1.s settings, 2.s a prefix of names or "", 3.. .s names; in: run i64, a tensor
+ *                   for each name; out: the tensors of the file, or those of `in` when there is none. What has the
+ * prefix may have fewer rows in the file (a shorter run's history); the others stay as in `in`. Makes the folders,
+ * removes what killed writers left. checkpoint_due  0.s path, 1.f seconds; in: wanted bool; out: wanted, or so many
+ * seconds have passed since the last write. Apart from the write, so that a step that writes nothing need not have the
+ * state at hand. checkpoint      0.s path, 1.. .s names; in: a tensor for each name. Writes. `resume` comes before the
+ * other two. Faults: R_CHECKPOINT. */
 #ifndef TG_STDLIB_NATIVE_CHECKPOINT_H
 #define TG_STDLIB_NATIVE_CHECKPOINT_H
 #include "stdlib/native/host.h"
@@ -30,5 +31,5 @@ struct LogWriter **train_logs(TrainFiles *t); /* the list of writers (events.h) 
 /* Makes the folder and those above it. */
 bool make_folders(const char *dir, Fault *f);
 
-extern const Native native_resume, native_checkpoint;
+extern const Native native_resume, native_checkpoint_due, native_checkpoint;
 #endif

@@ -25,11 +25,11 @@ void native_register_all(Natives *r) {
   for (int i = 0; i < DATA_NATIVES; i++) natives_add(r, &data_natives[i]);
   for (int i = 0; i < PROGRESS_NATIVES; i++) natives_add(r, &progress_natives[i]);
   static const Native *const row[] = {
-      &native_data_describe,    &native_load_npy,    &native_save_npy,       &native_load_npz,
-      &native_save_npz,         &native_load_csv,    &native_save_csv,       &native_load_idx,
-      &native_save_idx,         &native_print,       &native_assert,         &native_load_safetensors,
-      &native_save_safetensors, &native_after,       &native_alike,          &native_resume,
-      &native_checkpoint,       &native_log_scalars, &native_log_histograms,
+      &native_data_describe,    &native_load_npy,   &native_save_npy,    &native_load_npz,
+      &native_save_npz,         &native_load_csv,   &native_save_csv,    &native_load_idx,
+      &native_save_idx,         &native_print,      &native_assert,      &native_load_safetensors,
+      &native_save_safetensors, &native_after,      &native_alike,       &native_resume,
+      &native_checkpoint_due,   &native_checkpoint, &native_log_scalars, &native_log_histograms,
   };
   for (size_t i = 0; i < sizeof row / sizeof *row; i++) natives_add(r, row[i]);
   static const Native *const load[] = {&native_load_npy, &native_load_npz, &native_load_csv, &native_load_idx,

@@ -29,10 +29,11 @@ static bool resume(Run *r, Fault *f) {
   Attr attr[] = {{.s = r->path}, {.s = r->about}, {.s = r->grow}, {.s = "a"}, {.s = "n"}, {.s = "h.loss"}};
   return call("resume", &r->host, 6, attr, NAMES + 1, in, NAMES, r->got, f);
 }
-static bool checkpoint(Run *r, bool due, double seconds, Fault *f) {
-  Tensor in[NAMES + 1] = {scalar(DT_BOOL, due), r->state[0], r->state[1], r->state[2]};
-  Attr attr[] = {{.s = r->path}, {.f = seconds}, {.s = "a"}, {.s = "n"}, {.s = "h.loss"}};
-  return call("checkpoint", &r->host, 5, attr, NAMES + 1, in, 0, NULL, f);
+static bool checkpoint(Run *r, bool wanted, double seconds, Fault *f) {
+  Tensor in = scalar(DT_BOOL, wanted), due = scalar(DT_BOOL, false);
+  Attr attr[] = {{.s = r->path}, {.f = seconds}}, name[] = {{.s = r->path}, {.s = "a"}, {.s = "n"}, {.s = "h.loss"}};
+  if (!call("checkpoint_due", &r->host, 2, attr, 1, &in, 1, &due, f)) return false;
+  return !get(&due, 0) || call("checkpoint", &r->host, NAMES + 1, name, NAMES, r->state, 0, NULL, f);
 }
 static void run_end(Run *r) { train_files_free(r->host.train); }
 
