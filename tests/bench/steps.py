@@ -15,7 +15,7 @@ def find_torch(build):
     for p in (os.environ.get("BENCH_PYTHON"), os.path.join(build, "venv", "bin", "python"), "python3"):
         if p and subprocess.run([p, "-c", "import torch"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
             return p
-    print("PyTorch is not installed: pip install torch into %s" % os.path.join(build, "venv"))
+    print("PyTorch is not installed: pip install torch into %s (for infer: onnx and onnxruntime, too)" % os.path.join(build, "venv"))
     sys.exit(2)
 
 
