@@ -2,6 +2,7 @@
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ cases = {"mlp": (64, 937.5, 1, 3, 300), "cnn": (64, 937.5, 1, 2, 100), "lstm": (
 
 def find_torch(build):
     for p in (os.environ.get("BENCH_PYTHON"), os.path.join(build, "venv", "bin", "python"), "python3"):
-        if p and subprocess.run([p, "-c", "import torch"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+        if p and shutil.which(p) and subprocess.run([p, "-c", "import torch"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
             return p
     print("PyTorch is not installed: pip install torch into %s (for infer: onnx and onnxruntime, too)" % os.path.join(build, "venv"))
     sys.exit(2)
@@ -31,13 +32,24 @@ def run_tg(build, name, epochs, *options):
     return t, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def runs_tg(build, name, *options, batch=None):
+    """Seconds and processor seconds of a short and of a long run. batch: of mlp and cnn, another one."""
+    _, _, short, long, _ = cases[name]
+    options = (*options, "--batch", str(batch)) if batch else options
+    return run_tg(build, name, short, *options), run_tg(build, name, long, *options)
+
+
+def step_tg(name, short, long, batch=None):
+    """Of a step: a long run less a short one, so compiling is left out. Of several rounds give the fastest of each: the least difference
+    would be that of a short run which something held up."""
+    usual, per_epoch, a, b, _ = cases[name]
+    return (long - short) / (b - a) / (per_epoch * usual / (batch or usual))
+
+
 def time_tg(build, name, *options, batch=None):
-    """Seconds and processor seconds of a step: a long run less a short one, so compiling is left out. batch: of mlp and cnn, another one."""
-    usual, per_epoch, short, long, _ = cases[name]
-    if batch:
-        per_epoch, options = per_epoch * usual / batch, (*options, "--batch", str(batch))
-    a, b = run_tg(build, name, short, *options), run_tg(build, name, long, *options)
-    return tuple((y - x) / (long - short) / per_epoch for x, y in zip(a, b))
+    """Seconds and processor seconds of a step, of one round."""
+    short, long = runs_tg(build, name, *options, batch=batch)
+    return tuple(step_tg(name, x, y, batch) for x, y in zip(short, long))
 
 
 def time_torch(python, name, threads, ranks=1, batch=None):
