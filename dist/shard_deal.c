@@ -7,8 +7,9 @@
  * the program reads such values whole in other ways too (a step that saves its moments each time, an optimiser that
  * multiplies matrices), nothing is dealt out.
  *
- * The rows are cut as a batch is, by shards, so a sum over them (a norm) has the same bits on any number of ranks. The
- * decision looks at the program's graph only and is made on one rank, too, since it says which sums are cut so. */
+ * The rows are cut as a batch is, by shards. A float sum over them (a norm, a product with the parameter) is not: it
+ * has the order that it has elsewhere in the program and on one rank, and reads the whole. So one rank's graph is as if
+ * there were no dealing, and several decide alike since they look at the program's graph only. */
 #include "dist/shard_pass.h"
 
 /* Rows: fewer would be shared out too unevenly. MORE: bytes that may be sent beside, as norms and flags are, and what
@@ -43,12 +44,12 @@ void shard_deal(Pass *p) {
   bool any = false;
   p->deals = false;
   shard_find(p);
-  for (int i = 0; i < p->n; i++) any |= p->at[i].sum && can_deal(p, p->at[i].n);
+  for (int i = 0; several(p) && i < p->n; i++) any |= p->at[i].sum && can_deal(p, p->at[i].n);
   if (any) {
     double all = sent(p);
     p->deals = true;
     shard_find(p);
     p->deals = p->env->deal == DEAL_ALL || sent(p) <= MORE * all;
   }
-  shard_find(p); /* forgets the sites, too: one rank's graph has none */
+  if (any) shard_find(p); /* forgets the sites, too: spreading values changes them */
 }

@@ -16,36 +16,36 @@ int64_t batch_of(const Node *n) {
 
 /* ---- samples of subscripts --------------------------------------------------------------------------------------- */
 
-static Sample bare_sample(const Comp *c, const Expr *e, int64_t rows) {
+static Sample bare_sample(const Comp *c, const Expr *e, Split of) {
   const Expr *i = e;
   int64_t unit = 1;
   if (e->kind == EX_OP && e->op == OP_FLOORDIV && e->arg[1]->kind == EX_CONST) i = e->arg[0], unit = e->arg[1]->num.i;
   if (i->kind != EX_ITER || i->num.i >= c->nout + c->nred || unit < 1) return (Sample){0};
   int64_t n = c->extent[i->num.i];
-  if (n % unit || n / unit != rows) return (Sample){0};
-  return (Sample){(int)i->num.i, unit, rows};
+  if (n % unit || n / unit != of.rows) return (Sample){0};
+  return (Sample){(int)i->num.i, unit, of.rows, of.dealt};
 }
 
-Sample sample_of(Pass *p, const Comp *c, Expr *idx, int64_t unit, int64_t rows) {
+Sample sample_of(Pass *p, const Comp *c, Expr *idx, Split of) {
   enum { MOST = 64 };
-  Expr *e = unit == 1 ? idx : ex_op2(p->g, OP_FLOORDIV, idx, ex_int(p->g, DT_I64, unit));
-  Sample s = bare_sample(c, e, rows);
+  Expr *e = of.unit == 1 ? idx : ex_op2(p->g, OP_FLOORDIV, idx, ex_int(p->g, DT_I64, of.unit));
+  Sample s = bare_sample(c, e, of);
   if (s.rows || e->kind == EX_ITER || e->kind == EX_CONST || e->kind == EX_LOAD || c->nout + c->nred > MOST) return s;
   Interval in[MOST];
   for (int k = 0; k < c->nout + c->nred; k++) {
     if (!c->extent[k]) return s;
     in[k] = (Interval){0, c->extent[k] - 1};
   }
-  return bare_sample(c, ex_reduce(p->g, e, &(Box){.niter = c->nout + c->nred, .iter = in}, NULL), rows);
+  return bare_sample(c, ex_reduce(p->g, e, &(Box){.niter = c->nout + c->nred, .iter = in}, NULL), of);
 }
 
 static bool same_sample(Sample a, Sample b) {
-  return a.rows && a.rows == b.rows && a.iter == b.iter && a.unit == b.unit;
+  return a.rows && a.rows == b.rows && a.iter == b.iter && a.unit == b.unit && a.dealt == b.dealt;
 }
 
 static Sample load_sample(Pass *p, const Comp *c, const Expr *load) {
   Split s = split_of(p, load->node);
-  return s.rows ? sample_of(p, c, load->arg[s.axis], s.unit, s.rows) : (Sample){0};
+  return s.rows ? sample_of(p, c, load->arg[s.axis], s) : (Sample){0};
 }
 bool reads_own(Pass *p, const Known *x, const Expr *load) {
   return x->by.rows && same_sample(load_sample(p, comp_of(x->n), load), x->by);
@@ -156,13 +156,14 @@ typedef struct Pick {
   int nout; /* output iterators that may run over samples */
   Sample out, red;
 } Pick;
+static bool is_float_sum(const Comp *c) { return c->op == RED_SUM && dt_is_float((DType)c->body->dtype); }
 static void pick_load(void *ctx, Expr *e) {
   Pick *k = ctx;
   Sample s = load_sample(k->p, k->c, e);
   if (!s.rows) return;
   if (s.iter < k->nout) {
     if (!k->out.rows) k->out = s;
-  } else if (s.iter >= k->c->nout && !k->red.rows) {
+  } else if (s.iter >= k->c->nout && !k->red.rows && !(s.dealt && is_float_sum(k->c))) {
     k->red = s;
   }
 }
@@ -186,11 +187,13 @@ static void find_comp(Pass *p, Known *x) {
   const Comp *c = &x->n->comp;
   Pick k = {.p = p, .c = c, .nout = c->nout - (x->n->kind == ND_SCAN)};
   each_load(x->n, pick_load, &k);
+  /* a sum over samples is cut by them, as on one rank, whatever else is split by the rows of another sum */
+  if (k.out.dealt && k.red.rows && !k.red.dealt && joins(c)) k.out = (Sample){0};
   x->sum = !k.out.rows && k.red.rows && joins(c);
   x->by = x->sum ? k.red : k.out;
   x->dealt = x->sum && p->deals && can_deal(p, x->n);
-  x->one = k.out.rows ? (Split){k.out.iter, k.out.unit, k.out.rows}
-           : x->dealt ? (Split){0, 1, x->n->dim[0]}
+  x->one = k.out.rows ? (Split){k.out.iter, k.out.unit, k.out.rows, k.out.dealt}
+           : x->dealt ? (Split){0, 1, x->n->dim[0], true}
                       : (Split){0};
 }
 
@@ -207,8 +210,9 @@ static void try_axis(Target *t, Sample by) {
   for (int d = 0; !t->found && d < n->rank; d++) {
     if (n->dim[d] < by.rows || n->dim[d] % by.rows) continue;
     int64_t unit = n->dim[d] / by.rows;
-    if (!same_sample(sample_of(t->p, &n->scatter.src, n->scatter.idx[d], unit, by.rows), by)) continue;
-    t->found = true, t->by = by, t->to = (Split){d, unit, by.rows};
+    Split to = {d, unit, by.rows, by.dealt};
+    if (!same_sample(sample_of(t->p, &n->scatter.src, n->scatter.idx[d], to), by)) continue;
+    t->found = true, t->by = by, t->to = to;
   }
 }
 static void target_load(void *ctx, Expr *e) {
@@ -221,7 +225,7 @@ static void find_scatter(Pass *p, Known *x) {
   Target t = {.p = p, .n = n};
   Split base = n->scatter.base ? split_of(p, n->scatter.base) : (Split){0};
   if (base.rows) { /* the base says which axis */
-    t.by = sample_of(p, &n->scatter.src, n->scatter.idx[base.axis], base.unit, base.rows);
+    t.by = sample_of(p, &n->scatter.src, n->scatter.idx[base.axis], base);
     t.found = t.by.rows != 0, t.to = base;
   } else {
     each_load(n, target_load, &t);
@@ -262,7 +266,7 @@ static Split either(Split a, Split b) {
 static void find_call(Known *x) {
   int64_t rows = batch_of(x->n);
   for (int k = 0; rows && k < x->n->nres - 2; k++)
-    if (x->n->res[k].rank && x->n->res[k].dim[0] == rows) x->split[k] = (Split){0, 1, rows};
+    if (x->n->res[k].rank && x->n->res[k].dim[0] == rows) x->split[k] = (Split){0, 1, rows, false};
 }
 
 /* True: something that stands before x has changed. */
@@ -355,10 +359,11 @@ static void want_load(void *ctx, Expr *e) {
   const Sample by = s->x->by;
   const Node *t = e->node;
   Split as = {0};
-  for (int d = 0; by.rows && !as.rows && d < t->rank; d++)
-    if (t->dim[d] >= by.rows && t->dim[d] % by.rows == 0 &&
-        same_sample(sample_of(s->p, comp_of(s->x->n), e->arg[d], t->dim[d] / by.rows, by.rows), by))
-      as = (Split){d, t->dim[d] / by.rows, by.rows};
+  for (int d = 0; by.rows && !as.rows && d < t->rank; d++) {
+    if (t->dim[d] < by.rows || t->dim[d] % by.rows) continue;
+    Split to = {d, t->dim[d] / by.rows, by.rows, by.dealt};
+    if (same_sample(sample_of(s->p, comp_of(s->x->n), e->arg[d], to), by)) as = to;
+  }
   want(s, t, as);
 }
 static void want_whole(void *ctx, Node *in, int sub) {
@@ -390,7 +395,7 @@ void shard_spread(Pass *p) {
     const Want *w = &s.want[i];
     bool free = w->met && !w->whole && !x->by.rows && !x->forced;
     if (free && (x->n->kind == ND_COMP || (x->n->kind == ND_SCAN && w->as.axis != x->n->comp.nout - 1)))
-      x->one = w->as, x->by = (Sample){w->as.axis, w->as.unit, w->as.rows};
+      x->one = w->as, x->by = (Sample){w->as.axis, w->as.unit, w->as.rows, w->as.dealt};
     s.x = x;
     want_inputs(&s);
   }

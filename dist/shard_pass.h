@@ -18,11 +18,13 @@
 typedef struct Split {
   int axis;
   int64_t unit, rows;
+  bool dealt; /* by rows of a sum that was dealt out, not by samples: float sums over them are in the usual order */
 } Split;
 /* The sample of a point of an iteration space: ITER iter // unit. rows 0: there is none. */
 typedef struct Sample {
   int iter;
   int64_t unit, rows;
+  bool dealt; /* as in Split */
 } Sample;
 
 /* Where nodes are evaluated. */
@@ -93,7 +95,7 @@ static inline Known *known(const Pass *p, const Node *n) {
 }
 static inline Split split_of(const Pass *p, const Node *n) { return known(p, n)->one; }
 static inline bool same_split(Split a, Split b) {
-  return a.rows == b.rows && (!a.rows || (a.axis == b.axis && a.unit == b.unit));
+  return a.rows == b.rows && (!a.rows || (a.axis == b.axis && a.unit == b.unit && a.dealt == b.dealt));
 }
 static inline bool several(const Pass *p) { return p->env->nrank > 1; }
 static inline bool is_kernel(const Node *n) {
@@ -110,8 +112,8 @@ int64_t batch_of(const Node *n);
 void shard_find(Pass *p);
 /* Replicated values that are read by samples only become sharded. After shard_find, on several ranks. */
 void shard_spread(Pass *p);
-/* The sample of subscript idx into places of `unit` a sample. */
-Sample sample_of(Pass *p, const Comp *c, Expr *idx, int64_t unit, int64_t rows);
+/* The sample of subscript idx into an axis that is split so. */
+Sample sample_of(Pass *p, const Comp *c, Expr *idx, Split s);
 /* Does the kernel x read this load's operand, which is sharded, at its own sample? */
 bool reads_own(Pass *p, const Known *x, const Expr *load);
 /* Every load of a kernel, subscripts of a scatter included; equal ones once an expression. */
