@@ -3,7 +3,10 @@
  *
  * A comprehension has one sample a point or none: that of the loads of sharded operands whose subscript tells it. An
  * output iterator is preferred, then the value is sharded; a reduction iterator makes a sum over samples. Other loads
- * of sharded operands read the whole. */
+ * of sharded operands read the whole.
+ *
+ * What is split by rows of a dealt sum is found after that, in the same way, among the values that belong to no sample:
+ * so which sums are cut by samples does not depend on dealing, and one rank need not know of it. */
 #include "dist/shard_pass.h"
 #include "graph/affine.h"
 #include <string.h>
@@ -183,18 +186,22 @@ static bool joins(const Comp *c) {
   }
 }
 
+/* Found by samples: dealing does not change it. */
+static bool by_samples(Sample s) { return s.rows && !s.dealt; }
+static bool of_samples(Split s) { return s.rows && !s.dealt; }
+
 static void find_comp(Pass *p, Known *x) {
   const Comp *c = &x->n->comp;
+  if (x->sum && by_samples(x->by)) {
+    x->dealt = p->deals && can_deal(p, x->n);
+    x->one = x->dealt ? (Split){0, 1, x->n->dim[0], true} : (Split){0};
+  }
+  if (p->deals && by_samples(x->by)) return;
   Pick k = {.p = p, .c = c, .nout = c->nout - (x->n->kind == ND_SCAN)};
   each_load(x->n, pick_load, &k);
-  /* a sum over samples is cut by them, as on one rank, whatever else is split by the rows of another sum */
-  if (k.out.dealt && k.red.rows && !k.red.dealt && joins(c)) k.out = (Sample){0};
   x->sum = !k.out.rows && k.red.rows && joins(c);
   x->by = x->sum ? k.red : k.out;
-  x->dealt = x->sum && p->deals && can_deal(p, x->n);
-  x->one = k.out.rows ? (Split){k.out.iter, k.out.unit, k.out.rows, k.out.dealt}
-           : x->dealt ? (Split){0, 1, x->n->dim[0], true}
-                      : (Split){0};
+  x->one = k.out.rows ? (Split){k.out.iter, k.out.unit, k.out.rows, k.out.dealt} : (Split){0};
 }
 
 /* A scatter is sharded when the axis that it writes samples along is the one that it reads them by. */
@@ -221,6 +228,7 @@ static void target_load(void *ctx, Expr *e) {
   if (s.rows) try_axis(t, s);
 }
 static void find_scatter(Pass *p, Known *x) {
+  if (p->deals && by_samples(x->by)) return;
   const Node *n = x->n;
   Target t = {.p = p, .n = n};
   Split base = n->scatter.base ? split_of(p, n->scatter.base) : (Split){0};
@@ -239,6 +247,7 @@ static bool find_loop(Pass *p, Known *x) {
   bool again = false;
   for (int k = 0; k < l->nstate; k++) {
     Known *param = known(p, l->param[k]);
+    if (p->deals && of_samples(param->one)) continue;
     Split now = param->one, next = split_of(p, l->body.out[k]), init = split_of(p, l->init[k]);
     if (!param->pinned) {
       if (now.rows)
@@ -284,7 +293,8 @@ static bool find_node(Pass *p, Known *x) {
     return find_loop(p, x);
   case ND_COND:
     for (int k = 0; k < x->n->nres; k++)
-      x->split[k] = either(split_of(p, x->n->cond.yes.out[k]), split_of(p, x->n->cond.no.out[k]));
+      if (!p->deals || !of_samples(x->split[k]))
+        x->split[k] = either(split_of(p, x->n->cond.yes.out[k]), split_of(p, x->n->cond.no.out[k]));
     return false;
   case ND_CALL:
     find_call(x);
@@ -409,12 +419,20 @@ static void forget(Pass *p) {
   }
 }
 
-void shard_find(Pass *p) {
-  forget(p);
-  for (int i = 0; i < p->n; i++)
-    if (p->at[i].n->kind == ND_LOOP && p->at[i].n->loop.cond) force_test(p, &p->at[i].n->loop);
+static void settle(Pass *p) {
   for (bool again = true; again;) {
     again = false;
     for (int i = 0; i < p->n; i++) again |= find_node(p, &p->at[i]);
   }
+}
+
+void shard_find(Pass *p) {
+  forget(p);
+  for (int i = 0; i < p->n; i++)
+    if (p->at[i].n->kind == ND_LOOP && p->at[i].n->loop.cond) force_test(p, &p->at[i].n->loop);
+  bool deals = p->deals;
+  p->deals = false;
+  settle(p);
+  p->deals = deals;
+  if (deals) settle(p);
 }
