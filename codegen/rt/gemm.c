@@ -9,8 +9,8 @@
  *           for each row panel        micro-kernel
  *
  * Several row blocks share a V block when C is the output itself and K fits one chunk, or when it is small (keeps_v). R
- * may have been packed before, as panels over all K: then no block of it is; and so may V, all of it, for all row blocks
- * at once, where packing is work of its own (columns that are gathered: rt_gemm_columns). */
+ * may have been packed before, as panels over all K: then no block of it is; and so may V, all of it, for all row
+ * blocks at once, where packing is work of its own (columns that are gathered: rt_gemm_columns). */
 #include "codegen/rt/gemm.h"
 #include <stdbool.h>
 #include <string.h>
