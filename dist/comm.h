@@ -70,6 +70,7 @@ typedef struct CommFault {
 typedef struct CommStats {
   int64_t collectives, bytes;  /* bytes that this rank made others read */
   int64_t buckets, sums, held; /* JOINs among the collectives, their pieces, bytes of their results */
+  int64_t direct;              /* whose operands were not copied for the others, but lent (comm_lend) */
   double waited;               /* seconds in comm_wait */
 } CommStats;
 

@@ -192,11 +192,11 @@ static bool of_samples(Split s) { return s.rows && !s.dealt; }
 
 static void find_comp(Pass *p, Known *x) {
   const Comp *c = &x->n->comp;
-  if (x->sum && by_samples(x->by)) {
-    x->dealt = p->deals && can_deal(p, x->n);
-    x->one = x->dealt ? (Split){0, 1, x->n->dim[0], true} : (Split){0};
+  if (p->deals && by_samples(x->by)) {
+    x->dealt = x->sum && can_deal(p, x->n);
+    if (x->dealt) x->one = (Split){0, 1, x->n->dim[0], true};
+    return;
   }
-  if (p->deals && by_samples(x->by)) return;
   Pick k = {.p = p, .c = c, .nout = c->nout - (x->n->kind == ND_SCAN)};
   each_load(x->n, pick_load, &k);
   x->sum = !k.out.rows && k.red.rows && joins(c);
@@ -346,8 +346,7 @@ static void force_test(Pass *p, const Loop *l) {
   }
 }
 
-/* ---- replicated values that are read by samples only --------------------------------------------------------------
- */
+/* ---- replicated values that are read by samples only ------------------------------------------------------------- */
 
 /* How all readers of a node that were met so far want it. */
 typedef struct Want {

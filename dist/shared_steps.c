@@ -133,8 +133,7 @@ static void collect(Shared *s, const Op *op, uint64_t q) {
   }
 }
 
-/* ---- without staging ----------------------------------------------------------------------------------------------
- */
+/* ---- without staging --------------------------------------------------------------------------------------------- */
 
 /* Bytes of the result below which copies cost less than waiting for all to have read. */
 enum { DIRECT = 64 << 10 };
@@ -167,6 +166,7 @@ static bool choose_mode(Shared *s, Op *op, uint64_t k) {
   op->mode = OP_DIRECT;
   for (int r = 0; r < s->base.nrank; r++)
     if (!open_of(s, r, k)->reachable) op->mode = OP_STAGED;
+  s->base.stats.direct += op->mode == OP_DIRECT;
   return true;
 }
 

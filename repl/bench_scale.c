@@ -80,7 +80,7 @@ static int measure(const HostOptions *o, const Net *net, int ranks, int batch, O
   CommStats a = of[0].did, b = of[1].did;
   *best = (Outcome){of[1].seconds - of[0].seconds,
                     {b.collectives - a.collectives, b.bytes - a.bytes, b.buckets - a.buckets, b.sums - a.sums,
-                     b.held - a.held, b.waited - a.waited}};
+                     b.held - a.held, b.direct - a.direct, b.waited - a.waited}};
   munmap(shared, sizeof *shared);
   return code;
 }

@@ -205,6 +205,7 @@ static void lent_rounds(Comm *c, void *ctx) {
   }
   double sent = (double)comm_stats(c).bytes / ROUNDS, want = 2.0 * (n - 1) / n * sizeof(float) * N;
   if (8 % n == 0) cr_assert(fabs(sent - want) < 0.01 * want, "%g bytes", sent);
+  cr_assert_eq(comm_stats(c).direct, other < 0 ? 2 * ROUNDS : 0);
   comm_take_back(c, lent);
   cr_assert_eq(comm_lend(c, bytes), (void *)lent);
   free(own), free(out);

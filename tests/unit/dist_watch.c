@@ -100,10 +100,8 @@ Test(dist, looks_too_close_do_not_count) {
 /* The group is told once, and whoever waits learns the name and the reason. */
 Test(dist, signs_of_life_of_the_group) {
   int pid = process();
-  size_t bytes = comm_segment_bytes(2, false);
-  CommSegment *seg = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  cr_assert(seg != MAP_FAILED);
-  comm_segment_init(seg, 2, false);
+  CommSegment *seg = comm_segment_new(2);
+  cr_assert(seg != NULL);
   Comm *c = comm_shared(seg, 0);
   Watch w;
   struct timespec t;
@@ -121,6 +119,6 @@ Test(dist, signs_of_life_of_the_group) {
   CommFault f;
   cr_assert(!comm_barrier(c, &f) && f.rank == 1 && strstr(f.msg, "rank 1: does not answer for 3 s"), "%s", f.msg);
   comm_free(c);
-  munmap(seg, bytes);
+  comm_segment_drop(seg);
   end(pid);
 }
