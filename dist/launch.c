@@ -84,9 +84,8 @@ static void reap(Launch *l) {
   }
 }
 
-static int64_t clock_ms(void) { return (int64_t)(1e3 * rt_seconds()); }
 static void watch_silence(Launch *l) {
-  if (!watch_look(&l->watch, clock_ms())) return;
+  if (!watch_look(&l->watch, rt_milliseconds())) return;
   for (int r = 0; r < l->nrank; r++) {
     Rank *k = &l->rank[r];
     if (k->ended || !comm_segment_is_silent(l->seg, &l->watch, r, k->pid)) continue;
@@ -182,7 +181,7 @@ int launch(int nrank, RankMain fn, void *ctx) {
     return 1;
   }
   l->nrank = nrank, l->first = -1, l->seg = seg;
-  watch_begin(&l->watch, clock_ms());
+  watch_begin(&l->watch, rt_milliseconds());
   for (int r = 0; r < nrank; r++)
     if (!start(l, r, fn, ctx)) failed(l, r, 1, "cannot be started");
   struct sigaction wait_for_ranks = {.sa_sigaction = on_interrupt, .sa_flags = SA_SIGINFO | SA_RESTART}, old;

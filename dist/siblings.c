@@ -26,8 +26,6 @@ struct Siblings {
   Watch watch;
 };
 
-static int64_t clock_ms(void) { return (int64_t)(1e3 * rt_seconds()); }
-
 /* A variable of an environment: strings one after another, `n` bytes in all, with a NUL behind them. */
 static const char *variable(const char *env, size_t n, const char *name) {
   size_t len = strlen(name);
@@ -74,7 +72,7 @@ static void *thread(void *p) {
   for (int64_t next = s->begin;;) {
     next += LOOK_MS;
     if (!sem_clockwait(&s->stop, CLOCK_MONOTONIC, &(struct timespec){next / 1000, next % 1000 * 1000000})) return NULL;
-    int64_t now = clock_ms();
+    int64_t now = rt_milliseconds();
     if (next < now) next = now;
     if (now - s->begin > WATCH_QUIET_MS && watch_look(&s->watch, now)) look(s);
   }
@@ -87,7 +85,7 @@ Siblings *siblings_watch(void) {
     const char *run = getenv(by[k].run);
     if (run && strlen(run) < sizeof s->run) s->by = by[k], strcpy(s->run, run);
   }
-  if (s) s->begin = clock_ms(), watch_begin(&s->watch, s->begin), sem_init(&s->stop, 0, 0);
+  if (s) s->begin = rt_milliseconds(), watch_begin(&s->watch, s->begin), sem_init(&s->stop, 0, 0);
   if (s && *s->run && pthread_create(&s->thread, NULL, thread, s) == 0) return s;
   free(s);
   return NULL;

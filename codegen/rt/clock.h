@@ -2,6 +2,7 @@
 #ifndef TG_CODEGEN_RT_CLOCK_H
 #define TG_CODEGEN_RT_CLOCK_H
 #include <sched.h>
+#include <stdint.h>
 #include <time.h>
 
 /* Seconds of a clock that never steps back; its zero means nothing. */
@@ -10,6 +11,8 @@ static inline double rt_seconds(void) {
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+
+static inline int64_t rt_milliseconds(void) { return (int64_t)(1e3 * rt_seconds()); }
 
 /* Between two looks at what has not come yet: at once, then after others had the core, then after 20 us. */
 static inline void rt_wait_longer(int *tries) {
