@@ -1,13 +1,14 @@
 /* Index maps turned around: from "add p(i) at f(i)" for all i to "t'[j] is the sum of p over the i with f(i) = j".
  *
- *   1 split     an iterator i under `i // c` or `i % c` becomes c*q + r; then every subscript must be affine, else
- * scatter 2 solve     while an equation f_d(i) = j_d holds an open iterator: digits    the open terms are a mixed radix
- * (each coefficient a multiple of all that lies below): every iterator is a digit of the rest; covers reshapes,
- * pooling, plain strides unit      pivot = the iterator of largest extent * |coefficient|; with coefficient +-1
- * substitute phases    coefficient m > 1: j_d = m*q + r, one piece a residue r, in which the one other iterator not
- * divisible by m has a fixed residue too; no point is visited in vain 3 guards    what is left on j alone is a
- * condition; an iterator solved to a data expression is bounded 4 build     iterators still open are summed over; loads
- * that may now leave their tensor are masked by the guard
+ *   1 split     an iterator i under `i // c` or `i % c` becomes c*q + r; then every subscript must be affine, else scatter
+ *   2 solve     while an equation f_d(i) = j_d holds an open iterator:
+ *                 digits    the open terms are a mixed radix (each coefficient a multiple of all that lies below):
+ *                           every iterator is a digit of the rest; covers reshapes, pooling, plain strides
+ *                 unit      pivot = the iterator of largest extent * |coefficient|; with coefficient +-1 substitute
+ *                 phases    coefficient m > 1: j_d = m*q + r, one piece a residue r, in which the one other
+ *                           iterator not divisible by m has a fixed residue too; no point is visited in vain
+ *   3 guards    what is left on j alone is a condition; an iterator solved to a data expression is bounded
+ *   4 build     iterators still open are summed over; loads that may now leave their tensor are masked by the guard
  *
  * Expressions in a Problem are over ITER 0..D-1 = j and ITER D+k = i_k. More than MAX_PIECES phases: scatter. */
 #include "internal.h"

@@ -1,16 +1,15 @@
 /* Loops and branches.
  *
- * A loop is run again with one more stack for each differentiable carry that its steps need (the same body and PARAMs:
- * the two loops are merged into one when both survive), then a loop in the other direction carries the adjoints:
+ * A loop is run again with one more stack for each differentiable carry that its steps need (the same body and PARAMs: the two
+ * loops are merged into one when both survive), then a loop in the other direction carries the adjoints:
  *
  *   forward   s[t+1] = F(s[t], c, t)                      c: what the body reads from outside (the frontier)
  *   reverse   l[t]   = dF/ds(s[t], c, t)^T l[t+1]         l: adjoints of states
  *             a[t]   = a[t+1] + dF/dc(s[t], c, t)^T l[t+1]  a: adjoints of the frontier
  *
  * Rows: a contribution to c that touches only row t (from c[t] in the body) is stacked, not accumulated: the stack is
- * the adjoint. Fission: where the contribution to a[t] is a sum (a contraction), nothing is accumulated in the loop;
- * the two factors are stacked and one contraction over (t, its own reduction) follows. An LSTM's weight gradients are
- * one product each. */
+ * the adjoint. Fission: where the contribution to a[t] is a sum (a contraction), nothing is accumulated in the loop; the two factors are
+ * stacked and one contraction over (t, its own reduction) follows. An LSTM's weight gradients are one product each. */
 #include "internal.h"
 #include <string.h>
 
@@ -147,8 +146,7 @@ static Node *sum_outside(Fission *f, const Node *c, int64_t trip) {
   return nd_comp(g, k->nout, k->nred + 1, e, RED_SUM, ex_map(g, k->body, outside, f),
                  k->guard ? ex_map(g, k->guard, outside, f) : NULL);
 }
-/* ---- rows ---------------------------------------------------------------------------------------------------------
- */
+/* ---- rows --------------------------------------------------------------------------------------------------------- */
 /* cond as `ITER 0 == counter + *c` and others? Solves the equation in either form that the makers leave. */
 static bool is_row_condition(const Expr *e, const Node *counter, int64_t *c) {
   if (e->kind != EX_OP || e->op != OP_EQ || e->arg[0]->dtype != DT_I64) return false;
@@ -248,8 +246,7 @@ typedef struct Row {
   Node *value;
 } Row; /* row counter + c of frontier node `of` */
 
-/* ---- the loop rule ------------------------------------------------------------------------------------------------
- */
+/* ---- the loop rule ------------------------------------------------------------------------------------------------ */
 void rule_loop(Sweep *s, Node *n) {
   Graph *g = s->g;
   Arena *a = s->a;
@@ -408,8 +405,7 @@ void rule_loop(Sweep *s, Node *n) {
   }
 }
 
-/* ---- branches -----------------------------------------------------------------------------------------------------
- */
+/* ---- branches ----------------------------------------------------------------------------------------------------- */
 /* Differentiated through to what is active outside: the nodes that both arms and the rest of the graph may share are
  * stopped at the x of this sweep, so each arm is its own small derivative. */
 void rule_cond(Sweep *s, Node *n) {

@@ -1,17 +1,16 @@
 /* What a loop's steps keep for the loop in the other direction.
  *
- * The adjoint of a step reads values of the step itself. Maps of what is at hand are computed again; contractions and
- * other reductions, scans, scatters and calls never are: some value on every way from them to the adjoint is stacked by
- * the forward loop. Which values is a minimum cut, by bytes:
+ * The adjoint of a step reads values of the step itself. Maps of what is at hand are computed again; contractions and other
+ * reductions, scans, scatters and calls never are: some value on every way from them to the adjoint is stacked by the forward
+ * loop. Which values is a minimum cut, by bytes:
  *
  *   source --> PARAMs and what is not computed again     (infinite)
  *   v_in --> v_out                                       bytes of v; infinite if v can't be stacked
  *   u_out --> v_in     where v reads u                   (infinite)
  *   v_out --> sink     where the adjoint reads v         (infinite)
  *
- * over the nodes that depend on the step's PARAMs but on no cotangent. Of cuts of equal size the one next to the
- * source: its values are in memory anyway. A cut of more than MOST_BYTES in all steps is given up: then only carries
- * are stacked. */
+ * over the nodes that depend on the step's PARAMs but on no cotangent. Of cuts of equal size the one next to the source: its
+ * values are in memory anyway. A cut of more than MOST_BYTES in all steps is given up: then only carries are stacked. */
 #include "internal.h"
 #include <string.h>
 

@@ -1,11 +1,9 @@
 /* From a region of the graph to a plan, and running it: all that the rest of tg sees of the compiler.
  *
  *   Codegen  the session's compiler: JIT, kernel caches (memory, disk), thread pool
- *   Plan     one compiled region: kernels, their order, byte offsets into one arena; nested plans for loops and
- * branches
+ *   Plan     one compiled region: kernels, their order, byte offsets into one arena; nested plans for loops and branches
  *
- * A Plan outlives the Graph it came from (it copies what it needs) and may be run many times, not by two threads at
- * once. */
+ * A Plan outlives the Graph it came from (it copies what it needs) and may be run many times, not by two threads at once. */
 #ifndef TG_CODEGEN_CODEGEN_H
 #define TG_CODEGEN_CODEGEN_H
 #include "graph/native.h"

@@ -2,9 +2,10 @@
  *
  *   DevPlan     one block of device memory: arena, constants, scratch, the fault record. Inputs are the session's
  *               (dev_tensors.h), outputs have memory of their own, which becomes the session's when the plan ends
- *   host[s]     where the host has the bytes of slot s (an input, a constant, what a native just made), or NULL. A
- * kernel that writes the slot ends it Segment     a sequence of kernel steps, with its recordings by the addresses that
- * it ran on CallMemory  what one native step keeps on the host between its runs (dev_call.c) */
+ *   host[s]     where the host has the bytes of slot s (an input, a constant, what a native just made), or NULL. A kernel
+ *               that writes the slot ends it
+ *   Segment     a sequence of kernel steps, with its recordings by the addresses that it ran on
+ *   CallMemory  what one native step keeps on the host between its runs (dev_call.c) */
 #ifndef TG_CODEGEN_DEV_PLAN_H
 #define TG_CODEGEN_DEV_PLAN_H
 #include "codegen/dev_tensors.h"

@@ -67,14 +67,15 @@ typedef enum {
 
 /* How a REDUCE is ordered. Flat position f: row-major in the reduction space; extents r0..rn, inner = rn.
  *
- * ORD_CHAIN  f ascending, one accumulator: acc = monoid(acc, body); with Stage.fma (a sum that was one of products x *
- * y before anything was inlined; body is then a MUL): acc = fma(x, y, acc), x and y first cast to the accumulator's
- * dtype. Without Stage.fma no fma, even if the body is a MUL now. Cut at flat positions 4096, 8192, ... ORD_LANES
- * position p of the inner axis goes to lane p % 16 of accumulator (p / 16) % 4, whatever the machine's width and the
- * dtype; a chunk is 4096 positions of one row when inner >= 4096, else max(1, 4096 / inner) whole rows, which continue
- * in the same accumulators, every row from lane 0. No fma: acc = acc + body. Then a = (a0 + a1) + (a2 + a3) per lane,
- * and the butterfly over 16 lanes: l += l ^ 8, l ^ 4, l ^ 2, l ^ 1 (lower lane on the left: v[l] = v[l] + v[l + 8],
- * ...).
+ * ORD_CHAIN  f ascending, one accumulator: acc = monoid(acc, body); with Stage.fma (a sum that was one of products x * y
+ *            before anything was inlined; body is then a MUL): acc = fma(x, y, acc), x and y first cast to the
+ *            accumulator's dtype. Without Stage.fma no fma, even if the body is a MUL now.
+ *            Cut at flat positions 4096, 8192, ...
+ * ORD_LANES  position p of the inner axis goes to lane p % 16 of accumulator (p / 16) % 4, whatever the machine's width
+ *            and the dtype; a chunk is 4096 positions of one row when inner >= 4096, else max(1, 4096 / inner) whole
+ *            rows, which continue in the same accumulators, every row from lane 0. No fma: acc = acc + body. Then
+ *            a = (a0 + a1) + (a2 + a3) per lane, and the butterfly over 16 lanes: l += l ^ 8, l ^ 4, l ^ 2, l ^ 1
+ *            (lower lane on the left: v[l] = v[l] + v[l + 8], ...).
  *
  * With Stage.chunk (Comp.chunk, graph.h) a chunk is that many flat positions instead: whole rows in ORD_LANES, each
  * from lane 0, in the same accumulators, also when inner >= 4096. Then extents[0] counts samples and has no say in the
@@ -84,8 +85,7 @@ typedef enum {
  * guard is false the accumulator stays as it is. Chunks, in order, are joined by the aligned pairwise tree: chunk
  * ranges [i * 2^k, (i+1) * 2^k) meet as soon as both halves are there; at the end the leftovers join from the right:
  * ((big, (mid, small))). Integer, bool, any/all/arg reductions may take any order that gives the same value (ARGMAX:
- * first best; nan is best). Accumulator dtype: f32 for f16 and bf16; else the body's. Result cast to the buffer's
- * dtype. */
+ * first best; nan is best). Accumulator dtype: f32 for f16 and bf16; else the body's. Result cast to the buffer's dtype. */
 typedef enum { ORD_CHAIN, ORD_LANES } RedOrder;
 enum { STAGE_CHUNK = 4096 };
 

@@ -1,8 +1,9 @@
 /* The forms that schedules want, reached before anything fuses.
  *
- *   segmented reduction   [sum(e for n, .. if a[n] == k) for k, ..] visits every (n, k). The guard says that for one n
- * only one k counts, so it is a SCATTER over n into place a[n], without the factor of K. Also max and min (float: over
- * the identity -inf, inf) and counts. contraction           contract_normal: post * sum(a * b)
+ *   segmented reduction   [sum(e for n, .. if a[n] == k) for k, ..] visits every (n, k). The guard says that for one n only
+ *                         one k counts, so it is a SCATTER over n into place a[n], without the factor of K.
+ *                         Also max and min (float: over the identity -inf, inf) and counts.
+ *   contraction           contract_normal: post * sum(a * b)
  *
  * The order in which a destination of the SCATTER meets its terms is that of the reduction, ascending. */
 #include "codegen/contract.h"

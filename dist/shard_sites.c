@@ -12,8 +12,7 @@ enum { UNKNOWN_TRIPS = 64, SELDOM = 32 };
 
 static uint64_t loop_bit(int number) { return UINT64_C(1) << (number < LOOP_BITS ? number : LOOP_BITS); }
 
-/* ---- what varies in which loop, and depth -------------------------------------------------------------------------
- */
+/* ---- what varies in which loop, and depth ------------------------------------------------------------------------ */
 
 typedef struct Join {
   Pass *p;

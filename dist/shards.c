@@ -31,9 +31,8 @@ int join_bytes(JoinType t) {
     T *z = out;                                                                                                        \
     for (int64_t i = 0; i < n; i++) z[i] = (EXPR);                                                                     \
   } while (0)
-#define BEST(T, CMP)                                                                                                   \
-  LOOP(T, x[i] CMP y[i] || x[i] != x[i] ? x[i] : y[i]) /* as scalar.def: nan counts as best, of equal ones the later   \
-                                                        */
+/* As scalar.def: nan counts as best, of equal ones the later part. */
+#define BEST(T, CMP) LOOP(T, x[i] CMP y[i] || x[i] != x[i] ? x[i] : y[i])
 #define ORDERED(T)                                                                                                     \
   do {                                                                                                                 \
     if (op == JOIN_MAX)                                                                                                \

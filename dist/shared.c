@@ -20,6 +20,7 @@
  * Signs of life: a thread a rank stamps the segment (a stopped process stops it too); processes that ended are seen by
  * kill(2) or marked by the launcher. */
 #include "dist/shared_rank.h"
+#include "codegen/rt/clock.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,14 +34,7 @@ enum { BEAT_MS = 100 };
 /* Bytes of address space that a rank may lend from. What is not touched takes no memory. */
 #define WINDOW ((size_t)4 << 30)
 
-static int64_t clock_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* ---- the segment ---------------------------------------------------------------------------------------------------
- */
+/* ---- the segment ------------------------------------------------------------------------------------------------- */
 static int max_nodes(int nrank) {
   int most = 1;
   ShardNode node[TG_MAX_NODES];
@@ -61,7 +55,7 @@ size_t comm_segment_bytes(int nrank, bool windows) { return slots_end(nrank) + (
 void comm_segment_init(CommSegment *s, int nrank, bool windows) {
   s->nrank = nrank, s->maxnode = max_nodes(nrank), s->slot_bytes = slot_bytes(nrank);
   s->slots = header_bytes(nrank), s->windows = slots_end(nrank), s->window = windows ? WINDOW : 0;
-  for (int r = 0; r < nrank; r++) atomic_store(&s->rank[r].beat, clock_ms());
+  for (int r = 0; r < nrank; r++) atomic_store(&s->rank[r].beat, rt_milliseconds());
 }
 CommSegment *comm_segment_new(int nrank) {
   for (int windows = 1; windows >= 0; windows--) { /* a limit of the address space may forbid them */
@@ -122,8 +116,7 @@ bool comm_segment_is_silent(CommSegment *s, Watch *w, int rank, int pid) {
   return true;
 }
 
-/* ---- the interface -------------------------------------------------------------------------------------------------
- */
+/* ---- the interface ----------------------------------------------------------------------------------------------- */
 static bool shared_done(const Comm *c, uint64_t ticket) {
   const Shared *s = (const Shared *)c;
   if (!ticket) return true;
@@ -192,8 +185,7 @@ static bool shared_check(Comm *c, CommFault *f) {
   return true;
 }
 
-/* ---- signs of life -------------------------------------------------------------------------------------------------
- */
+/* ---- signs of life ----------------------------------------------------------------------------------------------- */
 
 static void kill_stopped(const Shared *s) {
   for (int r = 0; r < s->base.nrank; r++) {
@@ -220,7 +212,7 @@ static void *heart(void *p) {
   Shared *s = p;
   int64_t now, give_up = 0;
   do {
-    now = clock_ms();
+    now = rt_milliseconds();
     atomic_store(&s->seg->rank[s->base.rank].beat, now);
     int silent = watch_look(&s->watch, now) ? silent_rank(s) : -1;
     if (silent >= 0 && !give_up) give_up = now + 1000 * COMM_GRACE;
@@ -286,8 +278,8 @@ Comm *comm_shared(CommSegment *seg, int rank) {
   }
   RankBlock *me = &seg->rank[rank];
   atomic_store(&me->pid, (int)getpid());
-  atomic_store(&me->beat, clock_ms());
-  watch_begin(&s->watch, clock_ms());
+  atomic_store(&me->beat, rt_milliseconds());
+  watch_begin(&s->watch, rt_milliseconds());
   atomic_store(&me->state, RANK_RUNS);
   s->has_heart = ok && pthread_create(&s->heart, NULL, heart, s) == 0;
   if (s->has_heart) return &s->base;

@@ -1,6 +1,6 @@
-/* The oracle: evaluates a region one element at a time, floats in f64 and integers in i64, as the definitions in
- * graph.h say and nothing cleverer. Every kernel and pass is tested against it, so it shares no code with them beyond
- * the value column of scalar.def.
+/* The oracle: evaluates a region one element at a time, floats in f64 and integers in i64, as the definitions in graph.h
+ * say and nothing cleverer. Every kernel and pass is tested against it, so it shares no code with them beyond the value
+ * column of scalar.def.
  *
  *   Frame   values of nodes while one region runs once: the root, one loop step, one branch
  *   Tape    the distinct sub-expressions of a body, children first; run once a point

@@ -7,9 +7,9 @@
  * Every Node and Expr is immutable and made by one maker below, which also normalises. Two nodes are never equal by
  * value and different by pointer, except the kinds that are unique by nature: INPUT, PARAM.
  *
- * Iterators are positional. In a comprehension with nout outputs and nred reductions, EX_ITER k is output iterator k
- * for k < nout and reduction iterator k - nout otherwise; extents live in the node. There are no nested binders: an
- * inner reduction is a node of its own, whose outputs are its free iterators.
+ * Iterators are positional. In a comprehension with nout outputs and nred reductions, EX_ITER k is output iterator k for
+ * k < nout and reduction iterator k - nout otherwise; extents live in the node. There are no nested binders: an inner
+ * reduction is a node of its own, whose outputs are its free iterators.
  *
  *   [sum(a[m, k] * b[k, n] for k) for m, n]   =  comp{m 4, n 5; k 3; sum; a[i0, i2] * b[i2, i1]}  : f32[4, 5]
  *   [x[i] + 1 for i]                          =  comp{i 7; ; none; x[i0] + 1}                     : f32[7]

@@ -1,13 +1,12 @@
-/* Sums of products that a loop's steps compute from the counter alone are computed before the loop, for all steps at
- * once.
+/* Sums of products that a loop's steps compute from the counter alone are computed before the loop, for all steps at once.
  *
  *   scan h for t in 0..T { tanh(x[t] @ wx + h @ wh) }
  *
- * x[t] @ wx of one step is a small product; [x[t] @ wx for t] is one large one, and its adjoint is one too. The body
- * reads row t of it. Each element is the same sum in the same order, so no bit changes.
+ * x[t] @ wx of one step is a small product; [x[t] @ wx for t] is one large one, and its adjoint is one too. The body reads row t of
+ * it. Each element is the same sum in the same order, so no bit changes.
  *
- * Requires: all steps run (no test, no run-time number of steps) and have no effects, so that nothing is computed, and
- * no fault raised, that would not be in the loop. */
+ * Requires: all steps run (no test, no run-time number of steps) and have no effects, so that nothing is computed, and no fault
+ * raised, that would not be in the loop. */
 #include "graph/internal.h"
 #include "graph/native.h"
 #include "graph/ptrmap.h"

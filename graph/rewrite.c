@@ -143,11 +143,11 @@ static bool refresh_params(Map *m, const Node *n, uint8_t *changed) {
 
 /* ---- Replacement -------------------------------------------------------------------------------------------------
  *
- * A replacement may stand inside a loop that changes because of it, and so gets fresh PARAMs: then the replacement
- * follows them. What it shares with the rest of the graph must stay shared: a loop or an effect that were copied once
- * for the graph and once for each replacement would be run as often. So there are two maps: by_param   nodes as the
- * fresh PARAMs change them; what the replacements are rebuilt by to         nodes as the replacements and the fresh
- * PARAMs change them: by_param's, unless a replaced node is below */
+ * A replacement may stand inside a loop that changes because of it, and so gets fresh PARAMs: then the replacement follows them.
+ * What it shares with the rest of the graph must stay shared: a loop or an effect that were copied once for the graph and once
+ * for each replacement would be run as often. So there are two maps:
+ *   by_param   nodes as the fresh PARAMs change them; what the replacements are rebuilt by
+ *   to         nodes as the replacements and the fresh PARAMs change them: by_param's, unless a replaced node is below */
 typedef struct {
   Map to, by_param;
   int count, n;

@@ -6,8 +6,7 @@
 #include "lang/session.h"
 #include <string.h>
 
-/* ---- calls by field ----------------------------------------------------------------------------------------------
- */
+/* ---- calls by field ---------------------------------------------------------------------------------------------- */
 
 static char *fields_text(Elab *E, const Value *row) {
   char *s = arena_strdup(E->a, "");
@@ -108,8 +107,7 @@ static Value *b_with_fields(Elab *E, const Builtin *self, Call *c, Value **b) {
   return with_fields(E, b[0], b[1], b[2], v_static_str(E, b[3], c->span, "what"), c->span);
 }
 
-/* ---- metrics -----------------------------------------------------------------------------------------------------
- */
+/* ---- metrics ----------------------------------------------------------------------------------------------------- */
 
 static const char *metric_name(Elab *E, const Value *metrics, int k) {
   return metrics->kind == V_RECORD ? arena_printf(E->a, "the metric `%s`", metrics->agg.key[k]) : "the metric";
@@ -195,8 +193,7 @@ static Value *b_named(Elab *E, const Builtin *self, Call *c, Value **b) {
   return v_record(E, n, key, rec ? b[1]->agg.at : &b[1]);
 }
 
-/* ---- data --------------------------------------------------------------------------------------------------------
- */
+/* ---- data -------------------------------------------------------------------------------------------------------- */
 
 /* _rows(batch): its number of rows. */
 static Value *b_rows(Elab *E, const Builtin *self, Call *c, Value **b) {
@@ -265,8 +262,7 @@ static Value *b_text(Elab *E, const Builtin *self, Call *c, Value **b) {
   return v_str(E, s, strlen(s));
 }
 
-/* ---- models and structures ----------------------------------------------------------------------------------------
- */
+/* ---- models and structures --------------------------------------------------------------------------------------- */
 
 static Value *b_has_model(Elab *E, const Builtin *self, Call *c, Value **b) { return v_bool(E, v_has_model(b[0])); }
 
@@ -319,8 +315,7 @@ static Value *b_merge_rows(Elab *E, const Builtin *self, Call *c, Value **b) {
   return v_with_leaves(E, b[0], x);
 }
 
-/* ---- effects of a step -------------------------------------------------------------------------------------------
- */
+/* ---- effects of a step ------------------------------------------------------------------------------------------- */
 
 static Node *native_node(Elab *E, const char *native, int nattr, const Attr *attr, int narg, Node *const *arg, int nres,
                          const TensorType *res, Span at) {

@@ -1,14 +1,13 @@
 /* Comprehensions: [e for i, j], sum(e for k), and their two passes.
  *
- *   pass 1  only when some index has no `in`: the body is elaborated once in trial mode, subscripts leave constraints,
- * and range_solve finds the extents. Nothing else of it is kept. pass 2  elaborates with known extents; every subscript
- * is proved to stay inside.
+ *   pass 1  only when some index has no `in`: the body is elaborated once in trial mode, subscripts leave constraints, and
+ *           range_solve finds the extents. Nothing else of it is kept.
+ *   pass 2  elaborates with known extents; every subscript is proved to stay inside.
  *
- * Clauses are taken one inside the other. A clause over n values pushes an index, elaborates what is inside, and turns
- * the index into a leading axis of the result; a clause over a tuple elaborates what is inside for each item and
- * stacks. So the result's axes are the clauses' in order, then the body's own. A reduction reduces the leading axes. A
- * trial inside a trial does not happen: an inner comprehension is elaborated once there, and what its own subscripts
- * say is solved on the way out. */
+ * Clauses are taken one inside the other. A clause over n values pushes an index, elaborates what is inside, and turns the
+ * index into a leading axis of the result; a clause over a tuple elaborates what is inside for each item and stacks. So the
+ * result's axes are the clauses' in order, then the body's own. A reduction reduces the leading axes. A trial inside a trial
+ * does not happen: an inner comprehension is elaborated once there, and what its own subscripts say is solved on the way out. */
 #include "lang/model.h"
 #include "lang/space.h"
 #include <math.h>
@@ -41,8 +40,7 @@ typedef struct Part {
 
 static Part clause(Form *f, const Env *env, int c, bool unrolled);
 
-/* ---- the innermost: guard and body --------------------------------------------------------------------------------
- */
+/* ---- the innermost: guard and body ------------------------------------------------------------------------------- */
 
 static Part body(Form *f, const Env *env, bool unrolled) {
   Elab *E = f->E;
@@ -77,8 +75,7 @@ static Part body(Form *f, const Env *env, bool unrolled) {
   return p;
 }
 
-/* ---- clauses ------------------------------------------------------------------------------------------------------
- */
+/* ---- clauses ----------------------------------------------------------------------------------------------------- */
 
 /* What a fresh index of pass 2 got in pass 1. */
 static Index *own_index(Form *f, Name name, Span at) {
@@ -260,8 +257,7 @@ static Part clause(Form *f, const Env *env, int c, bool unrolled) {
   return close_index(f, p, i, true);
 }
 
-/* ---- the two passes ------------------------------------------------------------------------------------------------
- */
+/* ---- the two passes ---------------------------------------------------------------------------------------------- */
 
 static bool needs_trial(const Ast *ast) {
   for (int c = 0; c < ast->nkid; c++)

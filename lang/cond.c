@@ -2,8 +2,8 @@
  *
  *   static condition        only the branch taken is elaborated
  *   scalar, nothing free    a COND node: lazy; effects of a branch are its own. Cheap scalars become a select instead
- *   inside comprehensions   a select; the condition joins the guard of each arm, so loads of the arm not taken are
- * masked tensor                  a select for each element */
+ *   inside comprehensions   a select; the condition joins the guard of each arm, so loads of the arm not taken are masked
+ *   tensor                  a select for each element */
 #include "lang/model.h"
 #include "lang/space.h"
 #include <string.h>

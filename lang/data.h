@@ -1,11 +1,10 @@
 /* Data sets as values: a native set of raw rows (stdlib/native/data.h), and the functions of rows not yet applied.
  *
  *   DataV     what V_DATA holds (Value.ext): the set, how an element is made of a raw row's fields, batches. Immutable
- *   DataForm  a tree: fields in a structure, parts side by side, a mapped function. Mapped functions are elaborated
- * where elements are used, over all rows of a batch at once, so they are compiled with what uses them
+ *   DataForm  a tree: fields in a structure, parts side by side, a mapped function. Mapped functions are elaborated where
+ *             elements are used, over all rows of a batch at once, so they are compiled with what uses them
  *
- * A loop over a set: open; while *more: next; then, if there may be a short batch, rest and next with that many rows;
- * close. */
+ * A loop over a set: open; while *more: next; then, if there may be a short batch, rest and next with that many rows; close. */
 #ifndef TG_LANG_DATA_H
 #define TG_LANG_DATA_H
 #include "lang/session.h"

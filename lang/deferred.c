@@ -20,8 +20,7 @@ typedef struct Deferred {
   VEC(Node *) given;
 } Deferred;
 
-/* ---- what a block reads ------------------------------------------------------------------------------------------
- */
+/* ---- what a block reads ------------------------------------------------------------------------------------------ */
 
 typedef struct Reach {
   Elab *E;
@@ -73,8 +72,7 @@ static bool is_given(const Deferred *d, const Node *n) {
   return false;
 }
 
-/* ---- while checking ----------------------------------------------------------------------------------------------
- */
+/* ---- while checking ---------------------------------------------------------------------------------------------- */
 
 static void try_rows(Deferred *d, int64_t rows) {
   Elab *E = d->form.E;
@@ -123,8 +121,7 @@ void deferred_tail(Tail *t, Expr *rows) {
   tail_lazy(t);
 }
 
-/* ---- while running -----------------------------------------------------------------------------------------------
- */
+/* ---- while running ----------------------------------------------------------------------------------------------- */
 
 typedef struct Ask {
   Deferred *d;

@@ -212,8 +212,7 @@ static Value *call_grad(Elab *E, Fun *self, Call *c) {
   return v_tuple(E, 3, (Value *[]){both->agg.at[0], g, next_state(E, t.x, both->agg.at[1])});
 }
 
-/* ---- vjp, jvp ------------------------------------------------------------------------------------------------------
- */
+/* ---- vjp, jvp ---------------------------------------------------------------------------------------------------- */
 
 /* The last argument of a call, taken off it: a cotangent or tangent. */
 static Value *last_arg(Elab *E, Call *c, const char *name, const char *what, Span *at) {
@@ -297,8 +296,7 @@ static Value *call_jvp(Elab *E, Fun *self, Call *call) {
   return v_tuple(E, 2, (Value *[]){value, v_with_leaves(E, y, dy)});
 }
 
-/* ---- jacobian, hessian ---------------------------------------------------------------------------------------------
- */
+/* ---- jacobian, hessian ------------------------------------------------------------------------------------------- */
 
 /* The jacobian of float leaf `which` of f's result: x's structure, each leaf with the result leaf's axes in front. */
 static Value *jacobian_leaf(Elab *E, Value *f, const Call *c, int which, const TensorV *like, const Trace *first) {
@@ -377,8 +375,7 @@ static Value *call_hessian(Elab *E, Fun *self, Call *c) {
   return call_jacobian(E, &j, c);
 }
 
-/* ---- custom_grad ---------------------------------------------------------------------------------------------------
- */
+/* ---- custom_grad ------------------------------------------------------------------------------------------------- */
 
 static Value *call_custom(Elab *E, Fun *self, Call *c) {
   Value *f = self->data[0], *back = self->data[1], *args = NULL, **arg = arena_array(E->a, Value *, c->n);
@@ -459,8 +456,7 @@ static Value *call_custom(Elab *E, Fun *self, Call *c) {
   }
 }
 
-/* ---- the functions that give functions ------------------------------------------------------------------------------
- */
+/* ---- the functions that give functions --------------------------------------------------------------------------- */
 
 typedef enum { D_GRAD, D_VALUE_GRAD, D_VJP, D_JVP, D_JACOBIAN, D_HESSIAN, D_CUSTOM } Derive;
 

@@ -7,13 +7,13 @@
  *
  * TensorV.e is an expression whose EX_ITER k is own axis k (k < rank), and whose EX_VARs are indices of enclosing
  * comprehensions, [b] below. Views (slices, transposes, reshapes, x[b]) only rewrite e and make no node. Any
- * arithmetic on a tensor of rank > 0 is *sealed*: it becomes a comp over (free indices in order of nesting, own axes),
- * and the value is a load of it. So inside `[f(x[b]) for b]` the body of f is batched over b without knowing. Rank-0
+ * arithmetic on a tensor of rank > 0 is *sealed*: it becomes a comp over (free indices in order of nesting, own axes), and the
+ * value is a load of it. So inside `[f(x[b]) for b]` the body of f is batched over b without knowing. Rank-0
  * arithmetic stays an expression (it is fused by construction into whatever comp it ends in).
  * Invariant for rank > 0: e is a LOAD (possibly masked, any subscripts), a constant, or index arithmetic.
  *
- * Weak values: a static number (V_NUM), a literal list ([1, 2.5]) or arithmetic of those only takes the other operand's
- * dtype; `weak` tensors are stored as i64 or f64 and harden to i64 or f32 when they meet no dtype. */
+ * Weak values: a static number (V_NUM), a literal list ([1, 2.5]) or arithmetic of those only takes the other operand's dtype;
+ * `weak` tensors are stored as i64 or f64 and harden to i64 or f32 when they meet no dtype. */
 #ifndef TG_LANG_ELAB_H
 #define TG_LANG_ELAB_H
 #include "graph/affine.h"

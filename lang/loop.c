@@ -1,10 +1,11 @@
 /* Loops: fold, scan and for become one LOOP node; over a tuple they are unrolled.
  *
- * The state is a value; its tensors and numbers are the loop's PARAMs. The body is elaborated with the PARAMs in their
- * place, again if needed, until nothing changes: dtype   a weak state (0, [1, 2]) is weak in the body first, takes the
- * dtype of the next state, and is joined with it shape   must not change free    the indices of enclosing
- * comprehensions that the next state depends on become leading axes of the state `while` inside a comprehension differs
- * between elements: a hidden bool state says which go on, the others keep their value. */
+ * The state is a value; its tensors and numbers are the loop's PARAMs. The body is elaborated with the PARAMs in their place,
+ * again if needed, until nothing changes:
+ *   dtype   a weak state (0, [1, 2]) is weak in the body first, takes the dtype of the next state, and is joined with it
+ *   shape   must not change
+ *   free    the indices of enclosing comprehensions that the next state depends on become leading axes of the state
+ * `while` inside a comprehension differs between elements: a hidden bool state says which go on, the others keep their value. */
 #include "lang/loop.h"
 #include <string.h>
 
@@ -45,8 +46,7 @@ static void read_init(LoopForm *f) {
   }
 }
 
-/* ---- the block's value ---------------------------------------------------------------------------------------------
- */
+/* ---- the block's value ------------------------------------------------------------------------------------------- */
 
 /* Splits the block's value into the next state and what a scan stacks. */
 void loop_split(LoopForm *f, Value *state, Value *v, bool strict) {
@@ -136,8 +136,7 @@ static bool adapt(LoopForm *f, int k, Value *n) {
   return changed;
 }
 
-/* ---- one attempt ---------------------------------------------------------------------------------------------------
- */
+/* ---- one attempt ------------------------------------------------------------------------------------------------- */
 
 static Value *param_value(LoopForm *f, StateLeaf *s, const char *name) {
   Elab *E = f->E;
@@ -287,8 +286,7 @@ static bool settle(LoopForm *f, int ncarry) {
   return !changed && f->nfree == before;
 }
 
-/* ---- building the node ---------------------------------------------------------------------------------------------
- */
+/* ---- building the node ------------------------------------------------------------------------------------------- */
 
 Node *loop_state_node(LoopForm *f, Value *v, const StateLeaf *s) {
   Elab *E = f->E;
@@ -435,8 +433,7 @@ static Value *no_steps(LoopForm *f) {
   return f->nstack == 1 ? f->stack[0] : v_tuple(E, f->nstack, f->stack);
 }
 
-/* ---- loops over tuples ----------------------------------------------------------------------------------------------
- */
+/* ---- loops over tuples ------------------------------------------------------------------------------------------- */
 
 static Value *unrolled(LoopForm *f) {
   Elab *E = f->E;
@@ -495,8 +492,7 @@ static Value *unrolled(LoopForm *f) {
   return f->nstack == 1 ? out[0] : v_tuple(E, f->nstack, out);
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------------------
- */
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
 /* Number of steps: static, or an expression and a bound for it. */
 static void read_steps(LoopForm *f) {

@@ -14,8 +14,7 @@
 
 static const int64_t UNKNOWN_TRIP = (int64_t)1 << 40;
 
-/* ---- the short last batch ---------------------------------------------------------------------------------------
- */
+/* ---- the short last batch ---------------------------------------------------------------------------------------- */
 
 /* The state's leaf types, which the block on full batches has settled, hold for the short one too. */
 static Value *settled_leaf(LoopForm *f, Value *v, const StateLeaf *s) {
@@ -158,8 +157,7 @@ static Value *append_rows(LoopForm *f, Value *stacked, Value **row) {
   return v_with_leaves(E, stacked, leaf);
 }
 
-/* ---- the loop -----------------------------------------------------------------------------------------------------
- */
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
 Value *loop_over_data(LoopForm *f, Value *set) {
   Elab *E = f->E;

@@ -1,10 +1,10 @@
 /* Random draws: Philox bits in expressions.
  *
- *   key      PHILOX(dyn, k). k: the chain of calls and the draw's ordinal, mixed while checking. dyn: the seed, and
- * inside loops their counters, PHILOX(PHILOX(dyn, the loop's k), counter); a constant outside of loops counter  the
- * element's row-major number over the indices in force and the draw's own axes So a draw is a pure function of where it
- * stands: the same on any device, thread count and order of evaluation. An index without a name (jacobian's) takes no
- * part: every row of a jacobian sees the same draws. */
+ *   key      PHILOX(dyn, k). k: the chain of calls and the draw's ordinal, mixed while checking. dyn: the seed, and inside loops
+ *            their counters, PHILOX(PHILOX(dyn, the loop's k), counter); a constant outside of loops
+ *   counter  the element's row-major number over the indices in force and the draw's own axes
+ * So a draw is a pure function of where it stands: the same on any device, thread count and order of evaluation. An index
+ * without a name (jacobian's) takes no part: every row of a jacobian sees the same draws. */
 #include "lang/builtin.h"
 #include "lang/space.h"
 #include <math.h>

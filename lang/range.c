@@ -1,9 +1,10 @@
 /* Ranges: what each index runs over when the program does not say.
  *
- * Trial elaboration records a constraint 0 <= sub < n for every subscript that holds a free index. A bare subscript
- * fixes its index. Then, round by round, affine subscripts with one index unknown give "from 0, the largest that stays
- * inside": a > 0   extent = floor((n - 1 - c - max(rest)) / a) + 1 a < 0   extent = floor((c + min(rest)) / -a) + 1 and
- * the smallest over a round's constraints wins. Whether subscripts then stay inside is proved afterwards (index.c). */
+ * Trial elaboration records a constraint 0 <= sub < n for every subscript that holds a free index. A bare subscript fixes its
+ * index. Then, round by round, affine subscripts with one index unknown give "from 0, the largest that stays inside":
+ *   a > 0   extent = floor((n - 1 - c - max(rest)) / a) + 1
+ *   a < 0   extent = floor((c + min(rest)) / -a) + 1
+ * and the smallest over a round's constraints wins. Whether subscripts then stay inside is proved afterwards (index.c). */
 #include "lang/space.h"
 #include "graph/scalar_eval.h"
 

@@ -30,8 +30,7 @@ typedef struct Function {
 } Function;
 typedef int (*DlFn)(void *c, const DLTensor *const *in, int nin, const DLTensor *const *out, int nout);
 
-/* ---- The manifest --------------------------------------------------------------------------------------------------
- */
+/* ---- The manifest ------------------------------------------------------------------------------------------------ */
 static bool read_tensor(Json *j, Arena *a, Described *t) {
   const char *key, *s;
   bool first = true, ok = json_take(j, '{');
@@ -127,8 +126,7 @@ static bool read_manifest(Arena *a, const char *text, Functions *out) {
   return ok;
 }
 
-/* ---- Timing --------------------------------------------------------------------------------------------------------
- */
+/* ---- Timing ------------------------------------------------------------------------------------------------------ */
 static DLDataType dl_type(DType t) {
   static const uint8_t code[] = {6, 1, 0, 0, 0, 0, 2, 4, 2, 2};
   return (DLDataType){code[t], (uint8_t)(8 * dt_bytes(t)), 1};

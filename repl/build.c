@@ -36,8 +36,7 @@ typedef struct Build {
   AotLibrary lib;
 } Build;
 
-/* ---- 2: what does not depend on inputs ------------------------------------------------------------------------------
- */
+/* ---- 2: what does not depend on inputs --------------------------------------------------------------------------- */
 static int64_t keep(Build *b, Tensor t) {
   vec_push(b->h->arena, &b->h->slot, t);
   return b->h->slot.n - 1;

@@ -32,8 +32,7 @@ bool exports_rows(Exports *x, const char *list) {
   return true;
 }
 
-/* ---- Shots ---------------------------------------------------------------------------------------------------------
- */
+/* ---- Shots ------------------------------------------------------------------------------------------------------- */
 static bool take_shot(Exports *x, int k, int64_t rows, Shot *s) {
   s->rows = rows;
   if (!session_export(x->h->session, k, rows, &s->x)) return false;

@@ -224,8 +224,7 @@ static bool look_at(Why *w, Node *n) {
   return p.culprit || (at >= 0 && c->nred && c->op == RED_SUM);
 }
 
-/* ---- the step, a loop's step --------------------------------------------------------------------------------------
- */
+/* ---- the step, a loop's step ------------------------------------------------------------------------------------- */
 
 static bool search(Why *w, int n, Node *const *root);
 

@@ -30,8 +30,7 @@ int panels_constant(Tables *t, const MmaGiven *g, int from) {
   return t->konst.n - 1;
 }
 
-/* ---- Which constants are read as they are --------------------------------------------------------------------------
- */
+/* ---- Which constants are read as they are -------------------------------------------------------------------------- */
 typedef struct Seen {
   const Tables *t;
   const LibSlot *slot;

@@ -71,8 +71,7 @@ LLVMValueRef em_arg(Em *E, size_t offset, LLVMTypeRef t) {
   return LLVMBuildLoad2(E->b, t, LLVMBuildInBoundsGEP2(E->b, E->i8, LLVMGetParam(E->fn, 0), &off, 1, ""), "");
 }
 
-/* ---- levels --------------------------------------------------------------------------------------------------------
- */
+/* ---- levels ------------------------------------------------------------------------------------------------------ */
 void em_at(Em *E, int level) { LLVMPositionBuilderAtEnd(E->b, E->level[level].cur); }
 
 static Level *push(Em *E) {
@@ -169,8 +168,7 @@ void em_rare_end(Em *E, Rare *r) {
   em_at(E, r->level);
 }
 
-/* ---- small values ---------------------------------------------------------------------------------------------------
- */
+/* ---- small values ------------------------------------------------------------------------------------------------ */
 LLVMValueRef em_alloca(Em *E, LLVMTypeRef t, int64_t n) {
   LLVMBasicBlockRef here = LLVMGetInsertBlock(E->b);
   LLVMValueRef first = LLVMGetFirstInstruction(E->entry);

@@ -1,8 +1,8 @@
 /* Lowering to LLVM, shared by the emitters of this room.
  *
  * Em      one function under construction
- * Level   one open scope of it: level 0 is the entry, each loop or branch opens the next. The block `cur` of every open
- * level stays without terminator until the level is closed, so code may be appended to any of them: that is how what
+ * Level   one open scope of it: level 0 is the entry, each loop or branch opens the next. The block `cur` of every open level
+ *         stays without terminator until the level is closed, so code may be appended to any of them: that is how what
  *         does not depend on an inner loop is computed outside it. Code of level L dominates all that is appended to
  *         the levels above L afterwards, and to L itself.
  * Val     the value of an expression: uniform over the lanes (s), or a vector of `width` lanes (v), or both (a splat).
@@ -11,8 +11,8 @@
  * Loops run at least once (bottom-tested): the caller leaves out empty ones, or wraps them in em_if_open.
  *
  * Registers: bool is i1, f16 and bf16 are f32 holding values of their dtype (every operation rounds), the others as in
- * memory, where bool is one byte. A vector iterator has the value s + lane. In the tail of a vector loop `mask` tells
- * the live lanes: loads and stores of the others do not happen, what they compute is ignored. */
+ * memory, where bool is one byte. A vector iterator has the value s + lane. In the tail of a vector loop `mask` tells the live
+ * lanes: loads and stores of the others do not happen, what they compute is ignored. */
 #ifndef TG_CODEGEN_CPU_EMIT_H
 #define TG_CODEGEN_CPU_EMIT_H
 #include "codegen/cpu/jit.h"
@@ -148,8 +148,7 @@ typedef struct Rare {
 Rare em_rare_begin(Em *E, int level, LLVMValueRef cond);
 void em_rare_end(Em *E, Rare *r);
 
-/* ---- emit_expr.c: expressions -------------------------------------------------------------------------------------
- */
+/* ---- emit_expr.c: expressions ------------------------------------------------------------------------------------ */
 /* An address as a linear form over iterators and atoms, in elements. */
 typedef struct Atom {
   int64_t coef;
@@ -206,8 +205,7 @@ bool em_digit_form(const Expr *e, int iter); /* might em_digit know e when itera
 /* Would a load or store of a loop of n rounds with these coefficients along the lanes and along the loop be tiled? */
 bool em_tiles(int64_t lane_step, int64_t loop_step, int64_t n, bool store);
 
-/* ---- emit_ops.c: rows of scalar.def at the builder's place, E->vec telling the width -------------------------------
- */
+/* ---- emit_ops.c: rows of scalar.def at the builder's place, E->vec telling the width ----------------------------- */
 LLVMValueRef em_op(Em *E, const Expr *e, LLVMValueRef *arg); /* all args of the width E->vec. No faults */
 LLVMValueRef em_cast(Em *E, DType to, DType from, LLVMValueRef x);
 LLVMValueRef em_round(Em *E, DType t, LLVMValueRef x); /* f32 to a value of f16 or bf16; others as they are */
@@ -217,7 +215,6 @@ LLVMValueRef em_to_mem(Em *E, DType t, LLVMValueRef x); /* register -> memory fo
 LLVMValueRef em_from_mem(Em *E, DType t, LLVMValueRef x);
 LLVMValueRef em_int_of(Em *E, LLVMTypeRef t, int64_t v); /* constant of an integer type or a vector of them */
 LLVMValueRef em_num(Em *E, DType t, double v);           /* register constant of the width E->vec */
-/* ---- emit_vmath.c --------------------------------------------------------------------------------------------------
- */
+/* ---- emit_vmath.c ------------------------------------------------------------------------------------------------ */
 LLVMValueRef em_vmath(Em *E, ScalarOp op, bool wide, LLVMValueRef x, LLVMValueRef y, int level);
 #endif

@@ -1,5 +1,4 @@
-/* Digits of a vector iterator: x // c and x % c by a constant c, where x = u + lane and u, uniform, is known to begin a
- * period.
+/* Digits of a vector iterator: x // c and x % c by a constant c, where x = u + lane and u, uniform, is known to begin a period.
  *
  *   c a multiple of 16, u of 16      all lanes have the quotient u // c; lane l the remainder u % c + l
  *   c a divisor of 16, u of c        lane l has the quotient u // c + l // c, and the remainder l % c

@@ -6,8 +6,7 @@
 
 #define B E->b
 
-/* ---- values -------------------------------------------------------------------------------------------------------
- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 bool em_live(const Em *E, const Val *x) { return x->level <= E->depth && E->level[x->level].gen == x->gen; }
 Val em_val(Em *E, LLVMValueRef x, bool vec, int level) {
   return (Val){vec ? NULL : x, vec ? x : NULL, level, E->level[level].gen};
@@ -25,8 +24,7 @@ LLVMValueRef em_as(Em *E, Val *x, bool vec) {
 }
 static int max2(int a, int b) { return a > b ? a : b; }
 
-/* ---- ranges and addresses ------------------------------------------------------------------------------------------
- */
+/* ---- ranges and addresses ---------------------------------------------------------------------------------------- */
 bool em_range(const Em *E, Expr *e, int64_t *lo, int64_t *hi) {
   const int64_t big = (int64_t)1 << 60;
   switch (e->kind) {
@@ -440,8 +438,7 @@ void em_store(Em *E, int buf, const Addr *a, Val x, DType from, Val *mask, bool 
   }
 }
 
-/* ---- expressions ----------------------------------------------------------------------------------------------------
- */
+/* ---- expressions ------------------------------------------------------------------------------------------------- */
 static Val const_val(Em *E, const Expr *e) {
   LLVMTypeRef t = em_reg_type(E, (DType)e->dtype);
   LLVMValueRef c = dt_is_float((DType)e->dtype) ? LLVMConstReal(t, e->num.f) : LLVMConstInt(t, (uint64_t)e->num.i, 1);

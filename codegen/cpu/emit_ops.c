@@ -336,8 +336,7 @@ static LLVMValueRef bool_op(Em *E, const Expr *e, LLVMValueRef *a) {
   }
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------------------------
- */
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
 static LLVMValueRef compare(Em *E, ScalarOp op, DType t, LLVMValueRef x, LLVMValueRef y) {
   static const LLVMRealPredicate real[] = {LLVMRealOEQ, LLVMRealUNE, LLVMRealOLT,
                                            LLVMRealOLE, LLVMRealOGT, LLVMRealOGE};

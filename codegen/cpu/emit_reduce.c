@@ -1,11 +1,11 @@
 /* Reductions in the orders of kernel.h (stage.h).
  *
- *   rotating   lanes over the innermost axis: vectors of 16 positions go to accumulators 0 1 2 3 0 1 .. The
- * accumulators are carried values that rotate, so that the loop has one body; afterwards they are turned back chain one
- * accumulator, positions one by one; it is a vector when the lanes are points or own outputs column     the rows of the
- * reduction outside, a unit's points inside, one accumulator a point in memory: long walks along contiguous operands
- * instead of one column of vectors after the other memory     the 64 accumulators of ORD_LANES for each of `width`
- * points, on the stack
+ *   rotating   lanes over the innermost axis: vectors of 16 positions go to accumulators 0 1 2 3 0 1 .. The accumulators are
+ *              carried values that rotate, so that the loop has one body; afterwards they are turned back
+ *   chain      one accumulator, positions one by one; it is a vector when the lanes are points or own outputs
+ *   column     the rows of the reduction outside, a unit's points inside, one accumulator a point in memory: long walks along
+ *              contiguous operands instead of one column of vectors after the other
+ *   memory     the 64 accumulators of ORD_LANES for each of `width` points, on the stack
  *
  * Parts: a reduction longer than a chunk leaves one value a chunk in an array, which the pairwise tree then joins in
  * place: at distance 1, 2, 4, .. every element meets its right neighbour if there is one. */

@@ -5,8 +5,7 @@
 #define B E->b
 enum { UNROLL = 4, COPIES = 16 };
 
-/* ---- loops --------------------------------------------------------------------------------------------------------
- */
+/* ---- loops ------------------------------------------------------------------------------------------------------- */
 static LLVMValueRef plus(Em *E, LLVMValueRef base, LLVMValueRef x) {
   return base ? LLVMBuildNSWAdd(B, base, x, "") : x;
 }

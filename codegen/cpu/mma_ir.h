@@ -65,8 +65,8 @@ void ir_else(Ir *r, IrIf *f);
 void ir_if_end(Ir *r, IrIf *f);
 LV ir_slot(Ir *r, LLVMTypeRef t, int n); /* n elements on the stack, made in the entry block */
 /* Transposing w vectors of w lanes (w = 4q, q 2 or 4) in two steps, on single shuffles of 128-bit units of q lanes:
- *   rows   of vectors gq .. gq + q: afterwards vector gq + j has in unit L the elements (gq .. gq + q - 1, column qL +
- * j) units  of vectors j, q + j, 2q + j, 3q + j: afterwards the L-th of them is column qL + j */
+ *   rows   of vectors gq .. gq + q: afterwards vector gq + j has in unit L the elements (gq .. gq + q - 1, column qL + j)
+ *   units  of vectors j, q + j, 2q + j, 3q + j: afterwards the L-th of them is column qL + j */
 void ir_transpose_rows(Ir *r, int w, LV *row);
 void ir_transpose_units(Ir *r, int w, LV *vec);
 #endif

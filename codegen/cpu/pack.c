@@ -1,9 +1,9 @@
 /* Pack functions as LLVM IR. Two ways through an operand, whichever reads memory in longer runs:
  *
- *   copying       lanes along the innermost panel axis. For each panel, for each run of it inside that axis, for each
- * k: one or two vectors are evaluated and stored under the run's mask. Rows of an image, of a row-major B. transposing
- * lanes along the innermost k axis. For each panel, for each group of w panel points, for each run of k: w vectors are
- * evaluated, transposed in registers and stored. A row-major A, images in a weight gradient.
+ *   copying       lanes along the innermost panel axis. For each panel, for each run of it inside that axis, for each k:
+ *                 one or two vectors are evaluated and stored under the run's mask. Rows of an image, of a row-major B.
+ *   transposing   lanes along the innermost k axis. For each panel, for each group of w panel points, for each run of k:
+ *                 w vectors are evaluated, transposed in registers and stored. A row-major A, images in a weight gradient.
  *
  * Panel points beyond np: zeros (copying), or the last point again (transposing); their sums are never stored. */
 #include "codegen/cpu/pack.h"

@@ -98,8 +98,7 @@ static void split_axes(Graph *g, Operand *o) {
   }
 }
 
-/* ---- Merging ------------------------------------------------------------------------------------------------------
- */
+/* ---- Merging ----------------------------------------------------------------------------------------------------- */
 
 /* Every load of e walks iterators (a, b) as the one iterator a * ext[b] + b, and nothing else uses them. */
 static bool walks_as_one(Graph *g, const Operand *o, Expr *e, int a, int b) {

@@ -125,8 +125,7 @@ static Use stage_use(const Kernel *k, const Stage *s, int64_t **stride, Arena *a
   return u;
 }
 
-/* ---- axes -----------------------------------------------------------------------------------------------------------
- */
+/* ---- axes -------------------------------------------------------------------------------------------------------- */
 /* Drops axes of extent 1 and merges neighbours (iterators first .. first + n) that all accesses of the stages walk as
  * one. */
 static int merge_axes(const Use *u, int nuse, int first, int n, const int64_t *extent, bool merge, Axis *out,

@@ -1,11 +1,11 @@
 /* Schedule of a kernel on the CPU: decided from extents and accesses alone, before any LLVM.
  *
- *   points   P axes after dropping those of extent 1 and merging neighbours that every access walks as one. Units of
- * the kernel are points, or (vp >= 0) pieces of `chunk` points along axis vp for each point of the other axes vp P axis
- * whose points lie side by side in the lanes of vectors: all stages run for `width` points at once and own and
- * reduction axes are scalar loops. -1: points one by one, each stage finds a vector axis inside group    consecutive
- * stages over the same own/reduction axes whose loops are one: a map and the reductions that follow it at the same
- * place
+ *   points   P axes after dropping those of extent 1 and merging neighbours that every access walks as one. Units of the
+ *            kernel are points, or (vp >= 0) pieces of `chunk` points along axis vp for each point of the other axes
+ *   vp       P axis whose points lie side by side in the lanes of vectors: all stages run for `width` points at once and
+ *            own and reduction axes are scalar loops. -1: points one by one, each stage finds a vector axis inside
+ *   group    consecutive stages over the same own/reduction axes whose loops are one: a map and the reductions that
+ *            follow it at the same place
  *
  * Iterators that were dropped or merged away are 0; the last of merged ones runs over the product. */
 #ifndef TG_CODEGEN_CPU_SCHED_H

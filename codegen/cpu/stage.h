@@ -28,8 +28,7 @@ void em_store_stage(Em *E, const Stage *st, Val x, DType from);
 void em_scatter_function(Em *E, const Kernel *k, const Sched *s);
 enum { TG_SCATTER_RANK = 32 };
 
-/* ---- emit_cut.c: loops in pieces -----------------------------------------------------------------------------------
- */
+/* ---- emit_cut.c: loops in pieces --------------------------------------------------------------------------------- */
 enum { EM_CUTS = 7 };
 /* Where the maps st[0..nst), in a loop over 0 .. extent of iterator iter, should be cut: ascending; returns how many.
  */
@@ -37,8 +36,7 @@ int em_cuts(Em *E, const Stage *st, int nst, int iter, int64_t extent, int64_t *
 /* st for lo <= iter < hi. */
 Stage em_piece(Em *E, const Stage *st, int iter, int64_t lo, int64_t hi);
 
-/* ---- reduce.c ------------------------------------------------------------------------------------------------------
- */
+/* ---- reduce.c ---------------------------------------------------------------------------------------------------- */
 /* The reductions (and maps between them) of a group, at the current own point. `vec`: accumulators are vectors over
  * points or own outputs. Results go to the stages' buffers. */
 void em_reduce_group(Em *E, const Sched *s, const SGroup *g, bool vec);

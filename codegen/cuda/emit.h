@@ -2,8 +2,8 @@
  *
  *   Cu     one kernel's source: functions so far, helpers wanted, names of what expressions have been computed
  *
- * Registers: f16, bf16 and f32 are `float`, bool is `int` 0 or 1, the rest C's types. Memory: f16 and bf16 are their
- * bits (u16), bool is u8. Iterators of the stage at hand are C variables i0, i1, ..; buffers b0, b1, .. */
+ * Registers: f16, bf16 and f32 are `float`, bool is `int` 0 or 1, the rest C's types. Memory: f16 and bf16 are their bits
+ * (u16), bool is u8. Iterators of the stage at hand are C variables i0, i1, ..; buffers b0, b1, .. */
 #ifndef TG_CODEGEN_CUDA_EMIT_H
 #define TG_CODEGEN_CUDA_EMIT_H
 #include "codegen/text.h"

@@ -2,11 +2,13 @@
  * element.
  *
  *   block     bm x bn outputs of one batch point and one chunk of K. While bk positions of both factors are multiplied,
- * the next bk come into the other buffers of shared memory, through their index maps (tile_bring.c): one barrier a step
+ *             the next bk come into the other buffers of shared memory, through their index maps (tile_bring.c): one
+ *             barrier a step
  *   FMA       tm x tn accumulators a thread in registers: f32 and f64 by one fma a product, k ascending, the contract's
- * chain matrix    f16, bf16 and, on request, tf32: warps by matrix instructions (tg_mma_*), whose order inside 16 (8)
- * positions is the hardware's epilogue  accumulators go through shared memory, so that neighbours write neighbours and
- * its code stands once
+ *             chain
+ *   matrix    f16, bf16 and, on request, tf32: warps by matrix instructions (tg_mma_*), whose order inside 16 (8)
+ *             positions is the hardware's
+ *   epilogue  accumulators go through shared memory, so that neighbours write neighbours and its code stands once
  *
  * K beyond one chunk: partial sums to the scratch, a second launch joins them by the tree. f32 and f64 may run
  * otherwise (one thread an output) with the same bits, and do when M or N is small; matrix instructions take all their

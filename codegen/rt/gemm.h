@@ -5,8 +5,9 @@
  * multiplies panels.
  *
  *   unit       one block of rb rows and vb columns at one loop point; numbered loop-major, row blocks fastest. A lane
- * runs a range R panel    mr rows of a k-block:    [k][mr]     V panel   nr columns of a k-block: [k][nr], or V itself
- * in place
+ *              runs a range
+ *   R panel    mr rows of a k-block: [k][mr]
+ *   V panel    nr columns of a k-block: [k][nr], or V itself in place
  *
  * Order of every element's sum: one chain over ascending k in chunks of `chunk`, blocks of kb reload C (exact);
  * chunks are joined by the aligned pairwise tree. So units, blocks and panels never change a bit. Short chunks (`part`

@@ -9,12 +9,12 @@
  * All messages are whole blocks of UNIT bytes, so that sizes fit MPI's int. MPI is entered by one thread at a time
  * (`lock`): the rank's own, and the heart, which tells the others that this rank lives, or why it gives up. */
 #include "dist/mpi/group.h"
+#include "codegen/rt/clock.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { UNIT = 64, QUEUE = 64, TAGS = 8192, HEAD = 128, BEAT_MS = 250 };
 typedef enum { SAYS_ALIVE, SAYS_FAILED, SAYS_LEFT } Says;
@@ -65,11 +65,6 @@ typedef struct Group {
   atomic_bool stop;
 } Group;
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 static int units(int64_t bytes) { return (int)((bytes + UNIT - 1) / UNIT); }
 static char *room_for(int64_t bytes) { return malloc((size_t)units(bytes) * UNIT + UNIT); }
 
@@ -90,8 +85,7 @@ static int64_t first_bytes(const Group *g, const Op *op, int from, int to) {
   return HEAD + n * join_bytes(op->what.type);
 }
 
-/* ---- the first round ----------------------------------------------------------------------------------------------
- */
+/* ---- the first round --------------------------------------------------------------------------------------------- */
 
 static void pack(const Group *g, const Op *op, int to, char *at) {
   int bytes = join_bytes(op->what.type), me = g->base.rank;
@@ -147,8 +141,7 @@ static bool receive_first(Group *g, Op *op, bool *any) {
   return true;
 }
 
-/* ---- the second ---------------------------------------------------------------------------------------------------
- */
+/* ---- the second -------------------------------------------------------------------------------------------------- */
 
 static void unpack_blocks(Group *g, Op *op) {
   int bytes = join_bytes(op->what.type), me = g->base.rank;
@@ -284,8 +277,7 @@ static uint64_t group_start(Comm *c, const Coll *what) {
   return g->nop;
 }
 
-/* ---- signs of life ------------------------------------------------------------------------------------------------
- */
+/* ---- signs of life ----------------------------------------------------------------------------------------------- */
 
 /* To each rank that has taken the last one: nothing piles up before a rank that does not listen. */
 static void send_notes(Group *g) {
@@ -306,7 +298,7 @@ static void hear_notes(Group *g) {
     if (MPI_Iprobe(MPI_ANY_SOURCE, 0, g->beats, &here, &s) != MPI_SUCCESS || !here) return;
     MPI_Recv(&n, (int)sizeof n, MPI_BYTE, s.MPI_SOURCE, 0, g->beats, MPI_STATUS_IGNORE);
     Peer *p = &g->peer[s.MPI_SOURCE];
-    p->heard = now();
+    p->heard = rt_seconds();
     if (p->says == SAYS_ALIVE && n.says != SAYS_ALIVE) {
       n.why[COMM_WHY - 1] = 0;
       memcpy(p->why, n.why, sizeof p->why);
@@ -316,9 +308,9 @@ static void hear_notes(Group *g) {
 }
 static void *heart(void *ctx) {
   Group *g = ctx;
-  for (double last = now(); !atomic_load(&g->stop);) {
+  for (double last = rt_seconds(); !atomic_load(&g->stop);) {
     pthread_mutex_lock(&g->lock);
-    double t = now();
+    double t = rt_seconds();
     if (t - last > COMM_NAP) g->awake = t;
     last = t;
     send_notes(g);
@@ -331,7 +323,7 @@ static void *heart(void *ctx) {
 
 static bool group_check(Comm *c, CommFault *f) {
   Group *g = (Group *)c;
-  double t = now();
+  double t = rt_seconds();
   bool well = true;
   pthread_mutex_lock(&g->lock);
   hear_notes(g);
@@ -375,8 +367,7 @@ static bool group_failed_with(Comm *c, int rank, char *msg, size_t room) {
   return failed;
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------------
- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void release(Group *g) {
   for (int k = 0; k < QUEUE; k++) {
@@ -426,7 +417,7 @@ Comm *mpi_messages(MPI_Comm world) {
   int n = g->base.nrank;
   g->peer = calloc((size_t)n, sizeof *g->peer), g->scratch = malloc(TG_SHARD_DEPTH * 2048);
   pthread_mutex_init(&g->lock, NULL);
-  g->awake = now();
+  g->awake = rt_seconds();
   if (n > COMM_MAX_RANKS || !g->peer || !g->scratch || !make_ops(g)) {
     release(g);
     return NULL;
@@ -435,7 +426,7 @@ Comm *mpi_messages(MPI_Comm world) {
     g->first_node[r] = g->total_node;
     g->nnode[r] = comm_nodes(&g->base, r, g->node + g->total_node);
     g->total_node += g->nnode[r];
-    g->peer[r].heard = now(), g->peer[r].beat = MPI_REQUEST_NULL;
+    g->peer[r].heard = rt_seconds(), g->peer[r].beat = MPI_REQUEST_NULL;
   }
   MPI_Comm_dup(world, &g->data);
   MPI_Comm_dup(world, &g->beats);

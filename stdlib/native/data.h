@@ -1,21 +1,23 @@
 /* Data sets: what the checker and the host see of them.
  *
- *   DataSet    one source, or a stage over other sets: the fields of a raw row, how many rows, how to read them.
- * Immutable but for what it keeps in memory (behind its lock); lives as long as its table DataTable  owns every set of
- * a session, by number, and every pass that is open pass       one reading of a set from the first row on; natives name
- * it by an i64 handle
+ *   DataSet    one source, or a stage over other sets: the fields of a raw row, how many rows, how to read them. Immutable
+ *              but for what it keeps in memory (behind its lock); lives as long as its table
+ *   DataTable  owns every set of a session, by number, and every pass that is open
+ *   pass       one reading of a set from the first row on; natives name it by an i64 handle
  *
  * A raw row is a list of fields, each a tensor of fixed dtype and shape; records, tuples and mapped functions over them
  * are the front end's (lang/data.h). Opening a source reads its header only. A set's rows depend on nothing but the
  * files and the keys of its shuffles and samples, which each pass is given.
  *
  * Natives (attribute 0.i is the set's number; keys and tensors in the order of the set's parts, see nkey and ntensor):
- *   data_open    1.i rows a batch (0: single rows); in: batches to leave out i64, keys i64.., tensors..; out: handle
- * i64, more bool: a full batch follows. * data_next    1.i rows to read now; in: handle, tensors..; out: the fields
- * [rows, ...].., more bool, number of this batch in the pass i64. Fewer rows than asked for: a fault. With 2.i lo
- * and 3.i hi: of these rows those from lo to hi, [hi - lo, ...]; the others are passed over. * data_rest in:
- * handle; out: i64 rows after the last full batch. * data_close   in: handle. * data_gather  in: row numbers i64[L...],
- * keys.., tensors..; out: the fields [L..., ...]... A number out of range: R_INDEX.
+ *   data_open    1.i rows a batch (0: single rows); in: batches to leave out i64, keys i64.., tensors..; out: handle i64,
+ *                more bool: a full batch follows. *
+ *   data_next    1.i rows to read now; in: handle, tensors..; out: the fields [rows, ...].., more bool, number of this batch
+ *                in the pass i64. Fewer rows than asked for: a fault. With 2.i lo and 3.i hi: of these rows those
+ *                from lo to hi, [hi - lo, ...]; the others are passed over. *
+ *   data_rest    in: handle; out: i64 rows after the last full batch. *
+ *   data_close   in: handle. *
+ *   data_gather  in: row numbers i64[L...], keys.., tensors..; out: the fields [L..., ...]... A number out of range: R_INDEX.
  *   * ordered (effects) */
 #ifndef TG_STDLIB_NATIVE_DATA_H
 #define TG_STDLIB_NATIVE_DATA_H

@@ -2,15 +2,19 @@
  * (TG_CUDA_DRIVER, TG_NVRTC).
  *
  * Work is queued and runs as late as the interface allows, so that a missing wait shows; device memory can't be touched
- * by the host in between. Environment: TG_FAKE_ORDER=forward|reverse|shuffle   order of blocks, of threads and of the
- * turns they take (default forward) TG_FAKE_FAIL=CALL:N[:RESULT]            the N-th call of CALL fails; RESULT 700 and
- * up: everything does from then on TG_FAKE_FAIL=CALL:N+[:RESULT]           and so does every later one of CALL
+ * by the host in between. Environment:
+ *   TG_FAKE_ORDER=forward|reverse|shuffle   order of blocks, of threads and of the turns they take (default forward)
+ *   TG_FAKE_FAIL=CALL:N[:RESULT]            the N-th call of CALL fails; RESULT 700 and up: everything does from then on
+ *   TG_FAKE_FAIL=CALL:N+[:RESULT]           and so does every later one of CALL
  *   TG_FAKE_COUNT=FILE                      appends how often each call was made, at the end
  *   TG_FAKE_KEEP=FOLDER                     keeps the sources that were compiled
- *   TG_FAKE_CUT=NAME:LINE                   the barrier in this line of that kept source (without its .cu) holds nobody
- * up TG_FAKE_RACE=1                          compiles by gcc so that every access to memory is seen; two threads that
- * meet at a place without a barrier between them, one of them writing, are a failed launch TG_FAKE_CC="COMMAND" the C
- * compiler (default: tcc) TG_FAKE_ARCH=80                         compute capability TG_FAKE_MEMORY=BYTES of the device
+ *   TG_FAKE_CUT=NAME:LINE                   the barrier in this line of that kept source (without its .cu) holds nobody up
+ *   TG_FAKE_RACE=1                          compiles by gcc so that every access to memory is seen; two threads that meet
+ *                                           at a place without a barrier between them, one of them writing, are a failed
+ *                                           launch
+ *   TG_FAKE_CC="COMMAND"                    the C compiler (default: tcc)
+ *   TG_FAKE_ARCH=80                         compute capability
+ *   TG_FAKE_MEMORY=BYTES                    of the device
  *   TG_FAKE_DEVICES=1                       how many there are
  *   TG_FAKE_DRIVER=12040, TG_FAKE_NVRTC=0   the CUDA that the driver knows; the major version of NVRTC
  * At its end it says on standard error what was not freed. */

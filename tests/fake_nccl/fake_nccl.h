@@ -5,11 +5,13 @@
  * It checks what NCCL leaves to its user, and says on standard error ("fake nccl: ..") what is wrong: calls on a
  * communicator that is in progress, that failed or was aborted; messages that do not match in kind, type or size;
  * buffers that are not on the device; groups that are not closed; communicators and messages that are left.
- * Environment: TG_FAKE_NCCL_DIR=FOLDER          where the folder of the messages is made (default /tmp)
+ * Environment:
+ *   TG_FAKE_NCCL_DIR=FOLDER          where the folder of the messages is made (default /tmp)
  *   TG_FAKE_NCCL_FAIL=CALL:N[:R]     the N-th call of CALL fails with result R (default 2, a system error). Of
- * ncclCommGetAsyncError the state is R, by default 6, a remote error TG_FAKE_NCCL_DIE=CALL:N          the process is
- * killed there TG_FAKE_NCCL_RANK=1              the rank that this happens to; what comes before there are ranks
- * happens to all TG_FAKE_NCCL_COUNT=FILE          appends how often each call was made, at the end
+ *                                    ncclCommGetAsyncError the state is R, by default 6, a remote error
+ *   TG_FAKE_NCCL_DIE=CALL:N          the process is killed there
+ *   TG_FAKE_NCCL_RANK=1              the rank that this happens to; what comes before there are ranks happens to all
+ *   TG_FAKE_NCCL_COUNT=FILE          appends how often each call was made, at the end
  *   TG_FAKE_NCCL_VERSION=22304 */
 #ifndef TG_TESTS_FAKE_NCCL_H
 #define TG_TESTS_FAKE_NCCL_H

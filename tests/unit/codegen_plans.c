@@ -99,8 +99,8 @@
   "%10 = comp f32[5] for i0 5 sum i1 6: (add %7[i1, i0] (add %6[i0] %9[i0]))\n"                                        \
   "return (%10)\n"
 
-#define CROSSED /* two maps that read the same, but between which a third kernel stands, made of an early and a late   \
-                   part */                                                                                             \
+/* Two maps that read the same, but between which a third kernel stands, made of an early and a late part. */
+#define CROSSED                                                                                                        \
   "%0 = input f32[64, 700] \"x\" slot 0\n"                                                                             \
   "%1 = input f32[5] \"v\" slot 1\n"                                                                                   \
   "%2 = input f32[5, 6] \"w\" slot 2\n"                                                                                \
