@@ -11,6 +11,7 @@
 typedef struct Memory {
   Planner *p;
   VEC(int) heir;
+  int *becomes; /* by value: the state of a loop around it whose next value it is, else -1 */
 } Memory;
 
 static int root_of(const Planner *p, int s) {
@@ -118,32 +119,44 @@ static bool dies(Memory *m, int v, int time) {
   return p->slot.at[s].kind == SL_ARENA && m->heir.at[s] == v && p->value.at[v].last <= time;
 }
 
-static void kernel_in_place(Memory *m, Step *step) {
+static void over_init(Memory *m, const Step *step, int v) {
   Planner *p = m->p;
-  KernelStep *ks = &step->kernel;
+  int init = step->kernel.init;
+  if (!harmless_scatter(step->kernel.kernel, p->value.at[init].n) || !dies(m, init, step->time)) return;
+  int s = slot_of(p, init), t = slot_of(p, v);
+  if (s != t && p->slot.at[t].ring == t) slot_merge(m, s, t, v);
+}
+
+/* Output buffer o over input buffer i. */
+static bool over_input(Memory *m, const Step *step, int o, int i) {
+  Planner *p = m->p;
+  const KernelStep *ks = &step->kernel;
   const Kernel *k = ks->kernel;
+  const KBuf *ib = &k->buf[i];
+  if (ib->space != SP_GLOBAL || ib->out || !ib->in) return false;
+  int v = ks->arg[k->buf[o].arg], x = ks->arg[ib->arg], s = slot_of(p, x), t = slot_of(p, v);
+  if (s == t || p->slot.at[t].ring != t || p->slot.at[s].bytes != p->slot.at[t].bytes) return false;
+  if (!dies(m, x, step->time) || !harmless(k, i, o)) return false;
+  slot_merge(m, s, t, v);
+  return true;
+}
+
+/* What a state becomes goes where the state lies, or it would have to be copied there; only then the others choose. */
+static void kernel_in_place(Memory *m, Step *step) {
+  const KernelStep *ks = &step->kernel;
+  const Kernel *k = ks->kernel;
+  bool *done = arena_array(m->p->a, bool, k->nbuf);
   if (ks->skip) return;
   for (int o = 0; o < k->nbuf; o++) {
-    const KBuf *ob = &k->buf[o];
-    if (ob->space != SP_GLOBAL || !ob->out) continue;
-    int v = ks->arg[ob->arg];
-    if (ks->init >= 0) {
-      if (harmless_scatter(k, p->value.at[ks->init].n) && dies(m, ks->init, step->time)) {
-        int s = slot_of(p, ks->init), t = slot_of(p, v);
-        if (s != t && p->slot.at[t].ring == t) slot_merge(m, s, t, v);
-      }
-      continue;
-    }
-    for (int i = 0; i < k->nbuf; i++) {
-      const KBuf *ib = &k->buf[i];
-      if (ib->space != SP_GLOBAL || ib->out || !ib->in) continue;
-      int x = ks->arg[ib->arg], s = slot_of(p, x), t = slot_of(p, v);
-      if (s == t || p->slot.at[t].ring != t || p->slot.at[s].bytes != p->slot.at[t].bytes) continue;
-      if (!dies(m, x, step->time) || !harmless(k, i, o)) continue;
-      slot_merge(m, s, t, v);
-      break;
-    }
+    const KBuf *b = &k->buf[o];
+    done[o] = b->space != SP_GLOBAL || !b->out;
+    if (!done[o] && ks->init >= 0) done[o] = true, over_init(m, step, ks->arg[b->arg]);
+    for (int i = 0; i < k->nbuf && !done[o]; i++)
+      done[o] = k->buf[i].space == SP_GLOBAL && m->becomes[ks->arg[b->arg]] == ks->arg[k->buf[i].arg] &&
+                over_input(m, step, o, i);
   }
+  for (int o = 0; o < k->nbuf; o++)
+    for (int i = 0; i < k->nbuf && !done[o]; i++) done[o] = over_input(m, step, o, i);
 }
 
 static void call_in_place(Memory *m, const Step *step) {
@@ -160,6 +173,7 @@ static void loop_start(Memory *m, LoopStep *l, int time) {
   Planner *p = m->p;
   for (int k = 0; k < l->nstate; k++) {
     int x = l->state[k].init, v = l->state[k].state;
+    m->becomes[l->state[k].next] = v;
     if (dies(m, x, time)) slot_merge(m, slot_of(p, x), slot_of(p, v), v);
   }
 }
@@ -287,11 +301,11 @@ static void finish_block(Planner *p, Block *b) {
 }
 
 void plan_memory(Planner *p) {
-  Memory m = {.p = p};
+  Memory m = {.p = p, .becomes = arena_array(p->a, int, p->value.n)};
   for (int s = 0; s < p->slot.n; s++) vec_push(p->a, &m.heir, -1);
   for (int v = 0; v < p->value.n; v++) {
     Value *x = &p->value.at[v];
-    m.heir.at[x->slot] = v;
+    m.heir.at[x->slot] = v, m.becomes[v] = -1;
     p->slot.at[x->slot].start = x->def;
     p->slot.at[x->slot].end = x->last;
   }
