@@ -88,6 +88,21 @@
   "%3 = comp f32[9, 20] for i0 9, i1 20: (exp %2[i0, i1])\n"                                                           \
   "%4 = scatter f32[7, 20] zeros for i0 9, i1 20 add checked: at [%1[i0], i1] %3[i0, i1]\n"                            \
   "return (%3, %4)\n"
+/* An optimiser's step: a gradient that is scaled by its norm and dies, two moments, what they make of the parameters. */
+#define ADAM                                                                                                           \
+  "%0 = input f32[300, 40] \"w\" slot 0\n%1 = input f32[300, 40] \"x\" slot 1\n"                                       \
+  "%2 = comp f32[300, 40] for i0 300, i1 40: 0:f32\n%3 = comp f32[300, 40] for i0 300, i1 40: 1:f32\n"                 \
+  "%4 = param f32[300, 40] \"w\"\n%5 = param f32[300, 40] \"m\"\n%6 = param f32[300, 40] \"v\"\n"                      \
+  "%7 = comp f32[300] for i0 300 sum i1 40: (mul %4[i0, i1] %1[i0, i1])\n"                                             \
+  "%8 = comp f32[300, 40] for i0 300, i1 40: (exp (mul %7[i0] %1[i0, i1]))\n"                                          \
+  "%9 = comp f32[] for sum i0 300, i1 40: %8[i0, i1]\n"                                                                \
+  "%10 = comp f32[300, 40] for i0 300, i1 40: (div %8[i0, i1] %9[])\n"                                                 \
+  "%11 = comp f32[300, 40] for i0 300, i1 40: (add (mul 0.9:f32 %5[i0, i1]) %10[i0, i1])\n"                            \
+  "%12 = comp f32[300, 40] for i0 300, i1 40: (add (mul 0.9:f32 %6[i0, i1]) (mul %10[i0, i1] %10[i0, i1]))\n"          \
+  "%13 = comp f32[300, 40] for i0 300, i1 40: (sub %4[i0, i1] (div %11[i0, i1] (sqrt %12[i0, i1])))\n"                 \
+  "%14 = loop states (%4 = %0, %5 = %2, %6 = %3) trip 9 next (%13, %11, %12) stack () effects ()\n"                    \
+  "%15 = get f32[300, 40] %14 0\nreturn (%15)\n"
+
 #define TWINS /* two loops over one body; the second stacks more; the third is fed by the first */                     \
   "%0 = input f32[5] \"x\" slot 0\n%1 = param f32[5] \"s\"\n%2 = param i64[] \"t\" in 0..5\n"                          \
   "%3 = comp f32[5] for i0 5: (tanh (add %1[i0] (cast:f32 %2[])))\n"                                                   \
@@ -111,8 +126,8 @@
   "%7 = comp f32[] for sum i0 5: (add %3[i0] %6[0, 0])\n"                                                              \
   "return (%5, %6, %7)\n"
 
-static const char *const programs[] = {RELU,   SOFTMAX, LAYER_NORM, GRAM,   RNN,   ROTATE, UPDATE,
-                                       KMEANS, WHILE,   WHOLE_SUMS, GATHER, TWINS, CROSSED};
+static const char *const programs[] = {RELU,   SOFTMAX, LAYER_NORM, GRAM,   RNN,   ROTATE,  UPDATE,
+                                       KMEANS, WHILE,   WHOLE_SUMS, GATHER, TWINS, CROSSED, ADAM};
 
 /* Oracle, walker, compiled on 1, 2, 3, 8 threads. */
 Test(codegen_plans, values_and_bits) {
@@ -171,6 +186,13 @@ Test(codegen_plans, state_in_place) {
   PlanRun r = planned(UPDATE);
   cr_expect(strstr(r.fuse, "state") && strstr(r.fuse, " in place"), "%s", r.fuse);
   cr_expect_not(strstr(r.fuse, "copied"), "%s", r.fuse);
+  run_free(&r);
+}
+
+Test(codegen_plans, optimisers_states_in_place) {
+  PlanRun r = planned(ADAM);
+  cr_expect(strstr(r.fuse, "loop 9\n"), "%s", r.fuse);
+  cr_expect_not(strstr(r.fuse, "copied") || strstr(r.fuse, "exchanged"), "%s", r.fuse);
   run_free(&r);
 }
 
