@@ -326,6 +326,11 @@ static const char *history_path(Host *h) {
   return arena_printf(h->arena, "%s/history", dir);
 }
 
+/* By the wide interface, which keeps both texts where they are: the other one copies them and never frees the copies. */
+static void command(EditLine *el, const wchar_t *name, const wchar_t *help, unsigned char (*run)(EditLine *, int)) {
+  el_wset(el, EL_ADDFN, name, help, run);
+}
+
 static void edit_loop(Prompt *p) {
   Host *h = p->h;
   p->el = el_init("tg", stdin, stdout, stderr);
@@ -343,14 +348,14 @@ static void edit_loop(Prompt *p) {
   el_set(p->el, EL_HIST, history, p->history);
   el_set(p->el, EL_EDITOR, "emacs");
   el_set(p->el, EL_SIGNAL, 0);
-  el_set(p->el, EL_ADDFN, "tg-complete", "complete a name", complete);
+  command(p->el, L"tg-complete", L"complete a name", complete);
   el_set(p->el, EL_BIND, "^I", "tg-complete", NULL);
-  el_set(p->el, EL_ADDFN, "tg-paste", "insert pasted text", paste);
+  command(p->el, L"tg-paste", L"insert pasted text", paste);
   el_set(p->el, EL_BIND, "\033[200~", "tg-paste", NULL);
   el_set(p->el, EL_SETTY, "-d", "-isig", NULL);
-  el_set(p->el, EL_ADDFN, "tg-drop", "drop the line and its entry", drop_entry);
+  command(p->el, L"tg-drop", L"drop the line and its entry", drop_entry);
   el_set(p->el, EL_BIND, "^C", "tg-drop", NULL);
-  el_set(p->el, EL_ADDFN, "tg-suspend", "stop the program until it is continued", suspend);
+  command(p->el, L"tg-suspend", L"stop the program until it is continued", suspend);
   el_set(p->el, EL_BIND, "^Z", "tg-suspend", NULL);
   el_set(p->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
   el_source(p->el, NULL);
