@@ -19,7 +19,7 @@ class Forms:
 
     def definition(self, s, d):
         f, a, b = self.name(), self.bound(s, d), self.bound(s, 0)
-        dims = "".join("NMKL"[k] + ", " for k in range(len(s)))[:-2]
+        dims = "".join("NMKLPQUVW"[k] + ", " for k in range(len(s)))[:-2]
         t = f"[{dims}]" if s else self.dtype
         body = self.r.choice([f"sin(p) * {'N * 0.25' if s else '0.25'} + q", "p * q - p", "{ u = p * 0.5; v = u + q; u * v }"])
         self.lines.append(f"def {f}(p: {t}, q: {t}) -> {t} {'= ' + body if body[0] != '{' else body}")
