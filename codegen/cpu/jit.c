@@ -82,9 +82,10 @@ static void own_build(char *out, size_t n) {
     snprintf(out, n, "%lld.%lld.%ld", (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 }
 
-static size_t cache_bytes(int name) {
+/* usual: where the system does not know. */
+static size_t cache_bytes(int name, size_t usual) {
   long v = sysconf(name);
-  return v > 0 ? (size_t)v : 0;
+  return v > 0 ? (size_t)v : usual;
 }
 
 Jit *jit_new(const char *cache_dir) {
@@ -109,9 +110,9 @@ Jit *jit_new_for(const char *cache_dir, const char *cpu, const char *features) {
                  .f16c = has_feature(j->features, "f16c"),
                  .cpu = j->cpu,
                  .features = j->features,
-                 .l1 = cache_bytes(_SC_LEVEL1_DCACHE_SIZE),
-                 .l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE),
-                 .l3 = cache_bytes(_SC_LEVEL3_CACHE_SIZE)};
+                 .l1 = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 32 << 10),
+                 .l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 1 << 20),
+                 .l3 = cache_bytes(_SC_LEVEL3_CACHE_SIZE, 0)};
   char build[96];
   own_build(build, sizeof build);
   size_t n = strlen(j->features) + strlen(j->cpu) + 256;

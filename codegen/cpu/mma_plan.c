@@ -102,7 +102,7 @@ static void blocks(MmaPlan *p, const Isa *isa) {
   if (once && nvec > 2) nvec = mr == 1 && nvec > 4 ? 4 : 2;
   m->mr = mr;
   m->nr = nvec * w;
-  int64_t cols = m->V % m->nr, l2 = isa->l2 ? (int64_t)isa->l2 : 1 << 20;
+  int64_t cols = m->V % m->nr, l2 = (int64_t)isa->l2;
   p->ukr = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, nvec, false, false};
   p->edge = (UkrSpec){p->c.acc, p->c.prod == DT_I32, mr, (int)up(cols ? cols : 1, w), true, false};
   p->has_edge = cols != 0;

@@ -373,30 +373,30 @@ static void place_rows(const Kernel *k, Arena *a, Sched *s) {
     }
   }
 }
-static int64_t row_elems(const KBuf *b) {
+/* Elements of a buffer, or of what a point has of one. */
+static int64_t elems(const KBuf *b) {
   int64_t n = 1;
   for (int d = 0; d < b->rank; d++)
-    if (b->par[d] < 0) n *= b->dim[d];
+    if (!b->par || b->par[d] < 0) n *= b->dim[d];
   return n;
 }
 
-/* What does not fit the second cache comes from beyond it, which takes longer than a light kernel computes. */
+/* What fills more than half of the second cache comes from beyond it, which takes longer than a light kernel computes.
+ * A buffer of which only a part is loaded counts as often as it is loaded. */
 static double stream_ns(const Kernel *k, const Use *u, const Isa *isa, double points) {
   const double ns_per_byte = 0.04;
   double bytes = 0;
   for (int i = 0; i < k->nbuf; i++) {
     const KBuf *b = &k->buf[i];
-    double read = 0; /* how often, at most */
+    double all = (double)elems(b), loads = 0;
     for (int j = 0; j < k->nstage; j++) {
       double times = points;
       for (int d = 0; d < k->stage[j].nown + k->stage[j].nred; d++) times *= (double)k->stage[j].extent[d];
-      for (int l = 0; l < u[j].nacc; l++) read += u[j].acc[l].buf == i ? times : 0;
+      for (int l = 0; l < u[j].nacc; l++) loads += u[j].acc[l].buf == i ? times : 0;
     }
-    double elems = 1;
-    for (int d = 0; d < b->rank; d++) elems *= (double)b->dim[d];
-    if (b->space == SP_GLOBAL) bytes += (read < elems ? read : elems) * dt_bytes((DType)b->dtype);
+    if (b->space == SP_GLOBAL) bytes += (loads < all ? loads : all) * dt_bytes((DType)b->dtype);
   }
-  return bytes > (double)(isa->l2 ? isa->l2 : 1 << 20) / 2 ? bytes * ns_per_byte : 0;
+  return bytes > (double)isa->l2 / 2 ? bytes * ns_per_byte : 0;
 }
 
 void sched_kernel(const Kernel *k, const Isa *isa, Arena *a, int width, Sched *s) {
@@ -408,7 +408,7 @@ void sched_kernel(const Kernel *k, const Isa *isa, Arena *a, int width, Sched *s
   make_groups(k, u, a, s);
   double row_bytes = 0;
   for (int i = 0; i < k->nbuf; i++)
-    if (k->buf[i].space == SP_ROW) row_bytes += (double)row_elems(&k->buf[i]) * dt_bytes((DType)k->buf[i].dtype);
+    if (k->buf[i].space == SP_ROW) row_bytes += (double)elems(&k->buf[i]) * dt_bytes((DType)k->buf[i].dtype);
   s->vp = -1;
   double best = kernel_cost(k, u, s, -1, width);
   for (int v = s->naxis - 1; v >= 0; v--) {
@@ -455,7 +455,7 @@ void sched_kernel(const Kernel *k, const Isa *isa, Arena *a, int width, Sched *s
     const KBuf *b = &k->buf[i];
     if (b->space != SP_ROW) continue;
     s->row_off[i] = at;
-    at += align64((size_t)row_elems(b) * (size_t)dt_bytes((DType)b->dtype) * (size_t)lanes);
+    at += align64((size_t)elems(b) * (size_t)dt_bytes((DType)b->dtype) * (size_t)lanes);
   }
   for (int i = 0; i < s->ngroup; i++) {
     SGroup *g = &s->group[i];

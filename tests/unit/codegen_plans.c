@@ -196,6 +196,14 @@ Test(codegen_plans, optimisers_states_in_place) {
   run_free(&r);
 }
 
+/* Little arithmetic, but 4.4 MB to read: in parts for all lanes. */
+Test(codegen_plans, long_sums_in_parts) {
+  PlanRun r = planned("%0 = input f32[1100, 1000] \"x\" slot 0\n"
+                      "%1 = comp f32[] for sum i0 1100, i1 1000: %0[i0, i1]\nreturn (%1)\n");
+  cr_expect(strstr(r.fuse, " phase 1: 1 units"), "%s", r.fuse);
+  run_free(&r);
+}
+
 Test(codegen_plans, twin_loops_run_once) {
   PlanRun r = planned(TWINS);
   int loops = 0;
