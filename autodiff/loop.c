@@ -8,8 +8,9 @@
  *             a[t]   = a[t+1] + dF/dc(s[t], c, t)^T l[t+1]  a: adjoints of the frontier
  *
  * Rows: a contribution to c that touches only row t (from c[t] in the body) is stacked, not accumulated: the stack is
- * the adjoint. Fission: where the contribution to a[t] is a sum (a contraction), nothing is accumulated in the loop; the two factors are
- * stacked and one contraction over (t, its own reduction) follows. An LSTM's weight gradients are one product each. */
+ * the adjoint. Fission: where the contribution to a[t] is a sum (a contraction), nothing is accumulated in the loop; the
+ * two factors are stacked and one contraction over (t, its own reduction) follows. An LSTM's weight gradients are one
+ * product each. */
 #include "internal.h"
 #include <string.h>
 

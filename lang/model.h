@@ -7,7 +7,8 @@
  *
  * Identity. Every parameter and state has an id, a pointer that is compared only. A model that holds the same sub-model
  * twice holds each of its leaves once: whoever lists leaves lists an id's first occurrence, and whoever replaces leaves
- * replaces all occurrences. Replacing a leaf renews its id, so two versions of a model never share one. Sharing holds within one model, not between fields of a record. */
+ * replaces all occurrences. Replacing a leaf renews its id, so two versions of a model never share one. Sharing holds
+ * within one model, not between fields of a record. */
 #ifndef TG_LANG_MODEL_H
 #define TG_LANG_MODEL_H
 #include "lang/session.h"

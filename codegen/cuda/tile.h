@@ -31,6 +31,7 @@ void cu_tile_decode(Cu *c, const char *flat, int n, const int *iter);
 void cu_tile_unit(Cu *c, int nother, const int *other);
 int64_t cu_tile_extent(const Cu *c, int iter);
 
-/* ---- tile_bring.c: emits what fills buffer `turn` of a factor with positions k1..k1 + kn. Sees m0 or n0 and the batch iterators. */
+/* ---- tile_bring.c: emits what fills buffer `turn` of a factor with positions k1..k1 + kn. Sees m0 or n0 and the batch
+ * iterators. */
 void cu_tile_bring(Cu *c, const Tile *t, bool first);
 #endif
