@@ -1,6 +1,7 @@
 /* Linear algebra: `@`, einsum, and the calls of LAPACK that linalg.tg wraps. */
 #include "lang/builtin.h"
 #include "lang/space.h"
+#include <ctype.h>
 #include <string.h>
 
 /* ---- products -------------------------------------------------------------------------------------------------- */
@@ -30,6 +31,19 @@ static Value *product(Elab *E, Value *a, Value *b, const int *ia, const int *ib,
   return tv_reduce(E, RED_SUM, nout, all, nred, red, e, NULL, t);
 }
 
+/* The operand that stands there, transposed: in parentheses where it is more than names, calls and brackets. */
+static const char *transposed(Elab *E, Span at) {
+  const char *text = span_text(E, at);
+  int depth = 0;
+  bool bare = true;
+  for (const char *c = text; *c; c++) {
+    if (strchr(")]}", *c)) depth--;
+    bare &= depth > 0 || isalnum((unsigned char)*c) || strchr("_.()[]{}", *c);
+    if (strchr("([{", *c)) depth++;
+  }
+  return arena_printf(E->a, bare ? "%s.t" : "(%s).t", text);
+}
+
 static _Noreturn void fail_matmul(Elab *E, Value *a, Value *b, Span sa, Span sb, Span at, Dim ka, Dim kb, int axis_b) {
   Diag *g = diag_add(E->d, S_MISMATCH, at,
                      "`@` of %s and %s: the last axis on the left is %lld, axis %d on the right is %lld",
@@ -41,9 +55,9 @@ static _Noreturn void fail_matmul(Elab *E, Value *a, Value *b, Span sa, Span sb,
   note_origin(E, g, kb);
   const TensorV *x = &a->t, *y = &b->t;
   if (y->rank >= 2 && y->dim[y->rank - 1].n == ka.n)
-    diag_help(E->d, g, "transpose the right operand: ... @ b.t");
+    diag_help(E->d, g, "transpose the right operand: %s @ %s", span_text(E, sa), transposed(E, sb));
   else if (x->rank >= 2 && x->dim[x->rank - 2].n == kb.n)
-    diag_help(E->d, g, "transpose the left operand: a.t @ ...");
+    diag_help(E->d, g, "transpose the left operand: %s @ %s", transposed(E, sa), span_text(E, sb));
   elab_fail(E, g);
 }
 

@@ -144,7 +144,8 @@ void sig_finish(Elab *E, Sig *s);
 /* Joins the float dtype over arguments before matching, so that literals adapt to it whatever their place. */
 void sig_float(Elab *E, Sig *s, Ast *type, Value *v, const char *what, Span at);
 char *type_text(Elab *E, const Ast *type); /* an annotation as text */
-char *expr_text(Elab *E, const Ast *e);    /* a dim or default as text, cut to one line */
+char *span_text(Elab *E, Span at);         /* what stands there, cut to one line */
+char *expr_text(Elab *E, const Ast *e);    /* the same of a dim or default */
 
 /* After type's dims: how many; every size must be known. `what` names it in messages. */
 int sig_shape(Elab *E, Sig *s, Ast *type, const char *what, Dim *dim);

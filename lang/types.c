@@ -8,15 +8,17 @@
 
 /* ---- text ------------------------------------------------------------------------------------------------------ */
 
-char *expr_text(Elab *E, const Ast *e) {
-  if (!e->span.file) return arena_strdup(E->a, "...");
-  const Source *s = E->d->source.at[e->span.file - 1];
-  size_t n = e->span.hi - e->span.lo;
-  char *t = arena_strndup(E->a, s->text + e->span.lo, n < 60 ? n : 60);
+char *span_text(Elab *E, Span at) {
+  if (!at.file) return arena_strdup(E->a, "...");
+  const Source *s = E->d->source.at[at.file - 1];
+  size_t n = at.hi - at.lo;
+  char *t = arena_strndup(E->a, s->text + at.lo, n < 60 ? n : 60);
   char *nl = strchr(t, '\n');
   if (nl) *nl = 0;
   return nl || n > 60 ? arena_printf(E->a, "%s ...", t) : t;
 }
+
+char *expr_text(Elab *E, const Ast *e) { return span_text(E, e->span); }
 
 char *type_text(Elab *E, const Ast *type) { return expr_text(E, type); }
 
