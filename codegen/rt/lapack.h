@@ -21,7 +21,11 @@ typedef struct Lapack {
                 const int *lwork, int *iwork, const int *liwork, int *info, size_t, size_t);
   void (*gelsd)(const int *m, const int *n, const int *nrhs, void *a, const int *lda, void *b, const int *ldb, void *s,
                 const void *rcond, int *rank, void *work, const int *lwork, int *iwork, int *info);
-  int (*get_threads)(void); /* OpenBLAS's; NULL of others */
+  /* Around a call, from any thread: OpenBLAS computes on the caller's thread alone, so that bits are the same
+   * everywhere. (A process that itself changes the number of threads meanwhile may see other last bits.) In the first
+   * table; NULL where the library is not OpenBLAS. */
+  void (*enter)(const struct Lapack *), (*leave)(const struct Lapack *);
+  int (*get_threads)(void);
   void (*set_threads)(int);
 } Lapack;
 

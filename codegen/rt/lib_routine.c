@@ -25,13 +25,11 @@ size_t lib_work_bytes(const Lib *lib, const Lapack *two) {
   return most;
 }
 
-/* OpenBLAS is asked to use one thread, so that bits are the program's, and then to go on as the process has set it. */
 static int run_alone(const LibCallStep *s, RtCall *call) {
-  const Lapack *la = s->fn->open ? call->lapack : NULL;
-  int threads = la && la->get_threads && la->set_threads ? la->get_threads() : 1;
-  if (threads > 1) la->set_threads(1);
+  const Lapack *la = s->fn->open && call->lapack->enter ? call->lapack : NULL;
+  if (la) la->enter(la);
   int status = s->fn->run(call);
-  if (threads > 1) la->set_threads(threads);
+  if (la) la->leave(la);
   return status;
 }
 

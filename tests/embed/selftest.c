@@ -14,7 +14,7 @@ static int failures;
 static void *run(void *arg) {
   const FN(options) *o = arg;
   FN(context) *c = NULL;
-  for (int k = 0; k < 2; k++) {
+  for (int k = 0; k < 8; k++) {
     if (FN(create)(o, &c)) return "create";
     if (FN(selftest)(c)) {
       printf("%s\n", FN(message)(c));
@@ -26,6 +26,7 @@ static void *run(void *arg) {
 }
 
 int main(void) {
+  setvbuf(stdout, NULL, _IONBF, 0); /* a sanitizer that finds something at the end drops what is buffered */
   FN(options) o[2] = {{.size = sizeof *o, .threads = 1}, {.size = sizeof *o, .threads = 2}};
   pthread_t t[2];
   for (int i = 0; i < 2; i++) CHECK(run(&o[i]) == NULL);
