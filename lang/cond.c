@@ -157,6 +157,7 @@ static int changed_states(Elab *E, const Arm *yes, const Arm *no, const void ***
 
 static Value *choose(Elab *E, Ast *e, Value *c, Arm *yes, Arm *no, bool region) {
   Span sy = e->b->span, sn = e->c ? e->c->span : e->span;
+  yes->v = v_bare_like(E, yes->v, no->v), no->v = v_bare_like(E, no->v, yes->v);
   bool cheap = !region || (!yes->effect.n && !no->effect.n && is_cheap(E, yes->v) && is_cheap(E, no->v));
   if (!cheap) return lazy(E, c, yes, no, sy, sn, e->span);
   if (!same_structure(yes->v, no->v)) fail_structure(E, yes->v, no->v, sy, sn, e->span);

@@ -297,6 +297,15 @@ Value *v_bare(Elab *E, Value *v) {
   return r;
 }
 
+Value *v_bare_like(Elab *E, Value *v, const Value *like) {
+  if (v->kind == V_MODEL && like->kind == V_MODEL) return like->model->bare && !v->model->bare ? v_bare(E, v) : v;
+  if (v->kind != like->kind || (v->kind != V_TUPLE && v->kind != V_RECORD) || v->agg.n != like->agg.n) return v;
+  Value *r = arena_copy(E->a, v, sizeof *v);
+  r->agg.at = arena_array(E->a, Value *, v->agg.n);
+  for (int k = 0; k < v->agg.n; k++) r->agg.at[k] = v_bare_like(E, v->agg.at[k], like->agg.at[k]);
+  return r;
+}
+
 /* ---- arithmetic ------------------------------------------------------------------------------------------------ */
 
 typedef struct Params {

@@ -69,6 +69,7 @@ void loop_split(LoopForm *f, Value *state, Value *v, bool strict) {
       diag_fail(E->d, T_TYPE, at, "the block gives the next %d states; this gives %s", f->nt, v_type_text(E, v));
     f->next = v_tuple(E, f->nt, v->agg.at), extra = v->agg.n - f->nt, rest = v->agg.at + f->nt;
   }
+  f->next = v_bare_like(E, f->next, f->init);
   if (strict && !same_structure(f->init, f->next)) {
     Diag *g = diag_add(E->d, T_TYPE, at, "the state is %s before a step and %s after it", v_type_text(E, f->init),
                        v_type_text(E, f->next));

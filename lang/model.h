@@ -91,6 +91,9 @@ int64_t model_len(Elab *E, Value *model, Span at, const char *what, const Origin
 Value *model_row(Elab *E, Value *stack, Expr *k);
 /* All models in v with parameters only. */
 Value *v_bare(Elab *E, Value *v);
+/* v with parameters only where `like` has a model of that kind: an average of gradients takes g + decay * net, a whole
+ * model, and stays an average. */
+Value *v_bare_like(Elab *E, Value *v, const Value *like);
 /* net.train, net.eval: all models in v. */
 Value *v_with_mode(Elab *E, Value *v, bool training);
 /* The model with parameters fn(i-th parameters of each); states and the rest are the first's that is not bare. */

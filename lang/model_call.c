@@ -40,6 +40,8 @@ static char *signature(Elab *E, const ModelV *m) {
 char *model_text(Elab *E, const ModelV *m) {
   if (m->hole) return arena_printf(E->a, "a model %s with an unknown size", m->def->name);
   char *s = signature(E, m);
+  if (m->bare) s = arena_printf(E->a, "the parameters of %s", s);
+  if (!m->lead && m->bare) return s;
   if (!m->lead) return arena_printf(E->a, "a model %s", s);
   char *n = arena_strdup(E->a, "");
   for (int k = 0; k < m->lead; k++) n = arena_printf(E->a, "%s%lld x ", n, (long long)m->dim[k].n);

@@ -86,12 +86,13 @@ static int tg_lowest(unsigned x) {
   for (; !(x & 1); x >>= 1) n++;
   return n;
 }
-static int atomicCAS(int *p, int old, int by) {
+/* Of tg_fault alone, whose record lies behind the scratch: unseen, as tg_fault is. */
+TG_UNSEEN static int atomicCAS(int *p, int old, int by) {
   int v = *p;
   if (v == old) *p = by;
   return v;
 }
-static int atomicExch(int *p, int by) {
+TG_UNSEEN static int atomicExch(int *p, int by) {
   int v = *p;
   *p = by;
   return v;
