@@ -148,16 +148,6 @@ static Expr *expand_in(Sweep *s, Expr *e, bool inside) {
   Arms a = {s, inside};
   return ex_map(s->g, e, expand, &a);
 }
-typedef struct Masked {
-  Graph *g;
-  Expr *mask;
-  bool checked;
-} Masked;
-static Expr *add_mask(void *ctx, Expr *e) {
-  Masked *m = ctx;
-  if (e->kind != EX_LOAD) return NULL;
-  return ex_load(m->g, e->node, e->n, e->arg, ex_and(m->g, m->mask, e->mask), e->checked, e->span);
-}
 static Expr *expand(void *ctx, Expr *e) {
   Arms *a = ctx;
   Graph *g = a->s->g;
@@ -170,10 +160,7 @@ static Expr *expand(void *ctx, Expr *e) {
   if (ptrmap_has(&a->s->cut, n)) return NULL; /* an x of this sweep: what lies below it does not count */
   if (n->kind != ND_COMP || n->comp.nred || n->comp.guard || e->checked || n->comp.body->kind == EX_LOAD) return NULL;
   Expr *in = ex_subst_iters(g, n->comp.body, e->n, e->arg);
-  if (e->mask) {
-    Masked m = {g, e->mask, false};
-    in = ex_select(g, e->mask, ex_map(g, in, add_mask, &m), ex_num(g, in->dtype, 0));
-  }
+  if (e->mask) in = ex_select(g, e->mask, ex_under(g, in, e->mask), ex_num(g, in->dtype, 0));
   return expand_in(a->s, in, true);
 }
 Expr *ad_expand_arms(Sweep *s, Expr *body) { return expand_in(s, body, false); }

@@ -161,20 +161,10 @@ static void take_apart(Parts *p, Expr *e) {
 static Expr *times(Graph *g, Expr *a, Expr *b) { return !a ? b : !b ? a : ex_op2(g, OP_MUL, a, b); }
 
 /* One factor with all its loads masked by `cond`, and 0 where it is false. */
-typedef struct {
-  Graph *g;
-  Expr *cond;
-} MaskBy;
-static Expr *mask_load(void *ctx, Expr *e) {
-  MaskBy *m = ctx;
-  if (e->kind != EX_LOAD) return NULL;
-  return ex_load(m->g, e->node, e->n, e->arg, ex_and(m->g, e->mask, m->cond), e->checked, e->span);
-}
 static Expr *masked(Graph *g, Expr *f, Expr *cond) {
   if (!cond) return f;
-  MaskBy m = {g, cond};
-  if (f->kind == EX_LOAD) return mask_load(&m, f);
-  return ex_select(g, cond, ex_map(g, f, mask_load, &m), ex_num(g, f->dtype, 0));
+  Expr *e = ex_under(g, f, cond);
+  return f->kind == EX_LOAD ? e : ex_select(g, cond, e, ex_num(g, f->dtype, 0));
 }
 
 /* Every unchecked load lies inside its node on the whole box, or where its mask is true. */

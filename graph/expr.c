@@ -148,7 +148,6 @@ Expr *ex_iter(Graph *g, int k) {
 
 Expr *ex_var(Graph *g, int64_t uid) { return intern_expr(g, &(Expr){.kind = EX_VAR, .dtype = DT_I64, .num.i = uid}); }
 
-/* Where a mask is false nothing is read: the loads in the subscripts come under it too. */
 typedef struct {
   Graph *g;
   Expr *mask;
@@ -157,7 +156,13 @@ static Expr *under_mask(void *ctx, Expr *e) {
   const Under *u = ctx;
   if (e->kind != EX_LOAD) return NULL;
   if (e->n == 0 || (e->mask && ex_and(u->g, e->mask, u->mask) == e->mask)) return e;
-  return ex_load(u->g, e->node, e->n, e->arg, ex_and(u->g, u->mask, e->mask), e->checked, e->span);
+  return ex_load(u->g, e->node, e->n, e->arg, ex_and(u->g, u->mask, ex_under(u->g, e->mask, u->mask)), e->checked,
+                 e->span);
+}
+
+Expr *ex_under(Graph *g, Expr *e, Expr *mask) {
+  Under u = {g, mask};
+  return e && mask ? ex_map(g, e, under_mask, &u) : e;
 }
 
 Expr *ex_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool checked, Span span) {
@@ -173,9 +178,8 @@ Expr *ex_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool check
   if (n == 0) checked = false; /* nothing to be out of range */
   Expr *at[TG_MAX_RANK];
   if (mask && n <= TG_MAX_RANK) {
-    Under u = {g, mask};
     for (int i = 0; i < n; i++)
-      at[i] = idx[i]->kind == EX_ITER || idx[i]->kind == EX_CONST ? idx[i] : ex_map(g, idx[i], under_mask, &u);
+      at[i] = idx[i]->kind == EX_ITER || idx[i]->kind == EX_CONST ? idx[i] : ex_under(g, idx[i], mask);
     idx = at;
   }
   return intern_expr(g, &(Expr){.kind = EX_LOAD,

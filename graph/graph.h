@@ -79,7 +79,11 @@ Expr *ex_bool(Graph *g, bool v);
 Expr *ex_iter(Graph *g, int k);
 Expr *ex_var(Graph *g, int64_t uid);
 Expr *ex_lin(Graph *g, int64_t c, int n, const int64_t *coef, Expr *const *atom); /* normalises; atoms may be any i64 */
+/* Where the mask is false nothing is read: loads in the subscripts come under it too. */
 Expr *ex_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool checked, Span span);
+/* e with every load in it under `mask` as well, those in its loads' masks and subscripts too: masks are values, computed
+ * whatever stands before them in an `and`. NULL masks nothing; e NULL stays. */
+Expr *ex_under(Graph *g, Expr *e, Expr *mask);
 /* i64 add/sub/neg/mul-by-constant become LIN. floordiv/mod by a positive constant of a LIN split off multiples. */
 Expr *ex_op(Graph *g, ScalarOp op, int n, Expr *const *arg);
 Expr *ex_op1(Graph *g, ScalarOp op, Expr *x);

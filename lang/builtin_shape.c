@@ -186,11 +186,6 @@ static void read_width(Elab *E, Value *v, Span at, int64_t *lo, int64_t *hi) {
   if (*lo < 0 || *hi < 0) diag_fail(E->d, S_NEGATIVE, at, "a width of padding is 0 or more");
 }
 
-static Expr *mask_load(Elab *E, Expr *e, Expr *mask) {
-  return e->kind == EX_LOAD ? ex_load(E->g, e->node, e->n, e->arg, ex_and(E->g, mask, e->mask), e->checked, e->span)
-                            : e;
-}
-
 static Value *b_pad(Elab *E, const Builtin *self, Call *c, Value **b) {
   Value *x = tv_harden(E, tensor_arg(E, b[0], c), c->span);
   int rank = x->t.rank;
@@ -230,7 +225,7 @@ static Value *b_pad(Elab *E, const Builtin *self, Call *c, Value **b) {
                                       (long long)lo[a], (long long)hi[a])};
   }
   if (!in) return x;
-  Expr *e = mask_load(E, rank ? ex_subst_iters(g, x->t.e, rank, by) : x->t.e, in);
+  Expr *e = ex_under(g, rank ? ex_subst_iters(g, x->t.e, rank, by) : x->t.e, in);
   Value *fill = b[3] ? tv_cast(E, b[3], x->t.dtype, arg_span(c, b[3])) : NULL;
   if (fill && fill->t.rank) diag_fail(E->d, S_RANK, arg_span(c, b[3]), "padding takes a scalar value");
   e = ex_select(g, in, e, fill ? fill->t.e : ex_zero(E, x->t.dtype));

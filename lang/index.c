@@ -474,9 +474,11 @@ Value *place_read(Elab *E, Value *v, const Place *p, Span at) {
   }
   const TensorV *x = &v->t;
   Expr *e = x->rank ? ex_subst_iters(E->g, x->e, x->rank, p->idx) : x->e;
-  if (e->kind == EX_LOAD && (p->mask || p->checked))
-    e = ex_load(E->g, e->node, e->n, e->arg, ex_and(E->g, p->mask, e->mask), e->checked || p->checked,
-                user_span(E, at));
+  if (e->kind == EX_LOAD && (p->mask || p->checked)) {
+    e = ex_under(E->g, e, p->mask);
+    if (e->kind == EX_LOAD)
+      e = ex_load(E->g, e->node, e->n, e->arg, e->mask, e->checked || p->checked, user_span(E, at));
+  }
   Value *r = v_tensor(E, x->dtype, p->rank, p->dim, e);
   r->t.weak = x->weak;
   return r;

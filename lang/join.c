@@ -7,24 +7,9 @@
 #include "lang/space.h"
 #include <string.h>
 
-typedef struct MaskCtx {
-  Graph *g;
-  Expr *mask;
-} MaskCtx;
-static Expr *mask_leaf(void *ctx, Expr *e) {
-  MaskCtx *m = ctx;
-  if (e->kind != EX_LOAD) return NULL;
-  return ex_load(m->g, e->node, e->n, e->arg, ex_and(m->g, m->mask, e->mask), e->checked, e->span);
-}
-static Expr *mask_loads(Elab *E, Expr *e, Expr *mask) {
-  if (!mask) return e;
-  MaskCtx m = {E->g, mask};
-  return ex_map(E->g, e, mask_leaf, &m);
-}
-
 /* Pieces [lo, hi): piece k answers for start[k] <= ITER axis < start[k + 1]. */
 static Expr *choose(Elab *E, int axis, int lo, int hi, Expr *const *e, const int64_t *start, bool mask, Expr *path) {
-  if (hi - lo == 1) return mask ? mask_loads(E, e[lo], path) : e[lo];
+  if (hi - lo == 1) return mask ? ex_under(E->g, e[lo], path) : e[lo];
   int mid = (lo + hi) / 2;
   Expr *left = ex_op2(E->g, OP_LT, ex_iter(E->g, axis), ex_int(E->g, DT_I64, start[mid]));
   Expr *right = ex_op2(E->g, OP_GE, ex_iter(E->g, axis), ex_int(E->g, DT_I64, start[mid]));

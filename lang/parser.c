@@ -132,6 +132,10 @@ static const char *hint(Parser *p) {
     if (start == TK_DEF) return "tg has no ':' here; a body is `= e` or `{ ... }`";
     if (header) return "tg has no ':' here; a body is `{ ... }`";
     return NULL;
+  case TK_LBRACE:
+    if ((start != TK_MODEL && start != TK_DEF) || p->i != p->statement + 2) return NULL;
+    return start == TK_DEF ? "without parameters, too, there are parentheses: `def f() { ... }`"
+                           : "without parameters, too, there are parentheses: `model Net() { ... }`";
   case TK_NL:
     return header ? "a body begins on this line: `{ ... }`, or in a def `= e`" : NULL;
   case TK_ASSIGN:

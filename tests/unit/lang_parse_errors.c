@@ -75,6 +75,8 @@ Test(lang_errors, grammar) {
         {"a..b..c", "P001", 1, 5, "two ends", "step"}, {"x y", "P001", 1, 3, "expected a new line or ';' after the statement, found 'y'", NULL},
         {"def 3() = 1", "P001", 1, 5, "expected the definition's name, found '3'", NULL},
         {"def f x = 1", "P001", 1, 7, "expected '(' and the parameters, found 'x'", NULL},
+        {"model Net {", "P001", 1, 11, "expected '(' and the parameters, found '{'",
+         "without parameters, too, there are parentheses: `model Net() { ... }`"},
         {"def f(x: 3) = x", "P001", 1, 10, "expected a type", NULL}, {"def f(x)\nb", "P001", 1, 9, "found the end of the line", "begins on this line"},
         {"model M(a) = 1", "P001", 1, 12, "expected '{' and the members", "=="},
         {"model M() { w: f32 = 1 }", "P001", 1, 16, "expected `param` or `state`", NULL},
