@@ -152,20 +152,19 @@ typedef struct {
   Graph *g;
   Expr *mask;
 } Under;
+/* New conditions stand last, so that what has them already is seen by ex_and. Subscripts and mask are done before. */
 static Expr *under_mask(void *ctx, Expr *e) {
   const Under *u = ctx;
-  if (e->kind != EX_LOAD) return NULL;
-  if (e->n == 0 || (e->mask && ex_and(u->g, e->mask, u->mask) == e->mask)) return e;
-  return ex_load(u->g, e->node, e->n, e->arg, ex_and(u->g, u->mask, ex_under(u->g, e->mask, u->mask)), e->checked,
-                 e->span);
+  if (e->kind != EX_LOAD || e->n == 0) return e;
+  Expr *mask = ex_and(u->g, e->mask, u->mask);
+  return mask == e->mask ? e : ex_raw_load(u->g, e->node, e->n, e->arg, mask, e->checked, e->span);
 }
 
 Expr *ex_under(Graph *g, Expr *e, Expr *mask) {
-  Under u = {g, mask};
-  return e && mask ? ex_map(g, e, under_mask, &u) : e;
+  return e && mask ? ex_rebuild(g, e, &(Rebuild){.post = under_mask, .ctx = &(Under){g, mask}}) : e;
 }
 
-Expr *ex_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool checked, Span span) {
+Expr *ex_raw_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool checked, Span span) {
   if (n != t->rank) bug("load with %d subscripts of a tensor of rank %d", n, t->rank);
   if (t->nres) bug("load of a tuple node");
   for (int i = 0; i < n; i++)
@@ -176,12 +175,6 @@ Expr *ex_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool check
     mask = NULL;
   }
   if (n == 0) checked = false; /* nothing to be out of range */
-  Expr *at[TG_MAX_RANK];
-  if (mask && n <= TG_MAX_RANK) {
-    for (int i = 0; i < n; i++)
-      at[i] = idx[i]->kind == EX_ITER || idx[i]->kind == EX_CONST ? idx[i] : ex_under(g, idx[i], mask);
-    idx = at;
-  }
   return intern_expr(g, &(Expr){.kind = EX_LOAD,
                                 .dtype = t->dtype,
                                 .checked = checked,
@@ -190,6 +183,25 @@ Expr *ex_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool check
                                 .node = t,
                                 .mask = mask,
                                 .span = span});
+}
+
+static bool over_iterators(const Expr *e) {
+  for (int i = 0; i < e->n; i++)
+    if (e->arg[i]->kind != EX_ITER) return false;
+  return true;
+}
+/* A load at iterators alone is inside wherever it is computed; that one stays itself keeps expressions small. */
+static Expr *under_unless_inside(void *ctx, Expr *e) {
+  return e->kind == EX_LOAD && !e->mask && !e->checked && over_iterators(e) ? e : under_mask(ctx, e);
+}
+
+Expr *ex_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool checked, Span span) {
+  Expr *at[TG_MAX_RANK];
+  if (!mask || mask->kind == EX_CONST || n > TG_MAX_RANK) return ex_raw_load(g, t, n, idx, mask, checked, span);
+  const Rebuild how = {.post = under_unless_inside, .ctx = &(Under){g, mask}};
+  for (int i = 0; i < n; i++)
+    at[i] = idx[i]->kind == EX_ITER || idx[i]->kind == EX_CONST ? idx[i] : ex_rebuild(g, idx[i], &how);
+  return ex_raw_load(g, t, n, at, mask, checked, span);
 }
 
 Expr *ex_load_full(Graph *g, Node *t, int first) {

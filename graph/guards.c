@@ -22,7 +22,7 @@ typedef struct {
 static bool inside(const Push *p, const Expr *e) {
   if (e->checked) return false;
   for (int d = 0; d < e->n; d++) {
-    Interval v = ex_interval(p->w->g, e->arg[d], &p->box, NULL);
+    Interval v = ex_interval(p->w->g, e->arg[d], &p->box, e->mask);
     if (v.lo < 0 || v.hi >= e->node->dim[d]) return false;
   }
   return true;
@@ -182,13 +182,15 @@ Expr *ex_over_nothing(Graph *g, Reduce op, DType t) {
   }
 }
 
-static void drop_iter(Work *w, int k, Expr *value) {
+/* Reduction iterator k has this value, over the others. `also`: an expression that follows, which does not use k, or NULL. */
+static void drop_iter(Work *w, int k, Expr *value, Expr **also) {
   int n = w->nout + w->nred;
   Expr *by[WORK_ITER], *f;
   for (int i = 0; i < n; i++) by[i] = ex_iter(w->g, i < k ? i : i - (i > k));
   f = value ? ex_subst_iters(w->g, value, n, by) : NULL;
   if (f) by[k] = f;
   work_subst(w, by);
+  if (also && *also) *also = ex_subst_iters(w->g, *also, n, by);
   for (int i = k; i + 1 < n; i++) w->extent[i] = w->extent[i + 1];
   w->nred--;
 }
@@ -205,8 +207,10 @@ static bool substitute_one(Work *w) {
     if (k < 0) continue;
     Expr *in =
         ex_and(g, ex_op2(g, OP_GE, f, ex_int(g, DT_I64, 0)), ex_op2(g, OP_LT, f, ex_int(g, DT_I64, w->extent[k])));
-    w->guard = ex_and(g, in, conj_without(g, &c, i));
-    drop_iter(w, k, f);
+    w->guard = conj_without(g, &c, i);
+    drop_iter(w, k, f, &in);
+    if (w->guard) w->guard = work_push_mask(w, w->guard, in); /* its other conditions read places of k */
+    w->guard = ex_and(g, in, w->guard);
     work_reduce(w);
     if (w->nred) return true;
     Expr *none = ex_over_nothing(g, w->op, w->body->dtype);

@@ -43,6 +43,8 @@ static inline const NodeX *node_x(const Node *n) { return (const NodeX *)n; }
 Expr *intern_expr(Graph *g, const Expr *tmp);
 /* An operation as it is, without simplification. */
 Expr *ex_raw_op(Graph *g, ScalarOp op, DType t, int n, Expr *const *arg);
+/* ex_load of subscripts whose loads are under the mask already. */
+Expr *ex_raw_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool checked, Span span);
 /* i64 x // c and x % c for a constant c > 0. */
 Expr *ex_floordiv_const(Graph *g, Expr *x, int64_t c);
 Expr *ex_mod_const(Graph *g, Expr *x, int64_t c);

@@ -138,7 +138,7 @@ static Expr *remake(Graph *g, Memo *m, Expr *e, Node *to) {
       r = ex_lin(g, e->num.i, e->n, e->coef, arg);
       break;
     case EX_LOAD:
-      r = ex_load(g, to, e->n, arg, mask, e->checked, e->span);
+      r = ex_raw_load(g, to, e->n, arg, mask, e->checked, e->span);
       break;
     case EX_OP:
       if (e->span.file) g->span = e->span; /* an operation keeps its place */
