@@ -116,8 +116,7 @@ static void collect_constants(Build *b, const Region *r, Konsts *konst) {
   }
 }
 
-/* ---- Cost, for the manifest
- * ------------------------------------------------------------------------------------------ */
+/* ---- Cost, for the manifest -------------------------------------------------------------------------------------- */
 typedef struct Count {
   double ops;
 } Count;
@@ -166,8 +165,7 @@ static double tensor_size(const AotTensor *t, int64_t rows) {
   return n;
 }
 
-/* ---- 4: golden calls
- * --------------------------------------------------------------------------------------------------- */
+/* ---- 4: golden calls --------------------------------------------------------------------------------------------- */
 static const AotGolden *golden_call(Build *b, int k, const AotExport *x) {
   const Made *m = &b->x.made[k];
   const Shot *s = &m->shot[m->nplan];
@@ -208,8 +206,7 @@ static const AotGolden *golden_call(Build *b, int k, const AotExport *x) {
   return &b->golden[k];
 }
 
-/* ---- The library
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- The library ------------------------------------------------------------------------------------------------- */
 static void make_export(Build *b, int k, AotExport *x) {
   const Made *m = &b->x.made[k];
   const Export *e = &m->shot[0].x;
@@ -287,8 +284,7 @@ static bool write_weights(Build *b, const char *dir, Fault *fault) {
   return st_write(path, n, name, t, 0, NULL, fault);
 }
 
-/* ---- Files
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- Files ------------------------------------------------------------------------------------------------------- */
 static bool write_text(const char *path, const char *data, size_t n) {
   char *tmp;
   if (asprintf(&tmp, "%s.tmp.%d", path, (int)getpid()) < 0) return false;

@@ -90,8 +90,7 @@ bool exports_shoot(Exports *x) {
   return true;
 }
 
-/* ---- What does not depend on inputs
- * ---------------------------------------------------------------------------------- */
+/* ---- What does not depend on inputs ------------------------------------------------------------------------------ */
 typedef struct Deps {
   uint8_t *is; /* by node id: depends on an input */
   bool any;
@@ -104,7 +103,7 @@ static void look(void *ctx, Node *in) {
 typedef struct Mark {
   Exports *x;
   Deps *d;
-  uint8_t *seen;
+  uint8_t *seen, *inside; /* by node id: looked at; of a loop's body and entered */
 } Mark;
 /* Copies of one value along some axis: the value is the constant, or there would be one a number of rows. */
 static bool repeats(const Node *n) {
@@ -130,15 +129,27 @@ static void mark(void *ctx, Node *n) {
   vec_push(m->x->a, &m->x->frontier, n);
 }
 
-/* Inside a loop that runs in the library, what is read by nodes that change from step to step. */
-static void mark_body(Mark *m, const Loop *l) {
-  VEC(Node *) root = {0};
-  Node **order, *const *param;
-  for (int k = 0; k < l->body.nout; k++) vec_push(m->x->a, &root, l->body.out[k]);
-  if (l->cond) vec_push(m->x->a, &root, l->cond);
-  int n = graph_topo(m->x->g, root.n, root.at, &order);
-  for (int i = 0; i < n; i++)
-    if (nd_free_params(order[i], &param)) nd_each_input(order[i], mark, m);
+static void mark_loop(Mark *m, const Node *n);
+
+/* Inside a loop that runs in the library, what is read by nodes that change from step to step. What does not change is
+ * not entered: behind it lies, among others, the training. */
+static void mark_body(void *ctx, Node *n) {
+  Mark *m = ctx;
+  Node *const *param;
+  if (!nd_free_params(n, &param)) {
+    mark(m, n);
+    return;
+  }
+  if (m->inside[n->id]) return;
+  m->inside[n->id] = 1;
+  if (n->kind == ND_LOOP) mark_loop(m, n);
+  nd_each_input(n, mark_body, m);
+}
+
+static void mark_loop(Mark *m, const Node *n) {
+  const Loop *l = &n->loop;
+  for (int k = 0; k < l->body.nout; k++) mark_body(m, l->body.out[k]);
+  if (l->cond) mark_body(m, l->cond);
 }
 
 bool exports_input(const Node *n) { return n->kind == ND_INPUT && n->slot >= EXPORT_SLOT; }
@@ -149,8 +160,9 @@ void exports_frontier(Exports *x, int nshot, Shot *const *shot) {
   for (int s = 0; s < nshot; s++)
     for (int i = 0; i < shot[s]->nout; i++) vec_push(x->a, &root, shot[s]->out[i]);
   int n = graph_topo(x->g, root.n, root.at, &order);
-  Deps d = {arena_alloc(x->a, x->g->next_id + 1), false};
-  Mark m = {x, &d, arena_alloc(x->a, x->g->next_id + 1)};
+  size_t ids = x->g->next_id + 1;
+  Deps d = {arena_alloc(x->a, ids), false};
+  Mark m = {x, &d, arena_alloc(x->a, ids), arena_alloc(x->a, ids)};
   x->frontier.n = 0;
   for (int i = 0; i < n; i++) {
     d.any = exports_input(order[i]);
@@ -160,13 +172,12 @@ void exports_frontier(Exports *x, int nshot, Shot *const *shot) {
   for (int i = 0; i < n; i++) {
     if (!d.is[order[i]->id]) continue;
     nd_each_input(order[i], mark, &m);
-    if (order[i]->kind == ND_LOOP) mark_body(&m, &order[i]->loop);
+    if (order[i]->kind == ND_LOOP) mark_loop(&m, order[i]);
   }
   for (int i = 0; i < root.n; i++) mark(&m, root.at[i]);
 }
 
-/* ---- The open size
- * --------------------------------------------------------------------------------------------------- */
+/* ---- The open size ----------------------------------------------------------------------------------------------- */
 /* The probes' regions, with stand-ins for what will be constants. */
 static void simplify_probes(Exports *x, Made *m) {
   Shot *const probe[2] = {&m->probe[0], &m->probe[1]};

@@ -160,8 +160,7 @@ bool aot_link(Arena *a, const char *path, bool cross, const char *object, size_t
   return ok;
 }
 
-/* ---- The runtime for another kind of machine: compiled there and then from its source
- * ------------------------------------ */
+/* ---- The runtime for another kind of machine: compiled there and then from its source ---------------------------- */
 bool aot_write_sources(Arena *a, const char *dir, const char **why) {
   bool ok = true;
   static const char *const below[] = {"", "/codegen", "/codegen/rt"};

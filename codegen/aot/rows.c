@@ -52,8 +52,7 @@ static void set_answer(Rows *r, const Node *n, Answer a) {
   nummap_put(&r->of, n, r->answer.n - 1);
 }
 
-/* ---- Subscripts
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- Subscripts -------------------------------------------------------------------------------------------------- */
 typedef struct Space {
   Rows *r;
   const Comp *c;
@@ -124,8 +123,7 @@ static void find_rows(void *ctx, Expr *e) {
     s->why = "a row reads other rows of the batch";
 }
 
-/* ---- Uses of the iterator
- * ----------------------------------------------------------------------------------------------- */
+/* ---- Uses of the iterator ---------------------------------------------------------------------------------------- */
 typedef struct Uses {
   Space *s;
   NumMap seen;
@@ -208,8 +206,7 @@ static Answer scatter_rows(Rows *r, const Node *n) {
   return mixed(r, n, "rows are written to places that depend on other rows");
 }
 
-/* ---- Regions
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- Regions ----------------------------------------------------------------------------------------------------- */
 /* x may stand where like does: the same rows, or a fixed value that is the same in every row. */
 static bool stands_for(Answer x, Answer like) {
   if (x.kind == R_MIXED) return false;

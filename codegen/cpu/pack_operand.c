@@ -33,8 +33,7 @@ static bool load_lin(Graph *g, const Kernel *k, const KBuf *b, Expr *load, int n
   return true;
 }
 
-/* ---- SPLIT: ITER k under // c or % c becomes c * q + r
- * --------------------------------------------------------------- */
+/* ---- SPLIT: ITER k under // c or % c becomes c * q + r ----------------------------------------------------------- */
 
 typedef struct Split {
   Graph *g;

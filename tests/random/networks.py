@@ -2,8 +2,8 @@
 """Random training programs: networks.py SEED COUNT FOLDER writes FOLDER/N.tg, COUNT of them.
 
 A data set whose rows differ and that few batches divide; a network of dense, convolutional, recurrent or attention layers, norms, dropout, and
-now and then something that couples the samples of a batch; a loss; an optimiser; `fit`, or loops of its own over the batches. Each program saves
-what it comes to in result.safetensors and prints the loss, so that runs on other threads, ranks and devices can be compared bit for bit."""
+now and then something that couples the samples of a batch; a loss; an optimiser; `fit`, some with checkpoints and an argument `until`, the number of
+steps, or loops of its own over the batches. Each program saves what it comes to in result.safetensors and prints the loss, so that runs on other threads, ranks and devices can be compared bit for bit."""
 import random, sys
 
 
@@ -148,7 +148,10 @@ def trained(r, batch, classes):
     lines = [f"o = {o}"]
     kind = r.randrange(4)
     if kind < 2:
-        more = [f"epochs = {r.choice((1, 2, 3))}" if r.random() < 0.5 else f"steps = {r.randrange(1, 9)}", f"batch = {batch}"]
+        steps = r.random() < 0.5
+        if steps:
+            lines.append(f"arg until = {r.randrange(2, 9)}")
+        more = ["steps = until, checkpoint = \"state\"" if steps else f"epochs = {r.choice((1, 2, 3))}", f"batch = {batch}"]
         if r.random() < 0.4:
             more.append("validate = d, metrics = {loss" + (", accuracy}" if classes else "}"))
         if r.random() < 0.2:

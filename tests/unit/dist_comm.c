@@ -47,8 +47,7 @@ Test(dist, nodes_are_complete_and_maximal) {
     }
 }
 
-/* ---- a group of threads
- * ------------------------------------------------------------------------------------------------ */
+/* ---- a group of threads ------------------------------------------------------------------------------------------ */
 typedef void (*RankFn)(Comm *c, void *ctx);
 typedef struct Member {
   CommSegment *seg;
@@ -374,8 +373,7 @@ static void disagree(Comm *c, void *ctx) {
 }
 Test(dist, a_mismatch_shows_both) { group(3, disagree, NULL); }
 
-/* ---- processes
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- processes --------------------------------------------------------------------------------------------------- */
 typedef enum { WELL, EXITS, CRASHES, STOPS, FAULTS } How;
 typedef struct Case {
   How how;
