@@ -79,7 +79,8 @@ Expr *ex_bool(Graph *g, bool v);
 Expr *ex_iter(Graph *g, int k);
 Expr *ex_var(Graph *g, int64_t uid);
 Expr *ex_lin(Graph *g, int64_t c, int n, const int64_t *coef, Expr *const *atom); /* normalises; atoms may be any i64 */
-/* Where the mask is false nothing is read: loads in the subscripts come under it too. */
+/* Where the mask is false nothing is read: loads in the subscripts come under it too, but for those at iterators alone,
+ * which are inside wherever they are computed. */
 Expr *ex_load(Graph *g, Node *t, int n, Expr *const *idx, Expr *mask, bool checked, Span span);
 /* e with every load in it under `mask` as well, those in its loads' masks and subscripts too: masks are values, computed
  * whatever stands before them in an `and`. NULL masks nothing; e NULL stays. */

@@ -182,7 +182,7 @@ Expr *ex_over_nothing(Graph *g, Reduce op, DType t) {
   }
 }
 
-/* Reduction iterator k has this value, over the others. `also`: an expression that follows, which does not use k, or NULL. */
+/* Reduction iterator k has this value, over the others. *also, which may be NULL and does not use k, follows. */
 static void drop_iter(Work *w, int k, Expr *value, Expr **also) {
   int n = w->nout + w->nred;
   Expr *by[WORK_ITER], *f;
@@ -190,7 +190,7 @@ static void drop_iter(Work *w, int k, Expr *value, Expr **also) {
   f = value ? ex_subst_iters(w->g, value, n, by) : NULL;
   if (f) by[k] = f;
   work_subst(w, by);
-  if (also && *also) *also = ex_subst_iters(w->g, *also, n, by);
+  if (*also) *also = ex_subst_iters(w->g, *also, n, by);
   for (int i = k; i + 1 < n; i++) w->extent[i] = w->extent[i + 1];
   w->nred--;
 }
