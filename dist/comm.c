@@ -207,10 +207,10 @@ bool comm_wait_all(Comm *c, CommFault *f) { return comm_wait(c, c->last, f); }
 void comm_give_up(Comm *c, const CommFault *f) {
   c->fault = *f;
   c->broken = true;
-  c->ops->fail(c, c->fault.msg);
+  c->ops->fail(c, f->rank, c->fault.msg);
 }
 void comm_fail(Comm *c, const char *msg) {
-  if (!c->broken) c->ops->fail(c, msg);
+  if (!c->broken) c->ops->fail(c, c->rank, msg);
   c->broken = true;
 }
 bool comm_fail_alike(Comm *c, const char *msg) {
@@ -271,7 +271,7 @@ static bool alone_check(Comm *c, CommFault *f) {
   (void)c, (void)f;
   return true;
 }
-static void alone_fail(Comm *c, const char *msg) { (void)c, (void)msg; }
+static void alone_fail(Comm *c, int cause, const char *msg) { (void)c, (void)cause, (void)msg; }
 static bool alone_failed_with(Comm *c, int rank, char *msg, size_t room) {
   (void)c, (void)rank, (void)msg, (void)room;
   return false;

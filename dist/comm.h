@@ -170,8 +170,8 @@ typedef struct CommOps {
   uint64_t (*start)(Comm *c, const Coll *what);
   bool (*progress)(Comm *c); /* true: something advanced */
   bool (*done)(const Comm *c, uint64_t ticket);
-  bool (*check)(Comm *c, CommFault *f); /* false: the group is broken; asked now and then while waiting */
-  void (*fail)(Comm *c, const char *msg);
+  bool (*check)(Comm *c, CommFault *f);              /* false: the group is broken; asked now and then while waiting */
+  void (*fail)(Comm *c, int cause, const char *msg); /* cause: the rank because of which this one gives up, or itself */
   bool (*failed_with)(Comm *c, int rank, char *msg, size_t room); /* that rank has failed; why */
   void *(*lend)(Comm *c, size_t bytes);                           /* NULL: never */
   void (*take_back)(Comm *c, void *at);

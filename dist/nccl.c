@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Seconds between two looks at the others; that another rank's failure may still be this one's, too, before it is told.
- */
-static const double LOOK = 0.002, DOUBT = 0.3;
+/* Seconds between two looks at the others; that another rank's failure may still be this one's, too, before it is told;
+ * that a rank takes leave of NCCL. */
+static const double LOOK = 0.002, DOUBT = 0.3, LEAVE = 1;
 
 /* ---- faults ------------------------------------------------------------------------------------------------------ */
 static bool fails(Nccl *n, int rank, const char *msg) {
@@ -228,6 +228,20 @@ bool nccl_open(const NcclEnv *env, Nccl **out, char *why, size_t nwhy, CommFault
   return false;
 }
 
+/* All collectives are done, so the others may be gone, in order or not: that is nobody's fault, nor waited for long. What
+ * is left of the communicator then gets aborted. */
+static bool leaves(Nccl *n) {
+  int state = NCCL_IN_PROGRESS, tries = 0;
+  double until = rt_seconds() + LEAVE;
+  if (!nccl_ok(n, n->lib.ncclCommFinalize(n->comm), "ncclCommFinalize")) return false;
+  while (state == NCCL_IN_PROGRESS && rt_seconds() < until) {
+    int r = n->lib.ncclCommGetAsyncError(n->comm, &state);
+    if (!nccl_ok(n, r, "ncclCommGetAsyncError") || !nccl_ok(n, state, "ncclCommFinalize")) return false;
+    rt_wait_longer(&tries);
+  }
+  return state == NCCL_SUCCESS && nccl_ok(n, n->lib.ncclCommDestroy(n->comm), "ncclCommDestroy");
+}
+
 void nccl_close(Nccl *n) {
   if (!n) return;
   n->c->nccl = NULL;
@@ -235,9 +249,7 @@ void nccl_close(Nccl *n) {
   bool well = !n->failed && !n->c->broken;
   if (!well) nccl_abort(n); /* else what is queued may wait for those that are gone */
   well = n->d->op->wait(n->d) && well;
-  if (well && n->comm && nccl_ok(n, n->lib.ncclCommFinalize(n->comm), "ncclCommFinalize") &&
-      nccl_settled(n, "ncclCommFinalize") && nccl_ok(n, n->lib.ncclCommDestroy(n->comm), "ncclCommDestroy"))
-    n->comm = NULL;
+  if (well && n->comm && leaves(n)) n->comm = NULL;
   if (n->failed && well) fprintf(stderr, "tg: %s\n", n->fault.msg);
   nccl_free(n);
 }

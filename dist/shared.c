@@ -71,17 +71,18 @@ void comm_segment_drop(CommSegment *s) {
   if (s) munmap(s, comm_segment_bytes(s->nrank, s->window > 0));
 }
 
-static bool mark_failed(CommSegment *s, int rank, const char *why) {
+/* cause: the rank because of which this one fails, itself as a rule. */
+static bool mark_failed(CommSegment *s, int rank, int cause, const char *why) {
   RankBlock *b = &s->rank[rank];
   int state = atomic_load(&b->state), none = 0;
   if ((state == RANK_LEFT && !atomic_load(&b->silent)) || atomic_exchange(&b->told, 1)) return false;
   snprintf(b->why, sizeof b->why, "%s", why);
-  atomic_compare_exchange_strong(&s->culprit, &none, rank + 1);
+  atomic_compare_exchange_strong(&s->culprit, &none, cause + 1);
   atomic_store(&b->state, RANK_FAILED);
   return true;
 }
 void comm_segment_mark_dead(CommSegment *s, int rank, const char *how) {
-  if (mark_failed(s, rank, how)) atomic_store(&s->died, 1);
+  if (mark_failed(s, rank, rank, how)) atomic_store(&s->died, 1);
 }
 int comm_segment_culprit(const CommSegment *s) { return atomic_load(&((CommSegment *)s)->culprit) - 1; }
 
@@ -177,11 +178,7 @@ static bool shared_check(Comm *c, CommFault *f) {
   int first = atomic_load(&s->seg->culprit) - 1;
   if (first >= 0 && first != c->rank && !rank_well(s, first, f)) return false;
   for (int r = 0; r < c->nrank; r++)
-    if (r != c->rank && !rank_well(s, r, f)) {
-      int none = 0; /* this rank's own end, which follows, is not the cause */
-      atomic_compare_exchange_strong(&s->seg->culprit, &none, r + 1);
-      return false;
-    }
+    if (r != c->rank && !rank_well(s, r, f)) return false;
   return true;
 }
 
@@ -222,7 +219,7 @@ static void *heart(void *p) {
   return NULL;
 }
 void comm_shared_guard(Comm *c) { atomic_store(&((Shared *)c)->guarded, true); }
-static void shared_fail(Comm *c, const char *msg) { mark_failed(((Shared *)c)->seg, c->rank, msg); }
+static void shared_fail(Comm *c, int cause, const char *msg) { mark_failed(((Shared *)c)->seg, c->rank, cause, msg); }
 static bool shared_failed_with(Comm *c, int rank, char *msg, size_t room) {
   RankBlock *b = &((Shared *)c)->seg->rank[rank];
   if (atomic_load(&b->state) != RANK_FAILED) return false;

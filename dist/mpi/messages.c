@@ -356,7 +356,10 @@ static void say(Group *g, Says says, const char *why) {
     nanosleep(&(struct timespec){0, 20000000}, NULL);
   }
 }
-static void group_fail(Comm *c, const char *msg) { say((Group *)c, SAYS_FAILED, msg); }
+static void group_fail(Comm *c, int cause, const char *msg) {
+  (void)cause; /* mpirun names no rank */
+  say((Group *)c, SAYS_FAILED, msg);
+}
 static bool group_failed_with(Comm *c, int rank, char *msg, size_t room) {
   Group *g = (Group *)c;
   pthread_mutex_lock(&g->lock);
