@@ -3,6 +3,11 @@
  * `epoch` counts runs. The starter writes `fn` and `ctx`, sets `pending` to the number of helpers, and releases the
  * next epoch; a helper that sees it change acquires, works, and takes itself off `pending`; the starter acquires its 0.
  *
+ * Each lane but the starter's is claimed for an epoch, as a rule by its helper. What is not claimed by the time that
+ * the starter is through with its own lane it claims itself: a helper that has no core then (other processes, a virtual
+ * machine's host) or still wakes up holds nobody up. A lane is in epoch e - 1 when e begins, so a helper that slept
+ * through runs finds its lane taken.
+ *
  * Waiting is the same everywhere (wait_change): spin with pause, then announce oneself in a count of sleepers and sleep
  * on the word by futex. Whoever changes the word then looks at the count. Both sides use sequentially consistent order,
  * so either the sleeper sees the new word or the changer sees the sleeper: no wake-up is lost. */
@@ -31,6 +36,7 @@ typedef struct Helper {
   RtPool *pool;
   pthread_t thread;
   int lane;
+  _Alignas(LINE) _Atomic uint32_t taken; /* the last epoch for which the lane was claimed */
 } Helper;
 
 struct RtPool {
@@ -96,12 +102,19 @@ static void wait_change(const RtPool *p, Word *w, uint32_t seen) {
   atomic_fetch_sub(&w->sleepers, 1);
 }
 
+static int claim(Helper *h, uint32_t epoch) {
+  uint32_t before = epoch - 1;
+  return atomic_compare_exchange_strong(&h->taken, &before, epoch);
+}
+
 static void *helper_main(void *arg) {
   Helper *h = arg;
   RtPool *p = h->pool;
-  for (uint32_t seen = 0;; seen++) {
+  for (uint32_t seen = 0;;) {
     wait_change(p, &p->epoch, seen);
+    seen = atomic_load_explicit(&p->epoch.value, memory_order_acquire); /* before `stop`, whose epoch is none's */
     if (atomic_load_explicit(&p->stop, memory_order_relaxed)) return NULL;
+    if (!claim(h, seen)) continue;
     p->fn(p->ctx, h->lane, p->nlane);
     atomic_fetch_sub(&p->pending.value, 1);
     wake_sleepers(&p->pending);
@@ -125,7 +138,8 @@ static int start_helpers(RtPool *p, int want) {
   pthread_sigmask(SIG_SETMASK, &all, &old);
   int n = 0;
   for (; n < want; n++) {
-    p->helper[n] = (Helper){.pool = p, .lane = n + 1};
+    p->helper[n].pool = p, p->helper[n].lane = n + 1;
+    atomic_init(&p->helper[n].taken, 0);
     if (pthread_create(&p->helper[n].thread, &attr, helper_main, &p->helper[n])) break;
   }
   pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -188,7 +202,13 @@ void rt_pool_run(RtPool *p, RtLaneFn fn, void *ctx) {
   p->fn = fn, p->ctx = ctx;
   atomic_store_explicit(&p->pending.value, (uint32_t)(p->nlane - 1), memory_order_relaxed);
   release_epoch(p);
+  uint32_t epoch = atomic_load_explicit(&p->epoch.value, memory_order_relaxed);
   fn(ctx, 0, p->nlane);
+  for (int i = 0; i < p->nlane - 1; i++) {
+    if (!claim(&p->helper[i], epoch)) continue;
+    fn(ctx, i + 1, p->nlane);
+    atomic_fetch_sub(&p->pending.value, 1);
+  }
   for (uint32_t left; (left = atomic_load_explicit(&p->pending.value, memory_order_acquire));)
     wait_change(p, &p->pending, left);
   atomic_store_explicit(&p->busy, 0, memory_order_release);

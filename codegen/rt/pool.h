@@ -41,8 +41,9 @@ int rt_pool_lanes(const RtPool *p);
 void rt_pool_cancel_flag(RtPool *p, volatile int *flag);
 int rt_pool_cancelled(const RtPool *p);
 
-/* Calls fn(ctx, lane, nlane) once for every lane, concurrently, and returns when all have returned. What was written
- * before the call is seen by the lanes, and what they wrote is seen after it. */
+/* Calls fn(ctx, lane, nlane) once for every lane, concurrently, and returns when all have returned; a lane whose thread
+ * has not begun when the caller is through with lane 0 runs on the caller. What was written before the call is seen by
+ * the lanes, and what they wrote is seen after it. */
 void rt_pool_run(RtPool *p, RtLaneFn fn, void *ctx);
 
 /* fn(ctx, t, lane) for t in 0..ntask; lane l of L gets the tasks rt_lane_lo(ntask, l, L) .. rt_lane_lo(ntask, l + 1, L)

@@ -1,7 +1,11 @@
-/* The thread pool: every task once, happens-before, nesting, barrier, cancellation, more lanes than processors. */
+/* The thread pool: every task once, happens-before, nesting, barrier, cancellation, more lanes than processors, threads
+ * without a core. */
 #include "codegen/rt/pool.h"
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -174,6 +178,48 @@ Test(rt_pool, wakes_after_sleep) {
     rt_pool_run(p, add_neighbour, &c);
   }
   for (int l = 0; l < 4; l++) cr_assert_eq(c.value[l], 10);
+  rt_pool_free(p);
+}
+
+typedef struct Who {
+  pthread_t caller;
+  int64_t hits[4], by_caller; /* of lanes 1 to 3 */
+  _Atomic int begun;
+} Who;
+static void note_who(void *ctx, int lane, int nlane) {
+  Who *w = ctx;
+  (void)nlane;
+  w->hits[lane]++;
+  if (lane && pthread_equal(pthread_self(), w->caller)) w->by_caller++; /* no other thread writes it */
+}
+static void wait_for_all(void *ctx, int lane, int nlane) {
+  Who *w = ctx;
+  w->begun++;
+  while (lane == 0 && w->begun < nlane) sched_yield();
+  note_who(ctx, lane, nlane);
+}
+
+/* All threads on one core: who begins there has it to itself for longer than a run takes. */
+Test(rt_pool, lanes_of_threads_without_a_core_run_on_the_caller) {
+  enum { RUNS = 5000 };
+  Who w = {.caller = pthread_self()};
+  cpu_set_t all, one;
+  RtPool *p = rt_pool_new(4);
+  cr_assert_eq(sched_getaffinity(0, sizeof all, &all), 0);
+  CPU_ZERO(&one);
+  for (int c = 0; c < CPU_SETSIZE; c++)
+    if (CPU_ISSET(c, &all) && !CPU_COUNT(&one)) CPU_SET(c, &one);
+  DIR *d = opendir("/proc/self/task");
+  for (struct dirent *e; d && (e = readdir(d));)
+    if (atoi(e->d_name)) sched_setaffinity(atoi(e->d_name), sizeof one, &one);
+  if (d) closedir(d);
+  for (int k = 0; k < RUNS; k++) rt_pool_run(p, note_who, &w);
+  for (int l = 0; l < 4; l++) cr_assert_eq(w.hits[l], RUNS);
+  cr_assert_gt(w.by_caller, 0);
+  w = (Who){.caller = pthread_self()};
+  rt_pool_run(p, wait_for_all, &w);
+  for (int l = 0; l < 4; l++) cr_assert_eq(w.hits[l], 1);
+  cr_assert_eq(w.by_caller, 0, "the caller was not through with its own lane");
   rt_pool_free(p);
 }
 
