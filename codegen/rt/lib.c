@@ -1,4 +1,5 @@
 /* Contexts of a library, and calls (lib.h): checks, cutting a batch into plans, copies of what is strided or short. */
+#include "codegen/rt/float_mode.h"
 #include "codegen/rt/lib_device.h"
 #include "codegen/rt/pool.h"
 #include <stdarg.h>
@@ -301,7 +302,9 @@ static int run_rows(Call *k, const LibPlan *p, int64_t b, int64_t n) {
   for (int i = 0; i < e->nin; i++) in[i] = input_at(&k->view[i], b, n, p->rows);
   for (int i = 0; i < e->nout; i++) out[i] = output_at(&k->view[e->nin + i], b, n, p->rows);
   const LibDevice *d = c->lib->device;
+  uint64_t mode = rt_float_mode_default();
   int status = d ? d->op->run(c, e, p, in, out) : lib_run_plan(c, p, in, out);
+  rt_float_mode_back(mode);
   for (int i = 0; i < e->nout && !status; i++) output_done(&k->view[e->nin + i], b, n, p->rows);
   for (int i = 0; i < e->nnext && !status; i++) {
     char *now = c->state[e->next[i]];

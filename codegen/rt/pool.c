@@ -12,6 +12,7 @@
  * on the word by futex. Whoever changes the word then looks at the count. Both sides use sequentially consistent order,
  * so either the sleeper sees the new word or the changer sees the sleeper: no wake-up is lost. */
 #include "codegen/rt/pool.h"
+#include "codegen/rt/float_mode.h"
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -110,6 +111,7 @@ static int claim(Helper *h, uint32_t epoch) {
 static void *helper_main(void *arg) {
   Helper *h = arg;
   RtPool *p = h->pool;
+  rt_float_mode_default(); /* not the starter's, as it happens to be */
   for (uint32_t seen = 0;;) {
     wait_change(p, &p->epoch, seen);
     seen = atomic_load_explicit(&p->epoch.value, memory_order_acquire); /* before `stop`, whose epoch is none's */

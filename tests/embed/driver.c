@@ -7,6 +7,7 @@
  *   run N     classify on N images made here, to standard output as raw floats; `images N` prints the images */
 #include "net.h"
 #include <dirent.h>
+#include <fenv.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -233,6 +234,38 @@ static void several(net_context *c) {
   CHECK(twice[14] == 2 * x[14] && total[1] == x[5] + x[6] + x[7] + x[8] + x[9] && top[0] == 3);
 }
 
+/* Towards zero, and small numbers lost where the processor can do that: results must not notice, nor the mode change. */
+static void float_modes(net_context *c, const net_options *o) {
+  size_t size = sizeof(float) * MANY * 10;
+  float *x = images(MANY), *want = malloc(size), *got = malloc(size), small = 1e-20f, tiny[3] = {0}, total[1];
+  float five[5] = {1e-20f, 2e-20f, 3e-20f, 1, 2};
+  int64_t top[1];
+  for (int i = 0; i < MANY * PIXELS; i++) x[i] *= 300;
+  CHECK(net_classify(c, MANY, x, want) == NET_OK);
+  int was = fegetround();
+  fesetround(FE_TOWARDZERO);
+#ifdef __SSE__
+  __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
+  unsigned set = __builtin_ia32_stmxcsr() & ~0x3fu;
+#endif
+  net_context *other;
+  if (net_create(o, &other) == NET_OK) {
+    CHECK(net_classify(other, MANY, x, got) == NET_OK && !memcmp(got, want, size));
+    float twice[5];
+    CHECK(net_several(other, 1, five, &small, twice, total, top) == NET_OK);
+    memcpy(tiny, twice, sizeof tiny);
+    net_destroy(other);
+  }
+  CHECK(fegetround() == FE_TOWARDZERO);
+#ifdef __SSE__
+  CHECK((__builtin_ia32_stmxcsr() & ~0x3fu) == set);
+  __builtin_ia32_ldmxcsr(0x1f80);
+#endif
+  fesetround(was);
+  CHECK(tiny[0] > 0 && tiny[2] > 2.9e-40f && tiny[2] < 3.1e-40f);
+  free(x), free(want), free(got);
+}
+
 static void all(void) {
   Count n = {0, 0, 0};
   net_options o = {.size = sizeof o, .threads = 2, .alloc = take, .release = give, .user = &n};
@@ -253,6 +286,7 @@ static void all(void) {
   several(c);
   million(c);
   CHECK(n.calls == calls);
+  float_modes(c, &o);
   CHECK(net_selftest(c) == NET_OK);
   CHECK(strstr(net_manifest(), "\"classify\"") != NULL);
   net_destroy(c);
