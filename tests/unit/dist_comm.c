@@ -182,10 +182,9 @@ static void lent_rounds(Comm *c, void *ctx) {
   int other = *(const int *)ctx, n = comm_size(c), me = comm_rank(c);
   enum { N = 300007, ROUNDS = 6 };
   ShardNode node[TG_MAX_NODES];
-  int64_t block[16], before = 0;
+  int64_t block[16];
   size_t bytes = sizeof(float) * N * (size_t)(comm_nodes(c, me, node) + 1);
   for (int r = 0; r < n; r++) block[r] = shard_share(N, r + 1, n, 4) - shard_share(N, r, n, 4);
-  for (int r = 0; r < me; r++) before += block[r];
   float *lent = comm_lend(c, bytes), *own = malloc(bytes), *out = malloc(sizeof(float) * N);
   cr_assert(lent != NULL);
   float *in = me == other ? own : lent, *mine = in + (bytes / sizeof(float) - N);
