@@ -135,8 +135,9 @@ static bool take_present(Run *r, Fault *f) {
  * so nobody finds the name without its owner. */
 static bool still_ours(void *ctx, const char *aside, Fault *f) {
   Run *r = ctx;
+  if (!take(r, aside, &r->next, f)) return false;
   if (access(r->path, F_OK) == 0 && !present(r)) return io_fail(f, r->path, "was written by another process meanwhile");
-  return take(r, aside, &r->next, f);
+  return true;
 }
 
 /* ---- resuming ---------------------------------------------------------------------------------------------------- */

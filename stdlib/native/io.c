@@ -146,6 +146,7 @@ bool out_open(Out *o, const char *path, Fault *f) {
 }
 
 void out_write(Out *o, const void *p, size_t n) {
+  o->synced = false;
   if (n && !o->why && fwrite(p, 1, n, o->file) != n) o->why = errno ? errno : EIO;
 }
 
@@ -162,8 +163,9 @@ static void sync_folder(const char *path) {
 }
 
 void out_sync(Out *o) {
-  if (o->why) return;
+  if (o->why || o->synced) return;
   if (fflush(o->file) || ferror(o->file) || (o->tmp[0] && fsync(fileno(o->file)))) o->why = errno ? errno : EIO;
+  o->synced = !o->why;
 }
 
 bool out_commit(Out *o) {

@@ -43,6 +43,7 @@ typedef struct Out {
   const char *path;
   Fault *fault;
   int why; /* errno of the first failure; 0: none */
+  bool synced;
 } Out;
 bool out_open(Out *o, const char *path, Fault *f);
 /* A failure is remembered for out_commit. */
