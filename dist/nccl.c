@@ -74,12 +74,15 @@ static bool nccl_look(void *ctx, char *why, size_t nwhy) {
   return false;
 }
 
+bool nccl_state(Nccl *n, const char *call, int *state) {
+  return nccl_ok(n, n->lib.ncclCommGetAsyncError(n->comm, state), "ncclCommGetAsyncError") && nccl_ok(n, *state, call);
+}
+
 bool nccl_settled(Nccl *n, const char *call) {
   int state = NCCL_IN_PROGRESS;
   int tries = 0;
   while (n->comm) {
-    int r = n->lib.ncclCommGetAsyncError(n->comm, &state);
-    if (!nccl_ok(n, r, "ncclCommGetAsyncError") || !nccl_ok(n, state, call)) break;
+    if (!nccl_state(n, call, &state)) break;
     if (state == NCCL_SUCCESS) return true;
     if (!others_live(n)) break;
     rt_wait_longer(&tries);
@@ -235,8 +238,7 @@ static bool leaves(Nccl *n) {
   double until = rt_seconds() + LEAVE;
   if (!nccl_ok(n, n->lib.ncclCommFinalize(n->comm), "ncclCommFinalize")) return false;
   while (state == NCCL_IN_PROGRESS && rt_seconds() < until) {
-    int r = n->lib.ncclCommGetAsyncError(n->comm, &state);
-    if (!nccl_ok(n, r, "ncclCommGetAsyncError") || !nccl_ok(n, state, "ncclCommFinalize")) return false;
+    if (!nccl_state(n, "ncclCommFinalize", &state)) return false;
     rt_wait_longer(&tries);
   }
   return state == NCCL_SUCCESS && nccl_ok(n, n->lib.ncclCommDestroy(n->comm), "ncclCommDestroy");

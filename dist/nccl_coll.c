@@ -16,9 +16,7 @@ void nccl_progress(Nccl *n) {
   int state = NCCL_SUCCESS;
   bool reached = true;
   if (n->failed || n->first == n->next) return;
-  if (!nccl_ok(n, n->lib.ncclCommGetAsyncError(n->comm, &state), "ncclCommGetAsyncError") ||
-      !nccl_ok(n, state, "a collective of NCCL"))
-    return;
+  if (!nccl_state(n, "a collective of NCCL", &state)) return;
   while (n->first < n->next && reached) {
     NcclOp *op = &n->op[n->first % NCCL_UNDER_WAY];
     if (!nccl_device_ok(n, n->d->op->reached(n->d, op->mark, &reached))) return;

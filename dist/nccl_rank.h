@@ -52,6 +52,8 @@ struct Nccl {
 /* A call's result: false with the fault "CALL failed on rank R: ..", which stays. */
 bool nccl_ok(Nccl *n, int result, const char *call);
 bool nccl_device_ok(Nccl *n, bool ok); /* the same for the device */
+/* How the communicator is with `call`; false: it failed. */
+bool nccl_state(Nccl *n, const char *call, int *state);
 /* Waits until the communicator is no longer in progress with `call`. */
 bool nccl_settled(Nccl *n, const char *call);
 void nccl_abort(Nccl *n); /* what is queued ends then, with results of no meaning */

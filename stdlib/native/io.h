@@ -42,8 +42,8 @@ typedef struct Out {
   char tmp[IO_PATH + 32];
   const char *path;
   Fault *fault;
-  int why; /* errno of the first failure; 0: none */
-  bool synced;
+  int why;     /* errno of the first failure; 0: none */
+  bool synced; /* since the last write */
 } Out;
 bool out_open(Out *o, const char *path, Fault *f);
 /* A failure is remembered for out_commit. */
